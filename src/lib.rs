@@ -1,0 +1,1 @@
+//! `sse-sidecar`: a reverse proxy that makes event streams work in front of any HTTP backend.
