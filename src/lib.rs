@@ -1,1 +1,3 @@
 //! `sse-sidecar`: a reverse proxy that makes event streams work in front of any HTTP backend.
+
+pub mod sse;

@@ -1,0 +1,68 @@
+//! The clocks of an open stream, as data: settings and the instants they count from.
+
+use std::time::{Duration, Instant};
+
+/// How long each clock of a stream may run; `None` switches it off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clocks {
+    /// Nothing written to the client: a heartbeat.
+    pub heartbeat: Option<Duration>,
+    /// No event yet: the stream ends.
+    pub first_event: Option<Duration>,
+    /// No byte from the upstream: the stream ends.
+    pub read: Option<Duration>,
+    /// The stream's life: it ends at the next boundary.
+    pub total: Option<Duration>,
+}
+
+/// The instants that the clocks of one stream count from.
+#[derive(Debug, Clone)]
+pub(super) struct Deadlines {
+    clocks: Clocks,
+    opened: Instant,
+    last_read: Instant,
+    silent_since: Instant,
+}
+
+impl Deadlines {
+    pub(super) fn new(clocks: Clocks, opened: Instant) -> Self {
+        Self {
+            clocks,
+            opened,
+            last_read: opened,
+            silent_since: opened,
+        }
+    }
+
+    pub(super) fn read_at(&mut self, now: Instant) {
+        self.last_read = now;
+    }
+
+    pub(super) fn silent_since(&mut self, now: Instant) {
+        self.silent_since = now;
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(super) fn last_read(&self) -> Instant {
+        self.last_read
+    }
+
+    pub(super) fn heartbeat(&self) -> Option<Instant> {
+        self.silent_since.checked_add(self.clocks.heartbeat?)
+    }
+
+    pub(super) fn first_event(&self) -> Option<Instant> {
+        self.opened.checked_add(self.clocks.first_event?)
+    }
+
+    pub(super) fn read(&self) -> Option<Instant> {
+        self.last_read.checked_add(self.clocks.read?)
+    }
+
+    pub(super) fn total(&self) -> Option<Instant> {
+        self.opened.checked_add(self.clocks.total?)
+    }
+}

@@ -1,0 +1,338 @@
+//! Where in the stream we are, and so what may be inserted: the only file that knows CR, LF and the BOM.
+
+/// U+FEFF in UTF-8. "If the first character is a BOM it is stripped": at offset 0 and nowhere else.
+pub(super) static BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+/// What may be inserted at a position without a parser noticing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Insertion {
+    /// Nothing: it would become part of a line, or a line feed still to come would end the event early.
+    Nothing,
+    /// A comment line, but no blank line: a blank line would dispatch the unfinished event.
+    Line,
+    /// A comment with or without a blank line.
+    Block,
+}
+
+/// The place after the last byte seen, and what the lines before it said.
+#[derive(Debug, Clone)]
+pub struct Position {
+    place: Place,
+    /// A field of the current event was seen; its blank line was not.
+    inside_event: bool,
+    /// The current event has a `data` field, so its blank line dispatches it.
+    has_data: bool,
+    /// The current event is one that ends its protocol's stream.
+    is_terminal: bool,
+    line: LineHead,
+    events: u64,
+    id_seen: bool,
+    last_event_terminal: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The stream's start, after so many bytes of a BOM: 0, 1 or 2.
+    Start(u8),
+    /// The start of a line, after LF or CRLF (or a whole BOM).
+    LineStart,
+    /// The start of a line, after a CR whose LF may still come.
+    AfterCr,
+    /// Inside a line.
+    Line,
+}
+
+impl Position {
+    /// The position before the first byte.
+    pub fn start() -> Self {
+        Self {
+            place: Place::Start(0),
+            inside_event: false,
+            has_data: false,
+            is_terminal: false,
+            line: LineHead::EMPTY,
+            events: 0,
+            id_seen: false,
+            last_event_terminal: false,
+        }
+    }
+
+    /// What may be inserted here.
+    pub fn insertion(&self) -> Insertion {
+        match (self.place, self.inside_event) {
+            (Place::Start(0), _) | (Place::LineStart | Place::AfterCr, false) => Insertion::Block,
+            (Place::LineStart, true) => Insertion::Line,
+            (Place::Start(_) | Place::Line, _) | (Place::AfterCr, true) => Insertion::Nothing,
+        }
+    }
+
+    /// Whether no event is half sent here.
+    pub fn is_boundary(&self) -> bool {
+        self.insertion() == Insertion::Block
+    }
+
+    /// Whether no byte was seen yet.
+    pub fn is_start(&self) -> bool {
+        self.place == Place::Start(0)
+    }
+
+    /// Events that a client has dispatched: blank lines after at least one `data` field.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether an `id` field was seen anywhere in the stream.
+    pub fn id_seen(&self) -> bool {
+        self.id_seen
+    }
+
+    /// Whether the last event was one after which its protocol sends nothing more.
+    pub fn last_event_terminal(&self) -> bool {
+        self.last_event_terminal
+    }
+
+    /// Moves over `bytes`.
+    pub fn advance(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(&byte) = rest.first() {
+            if self.place == Place::Line {
+                let end = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
+                let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+                self.line.push(line);
+                let Some(&terminator) = after.first() else {
+                    return;
+                };
+                self.step(terminator);
+                rest = &after[1..];
+            } else {
+                self.step(byte);
+                rest = &rest[1..];
+            }
+        }
+    }
+
+    /// Moves over one byte.
+    pub fn step(&mut self, byte: u8) {
+        match (self.place, byte) {
+            (Place::Start(seen), _) if byte == BOM[usize::from(seen)] => {
+                self.place = match seen {
+                    2 => Place::LineStart,
+                    seen => Place::Start(seen + 1),
+                };
+            }
+            (Place::Start(seen @ 1..), _) => {
+                // Not a BOM after all: what looked like one is the start of a line.
+                self.line.push(&BOM[..usize::from(seen)]);
+                self.inside_event = true;
+                self.place = Place::Line;
+                self.step(byte);
+            }
+            (Place::AfterCr, b'\n') => self.place = Place::LineStart, // the second half of a CRLF
+            (_, b'\r') => {
+                self.end_line();
+                self.place = Place::AfterCr;
+            }
+            (_, b'\n') => {
+                self.end_line();
+                self.place = Place::LineStart;
+            }
+            (Place::Line, _) => self.line.push(&[byte]),
+            (Place::Start(_) | Place::LineStart | Place::AfterCr, _) => {
+                self.line.push(&[byte]);
+                self.inside_event |= byte != b':';
+                self.place = Place::Line;
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        if self.place == Place::Line {
+            match self.line.field() {
+                Some((b"data", value)) => {
+                    self.has_data = true;
+                    self.is_terminal |= value == b"[DONE]";
+                }
+                Some((b"event", value)) => self.is_terminal |= is_terminal_event(value),
+                Some((b"id", _)) => self.id_seen = true,
+                _ => {}
+            }
+            self.line = LineHead::EMPTY;
+            return;
+        }
+        if self.has_data {
+            self.events += 1;
+            self.last_event_terminal = self.is_terminal;
+        }
+        self.inside_event = false;
+        self.has_data = false;
+        self.is_terminal = false;
+    }
+}
+
+/// The events after which a protocol sends nothing more: Anthropic's Messages and OpenAI's Responses. (OpenAI's Chat
+/// Completions ends with the data `[DONE]`.)
+fn is_terminal_event(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"message_stop" | b"response.completed" | b"response.failed" | b"response.incomplete"
+    )
+}
+
+/// The first bytes of the current line: enough to know its field and to compare short values whole.
+#[derive(Debug, Clone)]
+struct LineHead {
+    bytes: [u8; Self::KEPT],
+    /// The whole line's length so far, at most `KEPT + 1`: that says it was longer than what is kept.
+    length: u8,
+}
+
+impl LineHead {
+    /// Longer than the longest line that is compared whole, `event: response.incomplete`.
+    const KEPT: usize = 32;
+    const EMPTY: Self = Self {
+        bytes: [0; Self::KEPT],
+        length: 0,
+    };
+
+    fn push(&mut self, part: &[u8]) {
+        let length = usize::from(self.length);
+        if length >= Self::KEPT {
+            self.length += u8::from(length == Self::KEPT && !part.is_empty());
+            return;
+        }
+        let kept = part.len().min(Self::KEPT - length);
+        self.bytes[length..length + kept].copy_from_slice(&part[..kept]);
+        let longer = u8::from(part.len() > kept);
+        self.length += u8::try_from(kept).expect("at most KEPT") + longer;
+    }
+
+    /// The line as name and value, one leading space of the value removed; `None` for a comment. A value that is not kept
+    /// whole is empty.
+    fn field(&self) -> Option<(&[u8], &[u8])> {
+        let whole = usize::from(self.length) <= Self::KEPT;
+        let bytes = &self.bytes[..usize::from(self.length).min(Self::KEPT)];
+        match bytes.iter().position(|&b| b == b':') {
+            Some(0) => None,
+            Some(colon) => {
+                let value = &bytes[colon + 1..];
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                Some((&bytes[..colon], if whole { value } else { b"" }))
+            }
+            None => Some((if whole { bytes } else { b"" }, b"")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(bytes: &[u8]) -> Position {
+        let mut position = Position::start();
+        position.advance(bytes);
+        position
+    }
+
+    #[test]
+    fn insertions_by_position() {
+        use Insertion::{Block, Line, Nothing};
+        for (bytes, expected) in [
+            (&b""[..], Block),
+            (b"\xEF", Nothing),
+            (b"\xEF\xBB", Nothing),
+            (b"\xEF\xBB\xBF", Block),
+            (b"\xEF\n", Line),
+            (b"d", Nothing),
+            (b"data: x", Nothing),
+            (b"data: x\n", Line),
+            (b"data: x\r", Nothing),
+            (b"data: x\r\n", Line),
+            (b"data: x\n\n", Block),
+            (b"data: x\r\r", Block),
+            (b"data: x\r\n\r", Block),
+            (b"data: x\r\n\r\n", Block),
+            (b"data: x\n\r", Block),
+            (b"id: 1\n", Line),
+            (b"unknown\n", Line),
+            (b":", Nothing),
+            (b": comment", Nothing),
+            (b": comment\n", Block),
+            (b": comment\r", Block),
+            (b"data: x\n: comment\n", Line),
+            (b"data: x\n: comment\r", Nothing),
+            (b"\n", Block),
+            (b"\r", Block),
+            (b"\r\n\r\n", Block),
+        ] {
+            assert_eq!(
+                after(bytes).insertion(),
+                expected,
+                "after {:?}",
+                bytes.escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn only_blank_lines_after_data_count_as_events() {
+        for (bytes, expected) in [
+            (&b"data: x\n\n"[..], 1),
+            (b"data\n\n", 1),
+            (b"data:\r\r", 1),
+            (b"data: x\r\n\r\n", 1),
+            (b"data: x\r\n", 0),
+            (b"event: x\n\n", 0),
+            (b"datum: x\n\n", 0),
+            (b": data\n\n", 0),
+            (b"data: a\ndata: b\n\n\n\n", 1),
+            (b"\xEF\xBB\xBFdata: x\n\ndata: y\n\n", 2),
+        ] {
+            assert_eq!(
+                after(bytes).events(),
+                expected,
+                "in {:?}",
+                bytes.escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn fields_that_matter_are_recognised_at_every_split() {
+        let stream = b"id: 7\r\nevent: message_stop\r\ndata: {}\r\n\r\n";
+        for split in 0..=stream.len() {
+            let mut position = Position::start();
+            position.advance(&stream[..split]);
+            position.advance(&stream[split..]);
+            assert!(
+                position.id_seen() && position.last_event_terminal(),
+                "split at {split}"
+            );
+        }
+        assert!(!after(b"idx: 7\n\n").id_seen());
+        assert!(after(b"id\n").id_seen());
+    }
+
+    #[test]
+    fn terminal_is_what_the_last_event_was() {
+        for (bytes, expected) in [
+            (&b"data: [DONE]\n\n"[..], true),
+            (b"data:[DONE]\n\n", true),
+            (b"data: [DONE]\n", false),
+            (b"data: [DONE] \n\n", false),
+            (b"data: [DONE]\n\ndata: x\n\n", false),
+            (b"event: response.incomplete\ndata: {}\n\n", true),
+            (
+                b"event: response.incomplete_and_longer_than_what_is_kept\ndata: {}\n\n",
+                false,
+            ),
+            (b"event: message_start\ndata: {}\n\n", false),
+        ] {
+            assert_eq!(
+                after(bytes).last_event_terminal(),
+                expected,
+                "{:?}",
+                bytes.escape_ascii().to_string()
+            );
+        }
+    }
+}

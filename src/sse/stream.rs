@@ -1,0 +1,479 @@
+//! [`EventStream`]: one open stream, from its head to its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::clocks::{Clocks, Deadlines};
+use super::failure::FailureEvent;
+use super::heartbeat::{FrameChoice, Heartbeat};
+use super::position::{BOM, Insertion, Position};
+
+/// One event stream between an upstream and a client.
+///
+/// A driver calls [`handle_data`](Self::handle_data) with each piece of the upstream's decoded body,
+/// [`handle_timeout`](Self::handle_timeout) when [`poll_timeout`](Self::poll_timeout) has come, and
+/// [`handle_end`](Self::handle_end) when the upstream's body is over; it writes what each [`Output`] holds, and stops when one
+/// carries an [`End`]. There is no output after that.
+#[derive(Debug)]
+pub struct EventStream {
+    position: Position,
+    deadlines: Deadlines,
+    heartbeat: Arc<Heartbeat>,
+    frame: FrameChoice,
+    failure: FailureEvent,
+    /// Bytes in a coding that nobody here can undo: they pass, and nothing is ever inserted.
+    opaque: bool,
+    bom: Bom,
+    /// A heartbeat is due and waits for a position that allows it.
+    heartbeat_held: bool,
+    /// The stream is to end at the next boundary, for this reason.
+    planned_end: Option<Reason>,
+    ended: bool,
+    counts: Counts,
+    /// The in-band failure event, kept here so that an [`Output`] can borrow it.
+    last_words: Vec<u8>,
+}
+
+/// What becomes of a BOM at the start of the upstream's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bom {
+    /// It passes: nothing was written before it.
+    Pass,
+    /// A comment went out first, so a BOM would no longer be one. So many bytes of it (0 to 2) are held back until it shows
+    /// whether it is a BOM, which is dropped, or something else, which passes.
+    Drop(u8),
+}
+
+/// What to write, in order, and whether the stream is over after it. Only `inserted` did not come from the upstream.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Output<'a> {
+    /// Bytes of an earlier call that were held back.
+    pub held: &'a [u8],
+    /// The upstream's bytes before the insertion.
+    pub before: &'a [u8],
+    /// A heartbeat or an in-band failure event.
+    pub inserted: &'a [u8],
+    /// The upstream's bytes after the insertion.
+    pub after: &'a [u8],
+    /// The stream is over once these bytes are written.
+    pub end: Option<End>,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub reason: Reason,
+    /// What the client must see.
+    pub manner: Manner,
+}
+
+/// What a client sees of an ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// A complete response.
+    Clean,
+    /// A response that is visibly cut: no last chunk, or a reset.
+    Abort,
+}
+
+/// Why a stream ended, as far as the stream itself can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The upstream ended it.
+    Complete,
+    /// The `total` clock.
+    Total,
+    /// The process stops.
+    Shutdown,
+    /// The `first_event` clock.
+    FirstEventTimeout,
+    /// The `read` clock.
+    ReadTimeout,
+    /// The upstream's connection closed before its response was complete.
+    UpstreamClosed,
+    /// The upstream's connection broke, or its bytes could not be decoded.
+    UpstreamFailed,
+}
+
+/// How the upstream's body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamEnd {
+    /// Complete, as its framing says; or framed by nothing but its end.
+    Finished,
+    /// Closed short of a `Content-Length` that no endless stream can have meant.
+    ShortOfLength,
+    /// Closed without the last chunk.
+    WithoutLastChunk,
+    /// Reset, malformed, or impossible to decode.
+    Failed,
+}
+
+/// Whether the client takes bytes at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// What is written leaves.
+    Taking,
+    /// Bytes wait in a full socket.
+    Stalled,
+}
+
+/// What a stream has carried so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// The upstream's bytes, after content decoding.
+    pub bytes: u64,
+    /// Events dispatched.
+    pub events: u64,
+    /// Heartbeats written.
+    pub heartbeats: u64,
+    /// Heartbeats that were due while the client took no bytes.
+    pub heartbeats_skipped: u64,
+}
+
+impl EventStream {
+    /// A stream whose head goes out at `now`.
+    pub fn new(
+        heartbeat: Arc<Heartbeat>,
+        frame: FrameChoice,
+        clocks: Clocks,
+        failure: FailureEvent,
+        now: Instant,
+    ) -> Self {
+        Self {
+            position: Position::start(),
+            deadlines: Deadlines::new(clocks, now),
+            heartbeat,
+            frame,
+            failure,
+            opaque: false,
+            bom: Bom::Pass,
+            heartbeat_held: false,
+            planned_end: None,
+            ended: false,
+            counts: Counts::default(),
+            last_words: Vec::new(),
+        }
+    }
+
+    /// The same stream, but in a content coding that cannot be undone: nothing is inserted, ever.
+    #[must_use]
+    pub fn opaque(mut self) -> Self {
+        self.opaque = true;
+        self
+    }
+
+    /// The upstream sent `data`.
+    pub fn handle_data<'a>(&'a mut self, now: Instant, data: &'a [u8]) -> Output<'a> {
+        if self.ended || data.is_empty() {
+            return Output::default();
+        }
+        self.deadlines.read_at(now);
+        self.deadlines.silent_since(now);
+        self.counts.bytes += data.len() as u64;
+        if self.opaque {
+            return Output {
+                before: data,
+                ..Output::default()
+            };
+        }
+        let (held, data) = self.sort_out_bom(data);
+        let output = if self.planned_end.is_some() {
+            self.pass_up_to_boundary(data)
+        } else if self.heartbeat_held {
+            self.pass_with_heartbeat(data)
+        } else {
+            self.position.advance(data);
+            Output {
+                before: data,
+                ..Output::default()
+            }
+        };
+        Output { held, ..output }
+    }
+
+    /// The earliest instant at which [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ended {
+            return None;
+        }
+        let total = self
+            .deadlines
+            .total()
+            .filter(|_| self.planned_end.is_none());
+        let first_event = self
+            .deadlines
+            .first_event()
+            .filter(|_| self.awaits_first_event());
+        let heartbeat = self
+            .deadlines
+            .heartbeat()
+            .filter(|_| !self.heartbeat_held && !self.opaque);
+        [total, first_event, self.deadlines.read(), heartbeat]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has come to `now`. Afterwards [`poll_timeout`](Self::poll_timeout) is later than `now`, or the stream has ended.
+    pub fn handle_timeout(&mut self, now: Instant, client: Client) -> Output<'_> {
+        if client == Client::Stalled {
+            // Nothing is read from the upstream while the client takes nothing: its silence is not its fault.
+            self.deadlines.read_at(now);
+        }
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if self.ended {
+            Output::default()
+        } else if self.awaits_first_event() && due(self.deadlines.first_event()) {
+            self.fail(Reason::FirstEventTimeout)
+        } else if due(self.deadlines.read()) {
+            self.fail(Reason::ReadTimeout)
+        } else if self.planned_end.is_none() && due(self.deadlines.total()) {
+            self.end_at_boundary(Reason::Total)
+        } else if !self.heartbeat_held && !self.opaque && due(self.deadlines.heartbeat()) {
+            self.deadlines.silent_since(now);
+            self.beat(client)
+        } else {
+            Output::default()
+        }
+    }
+
+    /// The upstream's body is over.
+    pub fn handle_end(&mut self, end: UpstreamEnd) -> Output<'_> {
+        if self.ended {
+            return Output::default();
+        }
+        let at_boundary = self.opaque || self.is_at_boundary();
+        let complete = match end {
+            UpstreamEnd::Finished => true,
+            UpstreamEnd::ShortOfLength => at_boundary,
+            UpstreamEnd::WithoutLastChunk => at_boundary && self.position.last_event_terminal(),
+            UpstreamEnd::Failed => false,
+        };
+        if !complete {
+            return self.fail(match end {
+                UpstreamEnd::Failed => Reason::UpstreamFailed,
+                UpstreamEnd::Finished
+                | UpstreamEnd::ShortOfLength
+                | UpstreamEnd::WithoutLastChunk => Reason::UpstreamClosed,
+            });
+        }
+        self.ended = true;
+        let held = match self.bom {
+            Bom::Pass => &[][..],
+            Bom::Drop(seen) => &BOM[..usize::from(seen)],
+        };
+        let end = End {
+            reason: Reason::Complete,
+            manner: Manner::Clean,
+        };
+        Output {
+            held,
+            end: Some(end),
+            ..Output::default()
+        }
+    }
+
+    /// The process stops now: the stream ends here, cleanly if no event is half sent.
+    pub fn handle_shutdown(&mut self) -> Output<'_> {
+        if self.ended {
+            return Output::default();
+        }
+        self.ended = true;
+        let manner = if self.is_at_boundary() {
+            Manner::Clean
+        } else {
+            Manner::Abort
+        };
+        Output {
+            end: Some(End {
+                reason: Reason::Shutdown,
+                manner,
+            }),
+            ..Output::default()
+        }
+    }
+
+    /// What the stream has carried so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            events: self.position.events(),
+            ..self.counts
+        }
+    }
+
+    /// When the stream's head went out.
+    pub fn opened(&self) -> Instant {
+        self.deadlines.opened()
+    }
+
+    /// When the upstream last sent a byte; the head counts as one.
+    pub fn last_read(&self) -> Instant {
+        self.deadlines.last_read()
+    }
+
+    fn awaits_first_event(&self) -> bool {
+        self.position.events() == 0 && !(self.opaque && self.counts.bytes > 0)
+    }
+
+    /// Whether nothing is half sent. An opaque stream never shows it.
+    fn is_at_boundary(&self) -> bool {
+        !self.opaque && self.position.is_boundary()
+    }
+
+    fn beat(&mut self, client: Client) -> Output<'_> {
+        if client == Client::Stalled {
+            self.counts.heartbeats_skipped += 1;
+            return Output::default();
+        }
+        let insertion = self.position.insertion();
+        if insertion == Insertion::Nothing {
+            self.heartbeat_held = true;
+            return Output::default();
+        }
+        if self.position.is_start() {
+            self.bom = Bom::Drop(0);
+        }
+        self.counts.heartbeats += 1;
+        let inserted = self
+            .heartbeat
+            .bytes(self.frame, self.position.id_seen(), insertion);
+        Output {
+            inserted,
+            ..Output::default()
+        }
+    }
+
+    /// Passes `data` with the heartbeat that was held at the first position that allows it.
+    fn pass_with_heartbeat<'a>(&'a mut self, data: &'a [u8]) -> Output<'a> {
+        for (index, &byte) in data.iter().enumerate() {
+            self.position.step(byte);
+            let insertion = self.position.insertion();
+            if insertion != Insertion::Nothing {
+                let (before, after) = data.split_at(index + 1);
+                let id_seen = self.position.id_seen(); // by what came before the insertion
+                self.position.advance(after);
+                self.heartbeat_held = false;
+                self.counts.heartbeats += 1;
+                let inserted = self.heartbeat.bytes(self.frame, id_seen, insertion);
+                return Output {
+                    before,
+                    inserted,
+                    after,
+                    ..Output::default()
+                };
+            }
+        }
+        Output {
+            before: data,
+            ..Output::default()
+        }
+    }
+
+    fn pass_up_to_boundary<'a>(&mut self, data: &'a [u8]) -> Output<'a> {
+        for (index, &byte) in data.iter().enumerate() {
+            self.position.step(byte);
+            if self.position.is_boundary() {
+                let end = self.planned_end.map(|reason| End {
+                    reason,
+                    manner: Manner::Clean,
+                });
+                self.ended = true;
+                return Output {
+                    before: &data[..=index],
+                    end,
+                    ..Output::default()
+                };
+            }
+        }
+        Output {
+            before: data,
+            ..Output::default()
+        }
+    }
+
+    fn end_at_boundary(&mut self, reason: Reason) -> Output<'_> {
+        if self.opaque || self.is_at_boundary() {
+            // An opaque stream shows no boundary: it is cut, and visibly so.
+            let manner = if self.opaque {
+                Manner::Abort
+            } else {
+                Manner::Clean
+            };
+            self.ended = true;
+            return Output {
+                end: Some(End { reason, manner }),
+                ..Output::default()
+            };
+        }
+        self.planned_end = Some(reason);
+        Output::default()
+    }
+
+    /// Ends the stream as broken. Inside a half-sent event nothing can be said without dispatching the half.
+    fn fail(&mut self, reason: Reason) -> Output<'_> {
+        if self.is_at_boundary() {
+            self.last_words = self.failure.bytes(reason);
+        }
+        self.ended = true;
+        let end = End {
+            reason,
+            manner: Manner::Abort,
+        };
+        Output {
+            inserted: &self.last_words,
+            end: Some(end),
+            ..Output::default()
+        }
+    }
+
+    /// Drops a BOM that comes after a comment. Returns the bytes held back earlier that turned out to be something else, and
+    /// what is left of `data`.
+    fn sort_out_bom<'a>(&mut self, mut data: &'a [u8]) -> (&'static [u8], &'a [u8]) {
+        while let Bom::Drop(seen) = self.bom {
+            let Some((&byte, rest)) = data.split_first() else {
+                break;
+            };
+            if byte != BOM[usize::from(seen)] {
+                self.bom = Bom::Pass;
+                return (&BOM[..usize::from(seen)], data);
+            }
+            self.position.step(byte);
+            data = rest;
+            self.bom = if seen == 2 {
+                Bom::Pass
+            } else {
+                Bom::Drop(seen + 1)
+            };
+        }
+        (&[], data)
+    }
+}
+
+impl Reason {
+    /// The reason's name in logs, metrics and in-band events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Total => "total",
+            Self::Shutdown => "shutdown",
+            Self::FirstEventTimeout => "upstream_first_event_timeout",
+            Self::ReadTimeout => "upstream_read_timeout",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+
+    /// The reason for a person.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Complete => "The stream is complete",
+            Self::Total => "The stream has reached its maximum age",
+            Self::Shutdown => "The proxy is shutting down",
+            Self::FirstEventTimeout => "The upstream sent no event in time",
+            Self::ReadTimeout => "The upstream went silent",
+            Self::UpstreamClosed => "The upstream closed the stream before it was complete",
+            Self::UpstreamFailed => "The upstream connection failed",
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! Properties of the core, each over arbitrary streams, splits and times; then the examples that name a rule.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::parse::parse;
+use super::{
+    Client, Clocks, End, EventStream, FailureEvent, FrameChoice, Heartbeat, Manner, Output, Reason,
+    UpstreamEnd,
+};
+
+const INTERVAL: Duration = Duration::from_secs(15);
+
+fn stream(frame: FrameChoice, clocks: Clocks, now: Instant) -> EventStream {
+    EventStream::new(
+        Arc::new(Heartbeat::new("heartbeat")),
+        frame,
+        clocks,
+        FailureEvent::None,
+        now,
+    )
+}
+
+fn heartbeats_only() -> Clocks {
+    Clocks {
+        heartbeat: Some(INTERVAL),
+        ..Clocks::default()
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an arbitrary origin: the core never reads a clock"
+)]
+fn origin() -> Instant {
+    Instant::now()
+}
+
+/// What came out, each byte with whether it was inserted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Trace {
+    bytes: Vec<(u8, bool)>,
+    end: Option<End>,
+}
+
+impl Trace {
+    fn push(&mut self, output: &Output<'_>) {
+        let parts = [
+            (output.held, false),
+            (output.before, false),
+            (output.inserted, true),
+            (output.after, false),
+        ];
+        assert!(
+            self.end.is_none() || parts.iter().all(|(part, _)| part.is_empty()),
+            "output after the end"
+        );
+        for (part, inserted) in parts {
+            self.bytes.extend(part.iter().map(|&byte| (byte, inserted)));
+        }
+        self.end = self.end.or(output.end);
+    }
+
+    fn all(&self) -> Vec<u8> {
+        self.bytes.iter().map(|&(byte, _)| byte).collect()
+    }
+
+    fn without_insertions(&self) -> Vec<u8> {
+        self.bytes
+            .iter()
+            .filter(|(_, inserted)| !inserted)
+            .map(|&(byte, _)| byte)
+            .collect()
+    }
+}
+
+/// Feeds `input` cut at `cuts`, with a silence longer than the heartbeat interval at each of `silences`.
+fn run(
+    input: &[u8],
+    cuts: &BTreeSet<usize>,
+    silences: &BTreeSet<usize>,
+    frame: FrameChoice,
+) -> (Trace, EventStream) {
+    let mut now = origin();
+    let mut stream = stream(frame, heartbeats_only(), now);
+    let mut trace = Trace::default();
+    let mut from = 0;
+    let ends: BTreeSet<usize> = cuts
+        .union(silences)
+        .copied()
+        .chain([input.len()])
+        .filter(|&at| at <= input.len())
+        .collect();
+    for to in ends {
+        trace.push(&stream.handle_data(now, &input[from..to]));
+        if silences.contains(&to) {
+            now += INTERVAL;
+            trace.push(&stream.handle_timeout(now, Client::Taking));
+        }
+        from = to;
+    }
+    trace.push(&stream.handle_end(UpstreamEnd::Finished));
+    (trace, stream)
+}
+
+/// Streams dense in what matters: line ends in every combination, BOMs, comments, fields.
+fn input() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop_oneof![
+        4 => Just(b"\n".to_vec()),
+        4 => Just(b"\r".to_vec()),
+        3 => Just(b"\r\n".to_vec()),
+        3 => Just(b"data: x".to_vec()),
+        1 => Just(b"data".to_vec()),
+        1 => Just(b"id: 7".to_vec()),
+        1 => Just(b"event: e".to_vec()),
+        1 => Just(b"retry: 5".to_vec()),
+        2 => Just(b":".to_vec()),
+        1 => Just(b"\xEF\xBB\xBF".to_vec()),
+        1 => Just(b"\xEF\xBB".to_vec()),
+        1 => Just(b"\xEF".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 1..40),
+    ];
+    prop::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat())
+}
+
+fn places() -> impl Strategy<Value = BTreeSet<usize>> {
+    prop::collection::btree_set(0..120_usize, 0..12)
+}
+
+fn frame() -> impl Strategy<Value = FrameChoice> {
+    prop_oneof![
+        Just(FrameChoice::Line),
+        Just(FrameChoice::Block),
+        Just(FrameChoice::BlockUntilId)
+    ]
+}
+
+/// `input` as it must come out: without a BOM if a comment went out before the first byte.
+fn expected(input: &[u8], trace: &Trace) -> Vec<u8> {
+    let comment_first = trace.bytes.first().is_some_and(|&(_, inserted)| inserted);
+    match input.strip_prefix(b"\xEF\xBB\xBF") {
+        Some(rest) if comment_first => rest.to_vec(),
+        _ => input.to_vec(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_cuts_never_change_the_output(input in input(), cuts in places(), silences in places(), frame in frame()) {
+        let whole = run(&input, &BTreeSet::new(), &silences, frame).0;
+        let bytewise = run(&input, &(0..input.len()).collect(), &silences, frame).0;
+        let cut = run(&input, &cuts, &silences, frame).0;
+        prop_assert_eq!(&whole, &bytewise);
+        prop_assert_eq!(&whole, &cut);
+    }
+
+    #[test]
+    fn without_the_insertions_the_input_is_back(input in input(), cuts in places(), silences in places(), frame in frame()) {
+        let trace = run(&input, &cuts, &silences, frame).0;
+        prop_assert_eq!(trace.without_insertions(), expected(&input, &trace));
+    }
+
+    #[test]
+    fn a_parser_sees_the_same_events(input in input(), cuts in places(), silences in places(), frame in frame()) {
+        let (trace, stream) = run(&input, &cuts, &silences, frame);
+        let events = parse(&input);
+        prop_assert_eq!(parse(&trace.all()), events.clone());
+        prop_assert_eq!(stream.counts().events, events.len() as u64);
+    }
+
+    #[test]
+    fn insertions_are_whole_comments_at_allowed_positions(input in input(), silences in places(), frame in frame()) {
+        let trace = run(&input, &BTreeSet::new(), &silences, frame).0;
+        let output = trace.all();
+        let mut at = 0;
+        while at < output.len() {
+            if !trace.bytes[at].1 {
+                at += 1;
+                continue;
+            }
+            let length = if output[at..].starts_with(b": heartbeat\n\n") && trace.bytes.get(at + 12).is_some_and(|b| b.1) { 13 } else { 12 };
+            prop_assert!(output[at..].starts_with(b": heartbeat\n"));
+            prop_assert!(trace.bytes[at..at + length].iter().all(|&(_, inserted)| inserted));
+            // At the start of a line, of what the client sees and of what the upstream sent.
+            let before: Vec<u8> = trace.bytes[..at].iter().filter(|b| !b.1).map(|b| b.0).collect();
+            prop_assert!(before.is_empty() || before == b"\xEF\xBB\xBF" || matches!(before.last(), Some(b'\n' | b'\r')));
+            if inside_event(&before) {
+                prop_assert_eq!(length, 12, "a blank line inside an event");
+                prop_assert_eq!(before.last(), Some(&b'\n'), "after a CR inside an event");
+            }
+            at += length;
+        }
+    }
+
+    #[test]
+    fn time_always_moves_on(input in input(), steps in prop::collection::vec((0..40_u64, any::<bool>()), 0..30)) {
+        let clocks = Clocks {
+            heartbeat: Some(Duration::from_secs(3)),
+            first_event: Some(Duration::from_secs(50)),
+            read: Some(Duration::from_secs(20)),
+            total: Some(Duration::from_secs(90)),
+        };
+        let mut now = origin();
+        let mut stream = stream(FrameChoice::Block, clocks, now);
+        let mut trace = Trace::default();
+        let mut data = input.chunks(3);
+        for (seconds, stalled) in steps {
+            now += Duration::from_secs(seconds);
+            let client = if stalled { Client::Stalled } else { Client::Taking };
+            // At most each clock once: the deadline is then ahead of now.
+            for _ in 0..5 {
+                if stream.poll_timeout().is_some_and(|at| at <= now) {
+                    trace.push(&stream.handle_timeout(now, client));
+                }
+            }
+            prop_assert!(stream.poll_timeout().is_none_or(|at| at > now));
+            trace.push(&stream.handle_data(now, data.next().unwrap_or_default()));
+        }
+        prop_assert_eq!(stream.poll_timeout().is_none(), trace.end.is_some());
+    }
+
+    #[test]
+    fn a_planned_end_leaves_no_half_event(input in input(), cuts in places(), at in 0..120_usize) {
+        let clocks = Clocks { total: Some(INTERVAL), ..Clocks::default() };
+        let start = origin();
+        let mut stream = stream(FrameChoice::Line, clocks, start);
+        let mut trace = Trace::default();
+        let at = at.min(input.len());
+        trace.push(&stream.handle_data(start, &input[..at]));
+        trace.push(&stream.handle_timeout(start + INTERVAL, Client::Taking));
+        let mut from = at;
+        for to in cuts.iter().copied().chain([input.len()]).filter(|&to| to > at && to <= input.len()) {
+            if to > from && trace.end.is_none() {
+                trace.push(&stream.handle_data(start + INTERVAL, &input[from..to]));
+                from = to;
+            }
+        }
+        if let Some(end) = trace.end {
+            prop_assert_eq!(end, End { reason: Reason::Total, manner: Manner::Clean });
+            let output = trace.all();
+            prop_assert!(input.starts_with(&output));
+            prop_assert!(!inside_event(&output));
+        } else {
+            prop_assert!(inside_event(&input) || matches!(input.as_slice(), [.., b] if !matches!(b, b'\n' | b'\r')));
+        }
+    }
+}
+
+/// Whether `stream`, which ends at a line's end, ends inside an event; written without the code under test.
+fn inside_event(stream: &[u8]) -> bool {
+    let stream = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
+    let mut lines = Vec::new();
+    let mut line = Vec::new();
+    let mut bytes = stream.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if_eq(&b'\n');
+                lines.push(std::mem::take(&mut line));
+            }
+            b'\n' => lines.push(std::mem::take(&mut line)),
+            byte => line.push(byte),
+        }
+    }
+    lines
+        .iter()
+        .rev()
+        .take_while(|line| !line.is_empty())
+        .any(|line| line[0] != b':')
+}
+
+fn written(output: &Output<'_>) -> Vec<u8> {
+    [output.held, output.before, output.inserted, output.after].concat()
+}
+
+#[test]
+fn a_heartbeat_is_held_until_the_line_is_over() {
+    let now = origin();
+    let mut stream = stream(FrameChoice::Block, heartbeats_only(), now);
+    assert_eq!(written(&stream.handle_data(now, b"data: he")), b"data: he");
+    assert_eq!(stream.poll_timeout(), Some(now + INTERVAL));
+    assert_eq!(
+        written(&stream.handle_timeout(now + INTERVAL, Client::Taking)),
+        b""
+    );
+    assert_eq!(
+        stream.poll_timeout(),
+        None,
+        "held: nothing to do until the position changes"
+    );
+    let output = stream.handle_data(now + INTERVAL, b"llo\ndata: x\n\n");
+    assert_eq!(output.inserted, b": heartbeat\n");
+    assert_eq!(written(&output), b"llo\n: heartbeat\ndata: x\n\n");
+    assert_eq!(stream.counts().heartbeats, 1);
+}
+
+#[test]
+fn a_busy_stream_gets_no_heartbeat() {
+    let mut now = origin();
+    let mut stream = stream(FrameChoice::Block, heartbeats_only(), now);
+    for _ in 0..10 {
+        now += INTERVAL.mul_f32(0.9);
+        assert_eq!(
+            stream.handle_timeout(now, Client::Taking),
+            Output::default()
+        );
+        stream.handle_data(now, b"data: x\n\n");
+    }
+    assert_eq!(stream.counts().heartbeats, 0);
+}
+
+#[test]
+fn heartbeats_never_pile_up_behind_a_stalled_client() {
+    let mut now = origin();
+    let mut stream = stream(FrameChoice::Block, heartbeats_only(), now);
+    for skipped in 1..=5 {
+        now += INTERVAL;
+        assert_eq!(
+            stream.handle_timeout(now, Client::Stalled),
+            Output::default()
+        );
+        assert_eq!(stream.counts().heartbeats_skipped, skipped);
+    }
+    now += INTERVAL;
+    assert_eq!(
+        stream.handle_timeout(now, Client::Taking).inserted,
+        b": heartbeat\n\n"
+    );
+}
+
+#[test]
+fn heartbeats_do_not_hide_a_dead_upstream() {
+    let start = origin();
+    let clocks = Clocks {
+        heartbeat: Some(INTERVAL),
+        read: Some(4 * INTERVAL),
+        ..Clocks::default()
+    };
+    let mut stream = stream(FrameChoice::Block, clocks, start);
+    for beat in 1..4 {
+        assert!(
+            stream
+                .handle_timeout(start + beat * INTERVAL, Client::Taking)
+                .end
+                .is_none()
+        );
+    }
+    let end = stream
+        .handle_timeout(start + 4 * INTERVAL, Client::Taking)
+        .end;
+    assert_eq!(
+        end,
+        Some(End {
+            reason: Reason::ReadTimeout,
+            manner: Manner::Abort
+        })
+    );
+    assert_eq!(stream.counts().heartbeats, 3);
+}
+
+#[test]
+fn an_opaque_stream_gets_nothing_inserted() {
+    let now = origin();
+    let clocks = Clocks {
+        heartbeat: Some(INTERVAL),
+        first_event: Some(INTERVAL),
+        ..Clocks::default()
+    };
+    let mut stream = stream(FrameChoice::Block, clocks, now).opaque();
+    assert_eq!(
+        written(&stream.handle_data(now, b"\x1f\x8b\n\n")),
+        b"\x1f\x8b\n\n"
+    );
+    assert_eq!(stream.poll_timeout(), None);
+    assert_eq!(
+        stream.handle_timeout(now + 2 * INTERVAL, Client::Taking),
+        Output::default()
+    );
+}
+
+#[test]
+fn an_upstream_that_fails_is_never_a_clean_end() {
+    use UpstreamEnd::{Failed, Finished, ShortOfLength, WithoutLastChunk};
+    for (bytes, end, reason, manner) in [
+        (
+            &b"data: x\n\n"[..],
+            Finished,
+            Reason::Complete,
+            Manner::Clean,
+        ),
+        (b"data: half", Finished, Reason::Complete, Manner::Clean),
+        (
+            b"data: x\n\n",
+            Failed,
+            Reason::UpstreamFailed,
+            Manner::Abort,
+        ),
+        (
+            b"data: [DONE]\n\n",
+            Failed,
+            Reason::UpstreamFailed,
+            Manner::Abort,
+        ),
+        (
+            b"data: x\n\n",
+            WithoutLastChunk,
+            Reason::UpstreamClosed,
+            Manner::Abort,
+        ),
+        (
+            b"data: [DONE]\n\n",
+            WithoutLastChunk,
+            Reason::Complete,
+            Manner::Clean,
+        ),
+        (
+            b"data: [DONE]\n\ndata: ha",
+            WithoutLastChunk,
+            Reason::UpstreamClosed,
+            Manner::Abort,
+        ),
+        (
+            b"data: x\n\n",
+            ShortOfLength,
+            Reason::Complete,
+            Manner::Clean,
+        ),
+        (
+            b"data: half",
+            ShortOfLength,
+            Reason::UpstreamClosed,
+            Manner::Abort,
+        ),
+    ] {
+        let now = origin();
+        let mut stream = stream(FrameChoice::Block, Clocks::default(), now);
+        stream.handle_data(now, bytes);
+        let seen = stream.handle_end(end).end;
+        assert_eq!(
+            seen,
+            Some(End { reason, manner }),
+            "{:?} after {:?}",
+            end,
+            bytes.escape_ascii().to_string()
+        );
+        assert_eq!(stream.handle_data(now, b"more"), Output::default());
+    }
+}
+
+#[test]
+fn last_words_are_said_between_events_only() {
+    let now = origin();
+    for (bytes, says) in [
+        (&b"data: x\n\n"[..], true),
+        (b"", true),
+        (b"data: x\n", false),
+        (b"data: x", false),
+        (b"\xEF", false),
+    ] {
+        let heartbeat = Arc::new(Heartbeat::new("heartbeat"));
+        let mut stream = EventStream::new(
+            heartbeat,
+            FrameChoice::Block,
+            Clocks::default(),
+            FailureEvent::Event,
+            now,
+        );
+        stream.handle_data(now, bytes);
+        let output = stream.handle_end(UpstreamEnd::Failed);
+        assert_eq!(
+            output
+                .inserted
+                .starts_with(b"event: error\ndata: {\"reason\":\"upstream_failed\""),
+            says,
+            "{bytes:?}"
+        );
+        assert_eq!(output.end.map(|end| end.manner), Some(Manner::Abort));
+    }
+}
+
+#[test]
+fn a_shutdown_is_clean_between_events_only() {
+    let now = origin();
+    for (bytes, manner) in [
+        (&b"data: x\n\n"[..], Manner::Clean),
+        (b"", Manner::Clean),
+        (b"data: x\n", Manner::Abort),
+    ] {
+        let mut stream = stream(FrameChoice::Block, Clocks::default(), now);
+        stream.handle_data(now, bytes);
+        assert_eq!(
+            stream.handle_shutdown().end,
+            Some(End {
+                reason: Reason::Shutdown,
+                manner
+            })
+        );
+    }
+}
+
+#[test]
+fn a_stalled_client_is_not_the_upstreams_silence() {
+    let start = origin();
+    let clocks = Clocks {
+        read: Some(INTERVAL),
+        ..Clocks::default()
+    };
+    let mut stream = stream(FrameChoice::Block, clocks, start);
+    assert_eq!(
+        stream.handle_timeout(start + INTERVAL, Client::Stalled),
+        Output::default()
+    );
+    assert_eq!(stream.poll_timeout(), Some(start + 2 * INTERVAL));
+    assert!(
+        stream
+            .handle_timeout(start + 2 * INTERVAL, Client::Taking)
+            .end
+            .is_some()
+    );
+}
