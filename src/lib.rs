@@ -1,3 +1,4 @@
 //! `sse-sidecar`: a reverse proxy that makes event streams work in front of any HTTP backend.
 
 pub mod sse;
+pub mod wire;

@@ -16,6 +16,10 @@ pub enum Insertion {
 
 /// The place after the last byte seen, and what the lines before it said.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about the lines seen, not states"
+)]
 pub struct Position {
     place: Place,
     /// A field of the current event was seen; its blank line was not.

@@ -1,0 +1,231 @@
+//! The chunked transfer coding (RFC 9112, section 7.1), read incrementally.
+
+/// Reads a chunked body, however it is cut.
+#[derive(Debug, Clone)]
+pub struct Chunked {
+    state: State,
+    /// Of the chunk's size while it is read, then of its data: bytes still to come.
+    remaining: u64,
+    /// Bytes of extensions and trailers so far, at most [`Chunked::LIMIT`].
+    overhead: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Size { digits: u8 },
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    EndLf,
+    Done,
+}
+
+/// What the front of the input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// So many bytes of sizes, extensions, line ends and trailers.
+    Framing(usize),
+    /// So many bytes of the body.
+    Data(usize),
+    /// The body ended before this byte: the rest belongs to the next message.
+    End,
+}
+
+/// The bytes are not a chunked body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadChunk {
+    /// A chunk size that is not 1 to 16 hexadecimal digits.
+    #[error("the size of a chunk is not a hexadecimal number")]
+    Size,
+    /// A line that does not end in CRLF.
+    #[error("a line of the chunked coding does not end in CRLF")]
+    LineEnd,
+    /// More extension and trailer bytes than anybody needs.
+    #[error("the chunk extensions and trailers are too long")]
+    TooLong,
+}
+
+impl Chunked {
+    /// The most bytes of extensions and trailers that a body may have, against peers that send nothing else.
+    const LIMIT: usize = 16 * 1024;
+    /// A 64-bit size.
+    const MAX_DIGITS: u8 = 16;
+
+    /// At the start of a body.
+    pub fn new() -> Self {
+        Self {
+            state: State::Size { digits: 0 },
+            remaining: 0,
+            overhead: 0,
+        }
+    }
+
+    /// Whether the last chunk and the trailers have been read.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// What the front of `bytes` is, which is then behind us. `bytes` must not be empty.
+    pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
+        if self.state == State::Data {
+            let length =
+                usize::try_from(self.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
+            self.remaining -= length as u64;
+            if self.remaining == 0 {
+                self.state = State::DataCr;
+            }
+            return Ok(Piece::Data(length));
+        }
+        for (index, &byte) in bytes.iter().enumerate() {
+            match self.state {
+                State::Done if index == 0 => return Ok(Piece::End),
+                State::Data | State::Done => return Ok(Piece::Framing(index)),
+                _ => self.step(byte)?,
+            }
+        }
+        Ok(Piece::Framing(bytes.len()))
+    }
+
+    /// Moves the body's bytes in `buffer` to its front, over the framing. Returns how many there are, and how many bytes of
+    /// `buffer` were read: fewer than it holds only if the body ended.
+    pub fn decode_in_place(&mut self, buffer: &mut [u8]) -> Result<(usize, usize), BadChunk> {
+        let (mut kept, mut read) = (0, 0);
+        while read < buffer.len() {
+            match self.next(&buffer[read..])? {
+                Piece::Framing(length) => read += length,
+                Piece::Data(length) => {
+                    buffer.copy_within(read..read + length, kept);
+                    kept += length;
+                    read += length;
+                }
+                Piece::End => break,
+            }
+        }
+        Ok((kept, read))
+    }
+
+    fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
+        self.state = match (self.state, byte) {
+            (
+                State::Size {
+                    digits: Self::MAX_DIGITS,
+                },
+                b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F',
+            ) => {
+                return Err(BadChunk::Size);
+            }
+            (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default();
+                self.remaining = self.remaining << 4 | u64::from(digit);
+                State::Size { digits: digits + 1 }
+            }
+            (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
+            // "BWS" before an extension's semicolon.
+            (State::Size { digits: 1.. }, b';' | b' ' | b'\t') => State::Extension,
+            (State::Size { .. }, _) => return Err(BadChunk::Size),
+            (State::SizeLf, b'\n') if self.remaining == 0 => State::TrailerStart,
+            (State::SizeLf, b'\n') => State::Data,
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::Size { digits: 0 },
+            (State::TrailerStart, b'\r') => State::EndLf,
+            (State::Trailer, b'\r') => State::TrailerLf,
+            (State::TrailerLf, b'\n') => State::TrailerStart,
+            (State::EndLf, b'\n') => State::Done,
+            (State::Extension, _) if byte != b'\n' => self.count(State::Extension)?,
+            (State::TrailerStart | State::Trailer, _) if byte != b'\n' => {
+                self.count(State::Trailer)?
+            }
+            _ => return Err(BadChunk::LineEnd),
+        };
+        Ok(())
+    }
+
+    fn count(&mut self, state: State) -> Result<State, BadChunk> {
+        self.overhead += 1;
+        if self.overhead > Self::LIMIT {
+            return Err(BadChunk::TooLong);
+        }
+        Ok(state)
+    }
+}
+
+impl Default for Chunked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body in `input` fed in pieces cut at `cuts`, and what follows it.
+    fn decode(input: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, bool, usize), BadChunk> {
+        let mut chunked = Chunked::new();
+        let (mut body, mut from, mut rest) = (Vec::new(), 0, 0);
+        for &to in cuts.iter().chain([&input.len()]) {
+            let mut piece = input[from..to].to_vec();
+            let (kept, read) = chunked.decode_in_place(&mut piece)?;
+            body.extend_from_slice(&piece[..kept]);
+            rest += piece.len() - read;
+            from = to;
+        }
+        Ok((body, chunked.is_done(), rest))
+    }
+
+    #[test]
+    fn bodies_at_every_split() {
+        for (input, body, done, rest) in [
+            (&b"5\r\nhello\r\n0\r\n\r\n"[..], &b"hello"[..], true, 0),
+            (
+                b"1;ext=1\r\na\r\n00A \r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nGET",
+                b"a0123456789",
+                true,
+                3,
+            ),
+            (b"3\r\nabc\r\n", b"abc", false, 0),
+            (b"5\r\nhe", b"he", false, 0),
+            (b"0\r\n\r\n", b"", true, 0),
+        ] {
+            for split in 0..=input.len() {
+                let seen = decode(input, &[split]);
+                assert_eq!(seen, Ok((body.to_vec(), done, rest)), "split at {split}");
+            }
+            let every: Vec<usize> = (0..input.len()).collect();
+            assert_eq!(decode(input, &every), Ok((body.to_vec(), done, rest)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_chunked_is_refused() {
+        for (input, error) in [
+            (&b"\r\n"[..], BadChunk::Size),
+            (b"x\r\n", BadChunk::Size),
+            (b"-1\r\n", BadChunk::Size),
+            (b" 1\r\n", BadChunk::Size),
+            (b"0x1\r\n", BadChunk::Size),
+            (b"11111111111111111\r\n", BadChunk::Size),
+            (b"1\na", BadChunk::Size),
+            (b"1;a\nb", BadChunk::LineEnd),
+            (b"1\r\rab", BadChunk::LineEnd),
+            (b"1\r\nab\r\n", BadChunk::LineEnd),
+            (b"1\r\na\n", BadChunk::LineEnd),
+            (b"0\r\n\n", BadChunk::LineEnd),
+            (b"0\r\nA: b\n\r\n", BadChunk::LineEnd),
+        ] {
+            assert_eq!(
+                decode(input, &[]),
+                Err(error),
+                "{:?}",
+                input.escape_ascii().to_string()
+            );
+        }
+        let long = [&b"1;"[..], &b"x".repeat(Chunked::LIMIT + 1)].concat();
+        assert_eq!(decode(&long, &[]), Err(BadChunk::TooLong));
+    }
+}

@@ -1,0 +1,276 @@
+//! The end of a request's head, and whether every parser would read it alike.
+//!
+//! hyper parses the head; it is lenient where RFC 9112 allows it to be. A proxy must not be: what its backend reads differently
+//! is a smuggled request. So a head passes this scanner first.
+
+/// Scans one request head, however it is cut.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    state: State,
+    length: usize,
+    name: Name,
+    has_length: bool,
+    has_encoding: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the request line, where "a server ... SHOULD ignore at least one empty line" (RFC 9112, section 2.2).
+    Start,
+    StartLf,
+    RequestLine,
+    /// After a line's CR.
+    LineLf,
+    LineStart,
+    Name,
+    Value,
+    /// After the CR of the empty line.
+    EndLf,
+    Done,
+}
+
+/// Why a request head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// RFC 9112, section 2.2: a recipient may take a bare LF for a line's end, so two recipients may differ.
+    #[error("a line of the request head ends in LF without CR")]
+    BareLf,
+    /// RFC 9112, section 2.2: "A recipient of such a bare CR MUST consider that element to be invalid".
+    #[error("the request head has a CR that is not followed by LF")]
+    BareCr,
+    /// RFC 9112, section 5.2.
+    #[error("a header field is folded over two lines")]
+    Folded,
+    /// RFC 9112, section 5.1: "A server MUST reject ... any received request message that contains whitespace between a
+    /// header field name and colon".
+    #[error("a header field has whitespace before its colon")]
+    SpaceBeforeColon,
+    /// RFC 9110, section 5.1: a field name is a token.
+    #[error("a header field's name has a character that is not allowed")]
+    Name,
+    /// RFC 9110, section 5.5: no control characters in a field value.
+    #[error("the request head has a control character")]
+    Control,
+    /// RFC 9112, section 6.1: such a message "might indicate an attempt to perform request smuggling".
+    #[error("the request has both a Content-Length and a Transfer-Encoding")]
+    LengthAndEncoding,
+    /// Longer than [`RequestHead::LIMIT`].
+    #[error("the request head is longer than {} KiB", RequestHead::LIMIT / 1024)]
+    TooLong,
+}
+
+impl RequestHead {
+    /// The longest head that is read, in bytes.
+    pub const LIMIT: usize = 64 * 1024;
+
+    /// Before the first byte of a request.
+    pub fn new() -> Self {
+        Self {
+            state: State::Start,
+            length: 0,
+            name: Name::EMPTY,
+            has_length: false,
+            has_encoding: false,
+        }
+    }
+
+    /// Whether the request line has begun.
+    pub fn is_started(&self) -> bool {
+        !matches!(self.state, State::Start | State::StartLf)
+    }
+
+    /// Reads on. Returns how many of `bytes` belong to the head if it ends in them.
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+        for (index, &byte) in bytes.iter().enumerate() {
+            self.state = self.step(byte)?;
+            if self.state == State::Done {
+                return Ok(Some(index + 1));
+            }
+        }
+        self.length += bytes.len();
+        if self.length > Self::LIMIT {
+            Err(Malformed::TooLong)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, Malformed> {
+        Ok(match (self.state, byte) {
+            (State::Start, b'\r') => State::StartLf,
+            (State::StartLf, b'\n') => State::Start,
+            (State::LineLf, b'\n') => State::LineStart,
+            (State::EndLf, b'\n') => State::Done,
+            (State::StartLf | State::LineLf | State::EndLf, _) => return Err(Malformed::BareCr),
+            (_, b'\n') => return Err(Malformed::BareLf),
+            (State::RequestLine | State::Value, b'\r') => State::LineLf,
+            (State::LineStart, b'\r') => State::EndLf,
+            (State::LineStart, b' ' | b'\t') => return Err(Malformed::Folded),
+            (State::Name, b' ' | b'\t') => return Err(Malformed::SpaceBeforeColon),
+            (State::Name, b':') => {
+                self.end_name()?;
+                State::Value
+            }
+            (State::LineStart | State::Name, _) if is_token(byte) => {
+                self.name.push(byte);
+                State::Name
+            }
+            (State::LineStart | State::Name, _) => return Err(Malformed::Name),
+            (State::Value, b'\t') => State::Value,
+            (_, 0..=0x1F | 0x7F) => return Err(Malformed::Control),
+            (State::Start | State::RequestLine, _) => State::RequestLine,
+            (State::Value, _) => State::Value,
+            (State::Done, _) => State::Done,
+        })
+    }
+
+    fn end_name(&mut self) -> Result<(), Malformed> {
+        self.has_length |= self.name.is(b"content-length");
+        self.has_encoding |= self.name.is(b"transfer-encoding");
+        self.name = Name::EMPTY;
+        if self.has_length && self.has_encoding {
+            Err(Malformed::LengthAndEncoding)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Default for RequestHead {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The start of a field name: as much as the names that matter need.
+#[derive(Debug, Clone)]
+struct Name {
+    bytes: [u8; Self::KEPT],
+    length: usize,
+}
+
+impl Name {
+    const KEPT: usize = b"transfer-encoding".len();
+    const EMPTY: Self = Self {
+        bytes: [0; Self::KEPT],
+        length: 0,
+    };
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte.to_ascii_lowercase();
+        }
+        self.length += 1;
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.bytes.get(..self.length) == Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same verdict for the whole and at every split.
+    fn verdict(input: &[u8]) -> Result<Option<usize>, Malformed> {
+        let whole = RequestHead::new().scan(input);
+        for split in 0..=input.len() {
+            let mut head = RequestHead::new();
+            let parts = head.scan(&input[..split]).and_then(|end| match end {
+                Some(end) => Ok(Some(end)),
+                None => Ok(head.scan(&input[split..])?.map(|end| split + end)),
+            });
+            assert_eq!(parts, whole, "split at {split}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_head_ends_after_its_empty_line() {
+        for (input, end) in [
+            (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], Some(27)),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /", Some(27)),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Some(22)),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n", None),
+            (
+                b"GET / HTTP/1.1\r\nX:\r\nY: \t caf\xC3\xA9\r\n\r\n",
+                Some(34),
+            ),
+            (
+                b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Lengths: 1\r\n\r\n",
+                Some(58),
+            ),
+            (b"", None),
+        ] {
+            assert_eq!(
+                verdict(input),
+                Ok(end),
+                "{:?}",
+                input.escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        for (input, why) in [
+            (&b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..], Malformed::BareLf),
+            (b"GET / HTTP/1.1\r\nHost: a\n\r\n", Malformed::BareLf),
+            (b"\nGET / HTTP/1.1\r\n", Malformed::BareLf),
+            (b"GET / HTTP/1.1\r\nHost: a\r\r\n", Malformed::BareCr),
+            (b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n", Malformed::BareCr),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n", Malformed::Folded),
+            (b"GET / HTTP/1.1\r\n Host: a\r\n", Malformed::Folded),
+            (
+                b"GET / HTTP/1.1\r\nHost : a\r\n",
+                Malformed::SpaceBeforeColon,
+            ),
+            (
+                b"GET / HTTP/1.1\r\nTransfer-Encoding\t: chunked\r\n",
+                Malformed::SpaceBeforeColon,
+            ),
+            (b"GET / HTTP/1.1\r\n: a\r\n", Malformed::Name),
+            (b"GET / HTTP/1.1\r\nHost\r\n", Malformed::Name),
+            (b"GET / HTTP/1.1\r\nH(st: a\r\n", Malformed::Name),
+            (b"GET / HTTP/1.1\r\nX: a\0b\r\n", Malformed::Control),
+            (b"GET /\x01 HTTP/1.1\r\n", Malformed::Control),
+            (b"GET / HTTP/1.1\r\nX: \x7F\r\n", Malformed::Control),
+            (
+                b"POST / HTTP/1.1\r\nContent-length: 3\r\nTRANSFER-Encoding: chunked\r\n\r\n",
+                Malformed::LengthAndEncoding,
+            ),
+            (
+                b"POST / HTTP/1.1\r\nTransfer-Encoding: x\r\nContent-Length: 3\r\n\r\n",
+                Malformed::LengthAndEncoding,
+            ),
+        ] {
+            assert_eq!(
+                verdict(input),
+                Err(why),
+                "{:?}",
+                input.escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        let mut head = RequestHead::new();
+        assert_eq!(head.scan(b"GET / HTTP/1.1\r\nX: "), Ok(None));
+        assert_eq!(
+            head.scan(&b"x".repeat(RequestHead::LIMIT)),
+            Err(Malformed::TooLong)
+        );
+        let mut head = RequestHead::new();
+        assert_eq!(
+            head.scan(&b"\r\n".repeat(RequestHead::LIMIT)),
+            Err(Malformed::TooLong)
+        );
+    }
+}
