@@ -1,4 +1,5 @@
 //! `sse-sidecar`: a reverse proxy that makes event streams work in front of any HTTP backend.
 
+pub mod config;
 pub mod sse;
 pub mod wire;

@@ -1,0 +1,134 @@
+//! Settings that are allowed, but together do not do what was probably meant.
+
+use std::time::Duration;
+
+use super::draft::{Draft, RouteDraft, Settings};
+use super::file::Report;
+use super::matcher::covers;
+use super::problem::Mistake;
+use super::units::written;
+use super::{Detect, Drain};
+
+/// After so long nginx and most load balancers give up on a silent connection.
+const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Kubernetes' default `terminationGracePeriodSeconds`: after so long it kills.
+const GRACE_PERIOD: Duration = Duration::from_secs(30);
+
+/// Warns about everything in the draft that is worth a second look.
+pub(super) fn warn(draft: &Draft, report: &mut Report) {
+    settings(&draft.settings, "", report);
+    for route in &draft.routes {
+        settings(&route.settings, &format!("{}.", route.key), report);
+    }
+    drain(&draft.drain, report);
+    unreachable_routes(&draft.routes, report);
+}
+
+/// Warns about the settings of one table: `prefix` is empty for the top level, else such as `route[1].`.
+///
+/// Only what the table itself says is looked at again: what it took from the top level was warned about there.
+fn settings(settings: &Settings, prefix: &str, report: &mut Report) {
+    let Settings {
+        timeouts,
+        heartbeat,
+        events,
+    } = settings;
+    // At the first of the keys that is written in this very table.
+    let mut warn = |keys: &[&str], mistake: Mistake| {
+        if let Some(key) = keys
+            .iter()
+            .map(|key| format!("{prefix}{key}"))
+            .find(|key| report.is_written(key))
+        {
+            report.warning(&key, &mistake);
+        }
+    };
+
+    if let Some(interval) = heartbeat.interval
+        && interval >= PROXIES_GIVE_UP
+    {
+        warn(
+            &["heartbeat.interval"],
+            Mistake::new(
+                "nginx and most load balancers cut a connection that is silent for 60 seconds",
+            )
+            .help("write `\"30s\"` or less"),
+        );
+    }
+    if let (Some(interval), Some(read)) = (heartbeat.interval, timeouts.read)
+        && interval >= read
+    {
+        warn(
+            &["heartbeat.interval", "timeouts.read"],
+            Mistake::new(format!(
+                "no heartbeat is ever sent: the `read` clock ends a silent stream after `{}`",
+                written(read)
+            ))
+            .help("make `heartbeat.interval` shorter than `timeouts.read`"),
+        );
+    }
+    if heartbeat.interval.is_none() && timeouts.write.is_none() {
+        warn(
+            &["heartbeat.interval", "timeouts.write"],
+            Mistake::new("a client that vanished without a word is never noticed without heartbeats and the `write` clock")
+                .help("turn one of `heartbeat.interval` and `timeouts.write` on again"),
+        );
+    }
+    if let (Some(first_event), Some(read)) = (timeouts.first_event, timeouts.read)
+        && first_event > read
+    {
+        warn(
+            &["timeouts.first_event", "timeouts.read"],
+            Mistake::new(format!(
+                "the `read` clock ends a stream that is silent for `{}` before `first_event` does",
+                written(read)
+            ))
+            .help("make `timeouts.read` at least as long as `timeouts.first_event`"),
+        );
+    }
+    if events.detect == Detect::Never && events.streaming {
+        warn(
+            &["events.streaming", "events.detect"],
+            Mistake::new(
+                "nothing here is treated as an event stream, so asking for one is of no use",
+            )
+            .help("leave out `events.streaming` or `events.detect`"),
+        );
+    }
+}
+
+/// Warns about a drain that Kubernetes cuts short. The defaults are known to, so only a change of them is worth a word.
+fn drain(drain: &Drain, report: &mut Report) {
+    let whole = drain.delay + drain.timeout;
+    if whole > GRACE_PERIOD && *drain != Drain::default() {
+        let key = if report.is_written("drain.timeout") {
+            "drain.timeout"
+        } else {
+            "drain.delay"
+        };
+        let mistake = Mistake::new(format!(
+            "with its delay a drain takes up to `{}`, but Kubernetes kills after 30 seconds by default",
+            written(whole)
+        ))
+        .help(format!(
+            "set the pod's `terminationGracePeriodSeconds` to {} or more",
+            whole.as_secs() + 5
+        ));
+        report.warning(key, &mistake);
+    }
+}
+
+/// Warns about routes that an earlier one leaves no request for.
+fn unreachable_routes(routes: &[RouteDraft], report: &mut Report) {
+    for (index, later) in routes.iter().enumerate() {
+        let covering = routes[..index]
+            .iter()
+            .find(|earlier| covers(&earlier.matcher, &later.matcher));
+        if let Some(RouteDraft { key, .. }) = covering {
+            let mistake = Mistake::new(format!("never matches: {key} takes all of its requests"))
+                .help("put the narrower route first");
+            report.warning(&later.key, &mistake);
+        }
+    }
+}

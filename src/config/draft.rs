@@ -1,0 +1,269 @@
+//! A configuration as far as each value is right by itself: every key with the place it is read at and its default.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::address::{admin_address, listen_address, upstream_address};
+use super::file::Table;
+use super::matcher::matcher;
+use super::problem::Mistake;
+use super::value::{
+    boolean, choice, clock, comment, connections, delay, end, interval, text, workers,
+};
+use super::{
+    Detect, Drain, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log, Matcher,
+    OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
+};
+
+/// Every network, since the clients of a sidecar come from outside its pod.
+const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+
+/// Only the host itself, since the admin port tells what goes on.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+/// The whole file. A key beside a value is whom to blame for it: the full path of a key in the file, or the name of a flag.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Those without a mistake.
+    pub(super) listeners: Vec<(String, ListenAddress)>,
+    pub(super) server: Server,
+    pub(super) admin: (String, Option<SocketAddr>),
+    pub(super) upstream: Target,
+    pub(super) settings: Settings,
+    pub(super) drain: Drain,
+    pub(super) log: Log,
+    pub(super) routes: Vec<RouteDraft>,
+}
+
+/// One `[[route]]`.
+#[derive(Debug)]
+pub(super) struct RouteDraft {
+    /// `route[1]`
+    pub(super) key: String,
+    pub(super) matcher: Matcher,
+    pub(super) upstream: Target,
+    pub(super) settings: Settings,
+}
+
+/// What a route can set, and the top level for all routes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    pub(super) timeouts: Timeouts,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) events: Events,
+}
+
+/// An upstream that a table does or does not name.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) key: String,
+    /// Named, rightly or wrongly.
+    pub(super) is_given: bool,
+    /// `None` if it is not given, or wrong and reported.
+    pub(super) address: Option<UpstreamAddress>,
+}
+
+impl Draft {
+    /// Reads the whole file, in the order of `config.example.toml`.
+    pub(super) fn read(root: &mut Table<'_>) -> Self {
+        let mut draft = Self::default();
+        let mut listeners = Vec::new();
+        root.tables("listener", |table| {
+            let mut address =
+                (!table.has("address")).then_some(ListenAddress::Tcp(DEFAULT_LISTENER));
+            table.set("address", &mut address, text(listen_address));
+            listeners.extend(address.map(|address| (table.join("address"), address)));
+        });
+        if root.has("listener") {
+            draft.listeners = listeners;
+        }
+        root.table("server", |table| {
+            table.set("workers", &mut draft.server.workers, workers);
+            table.set(
+                "max_connections",
+                &mut draft.server.max_connections,
+                connections,
+            );
+        });
+        root.table("admin", |table| {
+            table.set("listen", &mut draft.admin.1, text(admin_address));
+        });
+        draft.upstream = Target::read(root);
+        draft.settings.read(root, Scope::Top);
+        root.table("drain", |table| {
+            table.set("delay", &mut draft.drain.delay, delay);
+            table.set("timeout", &mut draft.drain.timeout, end);
+        });
+        root.table("log", |table| {
+            table.set(
+                "level",
+                &mut draft.log.level,
+                choice(&[
+                    ("error", Level::Error),
+                    ("warn", Level::Warn),
+                    ("info", Level::Info),
+                    ("debug", Level::Debug),
+                ]),
+            );
+            table.set(
+                "format",
+                &mut draft.log.format,
+                choice(&[
+                    ("auto", Format::Auto),
+                    ("text", Format::Text),
+                    ("json", Format::Json),
+                ]),
+            );
+        });
+        root.tables("route", |table| {
+            draft.routes.push(RouteDraft::read(table, &draft.settings));
+        });
+        draft
+    }
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            listeners: vec![("listener".to_owned(), ListenAddress::Tcp(DEFAULT_LISTENER))],
+            server: Server::default(),
+            admin: ("admin.listen".to_owned(), Some(DEFAULT_ADMIN)),
+            upstream: Target::missing("upstream.url"),
+            settings: Settings::default(),
+            drain: Drain::default(),
+            log: Log::default(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl RouteDraft {
+    /// `inherited` is what the route does not say itself.
+    fn read(table: &mut Table<'_>, inherited: &Settings) -> Self {
+        let matcher = matcher(table);
+        let upstream = Target::read(table);
+        let mut settings = inherited.clone();
+        settings.read(table, Scope::Route);
+        Self {
+            key: table.path().to_owned(),
+            matcher,
+            upstream,
+            settings,
+        }
+    }
+}
+
+/// Whose settings are read.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    Top,
+    Route,
+}
+
+impl Settings {
+    fn read(&mut self, table: &mut Table<'_>, scope: Scope) {
+        let Self {
+            timeouts,
+            heartbeat,
+            events,
+        } = self;
+        table.table("timeouts", |table| read_timeouts(table, timeouts, scope));
+        table.table("heartbeat", |table| {
+            table.set("interval", &mut heartbeat.interval, interval);
+            table.set(
+                "frame",
+                &mut heartbeat.frame,
+                choice(&[
+                    ("auto", Frame::Auto),
+                    ("line", Frame::Line),
+                    ("block", Frame::Block),
+                ]),
+            );
+            table.set("text", &mut heartbeat.text, text(comment));
+        });
+        table.table("events", |table| {
+            table.set(
+                "detect",
+                &mut events.detect,
+                choice(&[
+                    ("auto", Detect::Auto),
+                    ("always", Detect::Always),
+                    ("never", Detect::Never),
+                ]),
+            );
+            table.set("streaming", &mut events.streaming, boolean);
+            table.set(
+                "on_upstream_failure",
+                &mut events.on_upstream_failure,
+                choice(&[
+                    ("abort", OnUpstreamFailure::Abort),
+                    ("event", OnUpstreamFailure::Event),
+                    ("anthropic", OnUpstreamFailure::Anthropic),
+                    ("openai-responses", OnUpstreamFailure::OpenaiResponses),
+                    ("mcp", OnUpstreamFailure::Mcp),
+                ]),
+            );
+        });
+    }
+}
+
+fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
+    let Timeouts {
+        connect,
+        response_head,
+        first_event,
+        read,
+        write,
+        total,
+        request_head,
+        request_body,
+        keep_alive,
+    } = timeouts;
+    let connection_clock = |table: &mut Table<'_>, key, target| match scope {
+        Scope::Top => table.set(key, target, clock),
+        Scope::Route => {
+            let mistake = Mistake::new("this clock runs before a request has a route")
+                .help(format!("move it to `[timeouts]`, as `{key}`"));
+            table.refuse(key, &mistake);
+        }
+    };
+    table.set("connect", connect, clock);
+    table.set("response_head", response_head, clock);
+    table.set("first_event", first_event, clock);
+    table.set("read", read, clock);
+    table.set("write", write, clock);
+    table.set("total", total, clock);
+    connection_clock(table, "request_head", request_head);
+    table.set("request_body", request_body, clock);
+    connection_clock(table, "keep_alive", keep_alive);
+}
+
+impl Target {
+    /// Reads `upstream.url` of the whole file or of a route.
+    fn read(table: &mut Table<'_>) -> Self {
+        let mut target = Self::missing(&table.join("upstream.url"));
+        // An `upstream` that is no table is wrong, but not missing.
+        target.is_given = table.has("upstream");
+        table.table("upstream", |table| {
+            table.set("url", &mut target.address, text(upstream_address));
+            target.is_given = table.has("url");
+        });
+        target
+    }
+
+    /// An upstream that is given, though `None` if wrongly.
+    pub(super) fn given(key: &str, address: Option<UpstreamAddress>) -> Self {
+        Self {
+            key: key.to_owned(),
+            is_given: true,
+            address,
+        }
+    }
+
+    fn missing(key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            is_given: false,
+            address: None,
+        }
+    }
+}

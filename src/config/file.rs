@@ -1,0 +1,328 @@
+//! The file as it is written: a walk over its TOML that notes where everything stands and goes on after each mistake.
+//!
+//! A reader asks a [`Table`] for the keys it knows; what is then left over is unknown, and reported as such. So the keys a
+//! table has are written down once, where they are read. Only this file knows TOML.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::{fmt, iter};
+
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::problem::{Mistake, Place, Problem, Problems, Severity};
+
+/// What was found on the way: the problems, and the place of every key.
+#[derive(Debug)]
+pub(super) struct Report {
+    file: String,
+    text: String,
+    problems: Vec<Problem>,
+    places: HashMap<String, Range<usize>>,
+}
+
+/// One table of the file, which hands out the values of its keys.
+#[derive(Debug)]
+pub(super) struct Table<'a> {
+    /// Its full name: empty for the whole file, else such as `route[1].timeouts`.
+    path: String,
+    entries: &'a DeTable<'a>,
+    /// The keys asked for so far, with their form.
+    known: Vec<(&'static str, Form)>,
+    report: &'a mut Report,
+}
+
+/// A value as its reader gets it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'a> {
+    String(&'a str),
+    Integer(i64),
+    Boolean(bool),
+    /// Anything else, by its name with an article.
+    Other(&'static str),
+}
+
+/// What stands behind a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Value,
+    Table,
+    /// An array of tables.
+    Tables,
+    /// Nothing: the key belongs elsewhere.
+    Refused,
+}
+
+/// Walks `text`. If it is not TOML, only that is told and `read` never runs.
+pub(super) fn walk(
+    file: &str,
+    text: &str,
+    read: impl FnOnce(&mut Table<'_>),
+) -> Result<Report, Problems> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let problem = |error: &toml::de::Error| {
+            let place = Place::new(file, text, error.span().unwrap_or_default());
+            Problem::new(
+                Severity::Error,
+                None,
+                &syntax_mistake(error, text),
+                Some(place),
+            )
+        };
+        return Err(Problems::new(errors.iter().map(problem).collect()));
+    }
+    let mut report = Report {
+        file: file.to_owned(),
+        text: text.to_owned(),
+        problems: Vec::new(),
+        places: HashMap::new(),
+    };
+    Table::visit(String::new(), document.get_ref(), &mut report, read);
+    Ok(report)
+}
+
+impl Report {
+    /// Reports that a key is wrong, at its place or that of the table it is missing from.
+    ///
+    /// `key` may also be a flag or an environment variable; those have no place.
+    pub(super) fn error(&mut self, key: &str, mistake: &Mistake) {
+        self.push(Severity::Error, key, mistake);
+    }
+
+    /// Reports that a key is allowed but probably not meant.
+    pub(super) fn warning(&mut self, key: &str, mistake: &Mistake) {
+        self.push(Severity::Warning, key, mistake);
+    }
+
+    /// Whether the file has this key, rightly or wrongly.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// Whether anything makes the configuration useless.
+    pub(super) fn has_errors(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// The problems in the order of the file; those that have no place in it come first.
+    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| {
+            problem
+                .place
+                .as_ref()
+                .map(|place| (place.line, place.column))
+        });
+        self.problems
+    }
+
+    fn push(&mut self, severity: Severity, key: &str, mistake: &Mistake) {
+        let mut ancestors = iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
+        let place = ancestors.find_map(|key| self.places.get(key)).map(|span| {
+            let place = Place::new(&self.file, &self.text, span.clone());
+            if mistake.is_secret {
+                place.masked()
+            } else {
+                place
+            }
+        });
+        self.problems
+            .push(Problem::new(severity, Some(key), mistake, place));
+    }
+}
+
+impl<'a> Table<'a> {
+    /// Runs `read` on one table and reports the keys it did not ask for.
+    fn visit(
+        path: String,
+        entries: &'a DeTable<'a>,
+        report: &'a mut Report,
+        read: impl FnOnce(&mut Table<'_>),
+    ) {
+        let mut table = Table {
+            path,
+            entries,
+            known: Vec::new(),
+            report,
+        };
+        read(&mut table);
+        table.report_unknown_keys();
+    }
+
+    /// The full name of this table; empty for the whole file.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The full name of a key of this table.
+    pub(super) fn join(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// Whether the key is there, rightly or wrongly.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Reads a key into `target`, which keeps its value if the key is not there or wrong.
+    pub(super) fn set<T, V: Into<T>>(
+        &mut self,
+        key: &'static str,
+        target: &mut T,
+        read: impl FnOnce(Value<'_>) -> Result<V, Mistake>,
+    ) {
+        if let Some((path, value)) = self.find(key, Form::Value) {
+            match read(Value::from(value)) {
+                Ok(value) => *target = value.into(),
+                Err(mistake) => self.report.error(&path, &mistake),
+            }
+        }
+    }
+
+    /// Reports a key that stands here though it belongs elsewhere.
+    pub(super) fn refuse(&mut self, key: &'static str, mistake: &Mistake) {
+        if let Some((path, _)) = self.find(key, Form::Refused) {
+            self.report.error(&path, mistake);
+        }
+    }
+
+    /// Reads a table, if it is there.
+    pub(super) fn table(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>)) {
+        match self.find(key, Form::Table) {
+            None => {}
+            Some((path, DeValue::Table(entries))) => Table::visit(path, entries, self.report, read),
+            Some((path, value)) => {
+                let mistake =
+                    Mistake::new(format!("expected a table, found {}", Value::from(value))).help(
+                        format!("write `[{}]` and its keys below it", without_indices(&path)),
+                    );
+                self.report.error(&path, &mistake);
+            }
+        }
+    }
+
+    /// Reads each table of an array of tables, if it is there.
+    pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Table<'_>)) {
+        let Some((path, value)) = self.find(key, Form::Tables) else {
+            return;
+        };
+        let expected = |value: &DeValue<'_>| {
+            Mistake::new(format!(
+                "expected an array of tables, found {}",
+                Value::from(value)
+            ))
+            .help(format!(
+                "write `[[{path}]]` and the keys of one {path} below it"
+            ))
+        };
+        let Some(array) = value.as_array().filter(|array| !array.is_empty()) else {
+            return self.report.error(&path, &expected(value));
+        };
+        for (index, item) in array.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            self.report.places.insert(path.clone(), item.span());
+            match item.get_ref() {
+                DeValue::Table(entries) => Table::visit(path, entries, self.report, &mut read),
+                value => self.report.error(&path, &expected(value)),
+            }
+        }
+    }
+
+    /// The full name and the value of a key, if it is there. From now on the key is known and has a place.
+    fn find(&mut self, key: &'static str, form: Form) -> Option<(String, &'a DeValue<'a>)> {
+        self.known.push((key, form));
+        let value = self.entries.get(key)?;
+        let path = self.join(key);
+        self.report.places.insert(path.clone(), value.span());
+        Some((path, value.get_ref()))
+    }
+
+    fn report_unknown_keys(&mut self) {
+        for (key, _) in self.entries {
+            let name = key.get_ref().as_ref();
+            if self.known.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            let path = self.join(name);
+            let mistake = Mistake::new("unknown key").help(self.suggest(name));
+            self.report.places.insert(path.clone(), key.span());
+            self.report.error(&path, &mistake);
+        }
+    }
+
+    /// The known key that is nearest to an unknown one, else all of them.
+    fn suggest(&self, unknown: &str) -> String {
+        let known = || self.known.iter().filter(|(_, form)| *form != Form::Refused);
+        let shown = |(name, form): &(&str, Form)| match form {
+            Form::Table if self.path.is_empty() => format!("`[{name}]`"),
+            Form::Tables => format!("`[[{name}]]`"),
+            Form::Table => format!("`{name}.*`"),
+            Form::Value | Form::Refused => format!("`{name}`"),
+        };
+        let nearest = nearest(unknown, known().map(|(name, _)| *name));
+        match known().find(|(name, _)| Some(*name) == nearest) {
+            Some(key) => format!("did you mean {}?", shown(key)),
+            None => format!(
+                "known here: {}",
+                known().map(shown).collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+}
+
+impl<'a> From<&'a DeValue<'a>> for Value<'a> {
+    fn from(value: &'a DeValue<'a>) -> Self {
+        match value {
+            DeValue::String(text) => Self::String(text),
+            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+                .map_or(Self::Other("an integer that is too large"), Self::Integer),
+            DeValue::Float(_) => Self::Other("a number with a fraction"),
+            DeValue::Boolean(value) => Self::Boolean(*value),
+            DeValue::Datetime(_) => Self::Other("a date or time"),
+            DeValue::Array(items) if items.is_empty() => Self::Other("an empty array"),
+            DeValue::Array(_) => Self::Other("an array"),
+            DeValue::Table(_) => Self::Other("a table"),
+        }
+    }
+}
+
+/// As in "expected a string, found an integer".
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::String(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Boolean(_) => "a boolean",
+            Self::Other(name) => name,
+        })
+    }
+}
+
+/// The parser's own words, with the next step for the two most frequent mistakes.
+fn syntax_mistake(error: &toml::de::Error, text: &str) -> Mistake {
+    let mistake = Mistake::new(format!("not valid TOML: {}", error.message()));
+    let found = error
+        .span()
+        .and_then(|span| text.get(span))
+        .unwrap_or_default();
+    if error.message().starts_with("string values must be quoted") {
+        mistake.help(format!("write `\"{found}\"`"))
+    } else if error.message() == "duplicate key" {
+        mistake.help(format!("leave out one of the two `{found}`"))
+    } else {
+        mistake
+    }
+}
+
+/// `route.upstream` for `route[1].upstream`, as a table's header is written.
+fn without_indices(path: &str) -> String {
+    path.split('[')
+        .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
+        .collect()
+}

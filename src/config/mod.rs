@@ -1,0 +1,344 @@
+//! The configuration as the proxy uses it: every default filled in, every value checked.
+//!
+//! `file` walks the TOML as it is written, `draft` says which keys there are and reads each by itself, `resolve` checks what
+//! they mean together and makes these types of it. Every problem found on the way is collected and told at once.
+//! `config.example.toml` is the reference of the keys.
+
+mod address;
+mod contradictions;
+mod draft;
+mod file;
+mod matcher;
+mod nearest;
+mod problem;
+mod resolve;
+mod units;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::problem::{Place, Problem, Problems, Severity};
+pub use self::resolve::{Override, Overrides, load, load_admin, parse};
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where clients connect. Never empty.
+    pub listeners: Vec<Listener>,
+    /// Limits of the whole process.
+    pub server: Server,
+    /// Where health, readiness and metrics are served; `None` is `"off"`.
+    pub admin: Option<SocketAddr>,
+    /// The clocks of a connection before its request has a route: `request_head`, `keep_alive`, `write`. A route has its own copy of the rest.
+    pub timeouts: Timeouts,
+    /// First match wins. Never empty; where the file has an `[upstream]`, the last one matches every request.
+    pub routes: Vec<Route>,
+    /// What SIGTERM does.
+    pub drain: Drain,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// One address that clients connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address to bind.
+    pub address: ListenAddress,
+}
+
+/// An address to bind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// `127.0.0.1:8080`, `[::]:8080`
+    Tcp(SocketAddr),
+    /// `unix:/run/sidecar.sock`
+    Unix(PathBuf),
+}
+
+/// Limits of the whole process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// How many threads carry connections.
+    pub workers: Workers,
+    /// A connection beyond these is answered 503 and closed; an open one is never evicted for it.
+    pub max_connections: usize,
+}
+
+/// How many threads carry connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each core the process may use, the container's CPU limit respected.
+    Auto,
+    /// Exactly so many.
+    Count(NonZeroUsize),
+}
+
+/// One `[[route]]`, with everything it did not say taken from the top level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Which requests take it.
+    pub matcher: Matcher,
+    /// Where they go. Routes with the same URL share it, and so its pool of connections.
+    pub upstream: Arc<Upstream>,
+    /// The clocks.
+    pub timeouts: Timeouts,
+    /// What keeps silent streams alive.
+    pub heartbeat: Heartbeat,
+    /// What counts as an event stream, and how it ends when the upstream fails.
+    pub events: Events,
+}
+
+/// The conditions of a route; all that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matcher {
+    /// The request's host without its port, in lower case.
+    pub host: Option<String>,
+    /// A path prefix on segment borders, without its last slash: `/v1/chat` matches `/v1/chat` and `/v1/chat/x`, never
+    /// `/v1/chats`. Never empty: `/` in the file is no condition at all.
+    pub path: Option<String>,
+    /// The request's method.
+    pub method: Option<http::Method>,
+    /// A header the request must carry, and the value it must have if one is given.
+    pub header: Option<HeaderMatch>,
+}
+
+/// A header that a route asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// The field name.
+    pub name: http::HeaderName,
+    /// The exact value; any value if `None`.
+    pub value: Option<http::HeaderValue>,
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Upstream {
+    /// Where to connect.
+    pub address: UpstreamAddress,
+}
+
+/// Where a backend listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UpstreamAddress {
+    /// `http://host:port`: a name or an IP address (no brackets), resolved at each connect.
+    Tcp {
+        /// Host name or IP address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// `unix:/path`
+    Unix(PathBuf),
+}
+
+/// The clocks; `None` is `"off"`. What each one ends is in `docs/operations.md`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To establish a connection to the upstream.
+    pub connect: Option<Duration>,
+    /// From the request sent to the upstream's response head.
+    pub response_head: Option<Duration>,
+    /// From an event stream's head to its first event.
+    pub first_event: Option<Duration>,
+    /// Between two bytes of an upstream's body.
+    pub read: Option<Duration>,
+    /// Between two bytes that the client takes while some wait for it.
+    pub write: Option<Duration>,
+    /// The life of an event stream; each one ends between 90 % and 100 % of it.
+    pub total: Option<Duration>,
+    /// To receive a whole request head.
+    pub request_head: Option<Duration>,
+    /// Between two bytes of a request's body.
+    pub request_body: Option<Duration>,
+    /// How long a connection may stay open between two requests.
+    pub keep_alive: Option<Duration>,
+}
+
+/// What keeps silent streams alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// How long nothing was written before one goes out; `None` sends none.
+    pub interval: Option<Duration>,
+    /// The shape of the comment.
+    pub frame: Frame,
+    /// The comment's text, without line ends.
+    pub text: String,
+}
+
+/// The shape of a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// Whichever the client is known to take.
+    Auto,
+    /// `: heartbeat` and a line feed.
+    Line,
+    /// `: heartbeat` and a blank line.
+    Block,
+}
+
+/// What counts as an event stream, and how it ends when the upstream fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// How a response is recognised as an event stream.
+    pub detect: Detect,
+    /// Every request here is treated as asking for an event stream: the upstream is asked not to compress.
+    pub streaming: bool,
+    /// What the client gets when the upstream fails in the middle of a stream.
+    pub on_upstream_failure: OnUpstreamFailure,
+}
+
+/// How a response is recognised as an event stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detect {
+    /// By its media type, `text/event-stream`.
+    Auto,
+    /// Every 2xx response is one, whatever it says; it is relabelled.
+    Always,
+    /// None is.
+    Never,
+}
+
+/// What the client gets when the upstream fails in the middle of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUpstreamFailure {
+    /// The connection is aborted and nothing added.
+    Abort,
+    /// `event: error` with JSON data naming a reason, then the abort.
+    Event,
+    /// The error event of Anthropic's Messages API.
+    Anthropic,
+    /// The `error` event of OpenAI's Responses API.
+    OpenaiResponses,
+    /// A JSON-RPC error as MCP's Streamable HTTP carries it.
+    Mcp,
+}
+
+/// What SIGTERM does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// How long connections are still accepted while readiness is already 503.
+    pub delay: Duration,
+    /// How long open requests may then go on.
+    pub timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: Level,
+    /// Text or JSON.
+    pub format: Format,
+}
+
+/// A log level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Only failures of the sidecar itself.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And one line when a stream opens, one when it ends.
+    Info,
+    /// And every request and connection.
+    Debug,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Some(Duration::from_secs(5)),
+            response_head: Some(Duration::from_secs(120)),
+            first_event: None,
+            read: Some(Duration::from_secs(120)),
+            write: Some(Duration::from_secs(30)),
+            total: None,
+            request_head: Some(Duration::from_secs(10)),
+            request_body: Some(Duration::from_secs(60)),
+            keep_alive: Some(Duration::from_secs(75)),
+        }
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self {
+            interval: Some(Duration::from_secs(15)),
+            frame: Frame::Auto,
+            text: "heartbeat".to_owned(),
+        }
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            detect: Detect::Auto,
+            streaming: false,
+            on_upstream_failure: OnUpstreamFailure::Abort,
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: Level::Info,
+            format: Format::Auto,
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            workers: Workers::Auto,
+            max_connections: 10_000,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! From the file, the flags and the environment to a [`Config`], or to everything that is wrong with them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
+use super::draft::{Draft, Settings, Target};
+use super::file::{Report, walk};
+use super::problem::{Mistake, Problem, Problems, Severity};
+use super::{
+    Config, ListenAddress, Listener, Matcher, Route, Upstream, UpstreamAddress, contradictions,
+};
+
+/// What flags and environment variables say instead of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Replace all listeners of the file, unless there are none here.
+    pub listen: Vec<Override>,
+    /// Replaces `upstream.url`.
+    pub upstream: Option<Override>,
+    /// Replaces `admin.listen`.
+    pub admin: Option<Override>,
+}
+
+/// One value from a flag or an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The flag or variable as it is written, such as `--listen`: its mistakes are reported under this name.
+    pub source: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Reads a configuration and the warnings about it, or everything that is wrong with it.
+///
+/// `file_name` is only shown. Warnings are left out where there are errors: they would be about values that nobody chose.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    overrides: &Overrides,
+) -> Result<(Config, Vec<Problem>), Problems> {
+    let (draft, mut report) = read(text, file_name, overrides)?;
+    check_addresses(&draft, &mut report);
+    check_upstreams(&draft, &mut report);
+    if report.has_errors() {
+        return Err(Problems::new(report.into_problems()));
+    }
+    contradictions::warn(&draft, &mut report);
+    Ok((resolve(draft), report.into_problems()))
+}
+
+/// Reads a configuration file like [`parse`]. Without one, the flags and the environment must name the upstream.
+pub fn load(
+    path: Option<&Path>,
+    overrides: &Overrides,
+) -> Result<(Config, Vec<Problem>), Problems> {
+    let (text, name) = open(path)?;
+    parse(&text, &name, overrides)
+}
+
+/// Where the admin port of a sidecar started with these is, `None` if it has none. The file is only read if it must say so, and
+/// its other mistakes do not matter: it may have been changed since the sidecar started.
+pub fn load_admin(
+    path: Option<&Path>,
+    overrides: &Overrides,
+) -> Result<Option<SocketAddr>, Problems> {
+    let (text, name) = open(path.filter(|_| overrides.admin.is_none()))?;
+    let (draft, report) = read(&text, &name, overrides)?;
+    let (admin_key, admin) = draft.admin;
+    let mut problems = report.into_problems();
+    problems.retain(|problem| {
+        let key = problem.key.as_deref().unwrap_or_default();
+        key == admin_key || key.split('.').next() == Some("admin")
+    });
+    if problems.is_empty() {
+        Ok(admin)
+    } else {
+        Err(Problems::new(problems))
+    }
+}
+
+/// The text of the file and its name; both empty if there is none.
+fn open(path: Option<&Path>) -> Result<(String, String), Problems> {
+    let Some(path) = path else {
+        return Ok((String::new(), String::new()));
+    };
+    let name = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => Ok((text, name)),
+        Err(error) => {
+            let mistake = Mistake::new(format!("`{name}` cannot be read: {error}"))
+                .help("name a readable file with `--config`");
+            Err(Problems::new(vec![Problem::new(
+                Severity::Error,
+                None,
+                &mistake,
+                None,
+            )]))
+        }
+    }
+}
+
+/// Reads the file, and puts the flags and the environment in the place of what it says.
+fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Report), Problems> {
+    let mut draft = Draft::default();
+    let mut report = walk(file_name, text, |root| draft = Draft::read(root))?;
+
+    let Overrides {
+        listen,
+        upstream,
+        admin,
+    } = overrides;
+    if !listen.is_empty() {
+        draft.listeners.clear();
+    }
+    for Override { source, value } in listen {
+        match listen_address(value) {
+            Ok(address) => draft.listeners.push((source.clone(), address)),
+            Err(mistake) => report.error(source, &mistake),
+        }
+    }
+    if let Some(Override { source, value }) = upstream {
+        let address = upstream_address(value).map_err(|mistake| report.error(source, &mistake));
+        draft.upstream = Target::given(source, address.ok());
+    }
+    if let Some(Override { source, value }) = admin {
+        let address = admin_address(value).map_err(|mistake| report.error(source, &mistake));
+        draft.admin = (source.clone(), address.unwrap_or_default());
+    }
+    Ok((draft, report))
+}
+
+/// No address is listened on twice, and no request comes back to the sidecar.
+fn check_addresses(draft: &Draft, report: &mut Report) {
+    let (admin_key, admin) = &draft.admin;
+    let admin = admin.map(|address| (admin_key, ListenAddress::Tcp(address)));
+    let mut taken: Vec<_> = admin.iter().map(|(key, address)| (*key, address)).collect();
+    for (key, address) in &draft.listeners {
+        if let Some((other_key, other)) =
+            taken.iter().find(|(_, taken)| is_conflict(taken, address))
+        {
+            let mistake = Mistake::new(format!("`{address}` is taken by {other_key}, `{other}`"))
+                .help("choose another port or path");
+            report.error(key, &mistake);
+        }
+        taken.push((key, address));
+    }
+
+    let upstreams = draft
+        .routes
+        .iter()
+        .map(|route| &route.upstream)
+        .chain([&draft.upstream]);
+    for Target { key, address, .. } in upstreams {
+        let Some(address) = address else { continue };
+        if let Some((_, listener)) = draft
+            .listeners
+            .iter()
+            .find(|(_, listener)| is_loop(address, listener))
+        {
+            let mistake = Mistake::new(format!(
+                "`{address}` is the sidecar itself, which listens on `{listener}`"
+            ))
+            .help("name the address of the backend");
+            report.error(key, &mistake);
+        }
+    }
+}
+
+/// Every request has somewhere to go.
+fn check_upstreams(draft: &Draft, report: &mut Report) {
+    if draft.upstream.is_given {
+        return;
+    }
+    if draft.routes.is_empty() || report.is_written("upstream") {
+        let mistake = Mistake::new("missing, so there is nowhere to send requests")
+            .help("write `upstream.url = \"http://127.0.0.1:3000\"`, or start with `--upstream http://127.0.0.1:3000`");
+        report.error(&draft.upstream.key, &mistake);
+    }
+    for route in draft.routes.iter().filter(|route| !route.upstream.is_given) {
+        let mistake = Mistake::new("missing, and there is no `[upstream]` for all routes either")
+            .help("write `upstream.url = \"http://127.0.0.1:3000\"` in this route");
+        report.error(&route.upstream.key, &mistake);
+    }
+}
+
+/// The configuration that a draft without errors means.
+fn resolve(draft: Draft) -> Config {
+    let Draft {
+        listeners,
+        server,
+        admin: (_, admin),
+        upstream: Target {
+            address: fallback, ..
+        },
+        settings,
+        drain,
+        log,
+        routes,
+    } = draft;
+    let timeouts = settings.timeouts.clone();
+    let last = fallback
+        .clone()
+        .map(|address| (Matcher::default(), address, settings));
+    // `check_upstreams` saw to it that no route is lost here.
+    let routes = routes.into_iter().filter_map(|route| {
+        let address = route.upstream.address.or_else(|| fallback.clone())?;
+        Some((route.matcher, address, route.settings))
+    });
+    let mut upstreams: HashMap<UpstreamAddress, Arc<Upstream>> = HashMap::new();
+    let routes = routes.chain(last).map(|(matcher, address, settings)| {
+        let Settings {
+            timeouts,
+            heartbeat,
+            events,
+        } = settings;
+        let upstream = upstreams.entry(address).or_insert_with_key(|address| {
+            Arc::new(Upstream {
+                address: address.clone(),
+            })
+        });
+        Route {
+            matcher,
+            upstream: Arc::clone(upstream),
+            timeouts,
+            heartbeat,
+            events,
+        }
+    });
+    Config {
+        routes: routes.collect(),
+        listeners: listeners
+            .into_iter()
+            .map(|(_, address)| Listener { address })
+            .collect(),
+        server,
+        admin,
+        timeouts,
+        drain,
+        log,
+    }
+}

@@ -1,0 +1,197 @@
+//! Readers of single values: each takes what stands behind a key and gives what it means, or what is wrong with it.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::Workers;
+use super::file::Value;
+use super::nearest::nearest;
+use super::problem::Mistake;
+use super::units::{self, DurationError};
+
+/// Far more threads than any machine has cores for.
+const MOST_WORKERS: usize = 1024;
+
+/// More connections than Linux gives file descriptors to one process by default.
+const MOST_CONNECTIONS: usize = 1_048_576;
+
+/// Heartbeats more often than this are a mistake, or a load test.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Every idle stream writes it every few seconds.
+const LONGEST_TEXT: usize = 256;
+
+/// A string that `parse` understands.
+pub(super) fn text<T>(
+    parse: impl Fn(&str) -> Result<T, Mistake>,
+) -> impl FnOnce(Value<'_>) -> Result<T, Mistake> {
+    move |value| {
+        let bare = match value {
+            Value::String(text) => return parse(text),
+            Value::Integer(number) => number.to_string(),
+            Value::Boolean(boolean) => boolean.to_string(),
+            Value::Other(_) => String::new(),
+        };
+        // What is right to write may be known better by the string's own rules.
+        let help = match parse(&bare) {
+            Err(Mistake {
+                help: Some(help), ..
+            }) => help,
+            Ok(_) if !bare.is_empty() => format!("write `\"{bare}\"`"),
+            Ok(_) | Err(_) => "write one string in quotes".to_owned(),
+        };
+        Err(expected("a string", value).help(help))
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(words: &[(&str, T)]) -> impl FnOnce(Value<'_>) -> Result<T, Mistake> {
+    text(move |text| {
+        let known = words.iter().map(|(word, _)| *word);
+        words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| {
+                let help = match nearest(&text.to_lowercase(), known.clone()) {
+                    Some(word) => format!("write `\"{word}\"`"),
+                    None => format!(
+                        "write one of {}",
+                        known
+                            .map(|word| format!("`\"{word}\"`"))
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    ),
+                };
+                Mistake::new(format!("unknown value `{text}`")).help(help)
+            })
+    })
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: Value<'_>) -> Result<bool, Mistake> {
+    match value {
+        Value::Boolean(boolean) => Ok(boolean),
+        Value::String(_) | Value::Integer(_) | Value::Other(_) => {
+            Err(expected("a boolean", value).help("write `true` or `false`, without quotes"))
+        }
+    }
+}
+
+/// A duration, or `"off"`.
+pub(super) fn clock(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
+    match value {
+        Value::String("off") => Ok(None),
+        Value::String(text) => duration(text).map(Some),
+        Value::Integer(0) | Value::Boolean(false) => {
+            Err(expected("a duration", value).help("write `\"off\"` to turn it off"))
+        }
+        Value::Integer(_) | Value::Boolean(true) | Value::Other(_) => Err(no_duration(value)),
+    }
+}
+
+/// `heartbeat.interval`: a duration that does not flood the clients, or `"off"`.
+pub(super) fn interval(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
+    match clock(value)? {
+        Some(interval) if interval < SHORTEST_INTERVAL => Err(Mistake::new(format!(
+            "an interval below `{}` floods the clients",
+            units::written(SHORTEST_INTERVAL)
+        ))
+        .help("write seconds, such as `\"15s\"`")),
+        interval => Ok(interval),
+    }
+}
+
+/// `drain.delay`: a duration, or `"off"` for none.
+pub(super) fn delay(value: Value<'_>) -> Result<Duration, Mistake> {
+    clock(value).map(Option::unwrap_or_default)
+}
+
+/// `drain.timeout`: a duration.
+pub(super) fn end(value: Value<'_>) -> Result<Duration, Mistake> {
+    match value {
+        Value::String("off") => {
+            Err(Mistake::new("a drain must end").help("write a duration, such as `\"30s\"`"))
+        }
+        Value::String(text) => match units::duration(text) {
+            Err(DurationError::Zero) => Err(Mistake::new("a drain of no time cuts every stream")
+                .help("write a duration, such as `\"30s\"`")),
+            Ok(_) | Err(_) => duration(text),
+        },
+        Value::Integer(_) | Value::Boolean(_) | Value::Other(_) => Err(no_duration(value)),
+    }
+}
+
+/// `server.workers`: `"auto"` or a number of threads.
+pub(super) fn workers(value: Value<'_>) -> Result<Workers, Mistake> {
+    let help = format!("write `\"auto\"` or a number from 1 to {MOST_WORKERS}, without quotes");
+    match value {
+        Value::String("auto") => Ok(Workers::Auto),
+        Value::Integer(_) => number(value, MOST_WORKERS).map(Workers::Count),
+        Value::String(_) | Value::Boolean(_) | Value::Other(_) => {
+            Err(expected("a number of threads", value).help(help))
+        }
+    }
+}
+
+/// `server.max_connections`: at least one.
+pub(super) fn connections(value: Value<'_>) -> Result<usize, Mistake> {
+    number(value, MOST_CONNECTIONS).map(NonZeroUsize::get)
+}
+
+/// `heartbeat.text`: what can stand in a comment line.
+pub(super) fn comment(text: &str) -> Result<String, Mistake> {
+    if text.contains(['\r', '\n', '\0']) {
+        return Err(
+            Mistake::new("a line end or NUL would break the event stream")
+                .help("write one line of text"),
+        );
+    }
+    if text.len() > LONGEST_TEXT {
+        return Err(Mistake::new(format!("{} bytes are too many", text.len()))
+            .help(format!("write at most {LONGEST_TEXT} bytes")));
+    }
+    Ok(text.to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, Mistake> {
+    units::duration(text).map_err(|error| {
+        let help = match (error, units::nearest_duration(text)) {
+            (DurationError::Zero, _) => "write `\"off\"` to turn it off".to_owned(),
+            (DurationError::TooLong, _) => "write `\"8760h\"` or less".to_owned(),
+            (_, Some(meant)) => format!("write `\"{meant}\"`"),
+            (_, None) => {
+                "write whole numbers with their units, such as `\"15s\"`, `\"250ms\"` or `\"1m30s\"`"
+                    .to_owned()
+            }
+        };
+        Mistake::new(format!("`{text}` is not a duration: {error}")).help(help)
+    })
+}
+
+fn no_duration(value: Value<'_>) -> Mistake {
+    let meant = match value {
+        Value::Integer(seconds) => units::nearest_duration(&seconds.to_string()),
+        Value::String(_) | Value::Boolean(_) | Value::Other(_) => None,
+    };
+    let meant = meant.unwrap_or_else(|| "15s".to_owned());
+    expected("a duration", value).help(format!(
+        "write it in quotes and with a unit, such as `\"{meant}\"`"
+    ))
+}
+
+fn number(value: Value<'_>, most: usize) -> Result<NonZeroUsize, Mistake> {
+    let help = format!("write a number from 1 to {most}, without quotes");
+    let Value::Integer(number) = value else {
+        return Err(expected("a number", value).help(help));
+    };
+    usize::try_from(number)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .filter(|number| number.get() <= most)
+        .ok_or_else(|| Mistake::new(format!("`{number}` is out of range")).help(help))
+}
+
+fn expected(what: &str, found: Value<'_>) -> Mistake {
+    Mistake::new(format!("expected {what}, found {found}"))
+}

@@ -1,0 +1,414 @@
+//! The configuration file: what it means, and what is said about a wrong one.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use toml::de::DeTable;
+
+use sse_sidecar::config::{
+    self, Config, Drain, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure, Override,
+    Overrides, Problem, Problems, Server, Timeouts, UpstreamAddress,
+};
+
+const EXAMPLE: &str = include_str!("../config.example.toml");
+
+fn parse(text: &str) -> Result<(Config, Vec<Problem>), Problems> {
+    config::parse(text, "config.toml", &Overrides::default())
+}
+
+/// A configuration that has nothing wrong with it.
+fn config(text: &str) -> Config {
+    match parse(text) {
+        Ok((config, warnings)) if warnings.is_empty() => config,
+        Ok((_, warnings)) => panic!("{warnings:#?}"),
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn overridden(source: &str, value: &str) -> Override {
+    Override {
+        source: source.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+/// The example with its route, which is a comment, made a part of it.
+fn example_with_route() -> String {
+    let (top, route) = EXAMPLE
+        .split_once("# [[route]]")
+        .expect("a route in the example");
+    format!("{top}[[route]]{}", route.replace("\n# ", "\n"))
+}
+
+mod example {
+    use super::*;
+
+    #[test]
+    fn equals_the_defaults() {
+        assert_eq!(
+            config(EXAMPLE),
+            config("upstream.url = 'http://127.0.0.1:3000'")
+        );
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let config = config("upstream.url = 'http://127.0.0.1:3000'");
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
+        assert_eq!(
+            config.admin.map(|admin| admin.to_string()).as_deref(),
+            Some("127.0.0.1:9901")
+        );
+        assert_eq!(config.server, Server::default());
+        assert_eq!(config.timeouts, Timeouts::default());
+        assert_eq!(config.drain, Drain::default());
+        assert_eq!(config.log, Log::default());
+        let [route] = config.routes.as_slice() else {
+            panic!("{config:#?}")
+        };
+        assert_eq!(route.timeouts, Timeouts::default());
+        assert_eq!(route.heartbeat, Heartbeat::default());
+        assert_eq!(route.events, Events::default());
+    }
+
+    #[test]
+    fn the_route_in_it_is_a_good_one() {
+        assert_eq!(config(&example_with_route()).routes.len(), 2);
+    }
+
+    #[test]
+    fn shows_every_key() {
+        let text = example_with_route();
+        let example = DeTable::parse(&text).unwrap();
+        for header in known_keys("") {
+            let table = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();
+            let table = table.get(0).map_or(*table, |first| first.get_ref());
+            for key in known_keys(&header) {
+                let key = key.trim_end_matches(".*");
+                assert!(
+                    table.get(key).is_some(),
+                    "`{key}` of {header} is not in the example"
+                );
+            }
+        }
+    }
+
+    /// What the table under `header` knows, as an unknown key in it is told.
+    fn known_keys(header: &str) -> Vec<String> {
+        let problems = parse(&format!("{header}\nzzzzzzzz = 1")).unwrap_err();
+        let unknown = problems
+            .iter()
+            .find(|problem| problem.message == "unknown key")
+            .unwrap();
+        let known = unknown
+            .help
+            .as_deref()
+            .unwrap()
+            .strip_prefix("known here: ")
+            .unwrap();
+        known
+            .split(", ")
+            .map(|key| key.trim_matches('`').to_owned())
+            .collect()
+    }
+}
+
+mod meaning {
+    use super::*;
+
+    #[test]
+    fn a_route_overrides_key_by_key() {
+        let config = config(
+            r#"
+            upstream.url = "http://app:3000"
+            timeouts.read = "200s"
+            heartbeat = { interval = "10s", text = "top" }
+
+            [[route]]
+            path = "/v1/chat/"
+            timeouts = { write = "off", total = "1h" }
+            heartbeat.interval = "5s"
+            events.on_upstream_failure = "openai-responses"
+            "#,
+        );
+        let [route, rest] = config.routes.as_slice() else {
+            panic!("{config:#?}")
+        };
+        assert_eq!(
+            route.timeouts,
+            Timeouts {
+                read: Some(Duration::from_secs(200)),
+                write: None,
+                total: Some(Duration::from_hours(1)),
+                ..Timeouts::default()
+            }
+        );
+        assert_eq!(route.heartbeat.interval, Some(Duration::from_secs(5)));
+        assert_eq!(route.heartbeat.text, "top");
+        assert_eq!(
+            route.events.on_upstream_failure,
+            OnUpstreamFailure::OpenaiResponses
+        );
+        assert_eq!(rest.timeouts, config.timeouts);
+        assert_eq!(rest.heartbeat.interval, Some(Duration::from_secs(10)));
+        assert_eq!(rest.events, Events::default());
+    }
+
+    #[test]
+    fn the_conditions_of_a_route() {
+        let config = config(
+            r#"
+            upstream.url = "http://app"
+            [[route]]
+            host = "API.example.com"
+            path = "/v1/chat/"
+            method = "POST"
+            header = "X-Tenant: one"
+            [[route]]
+            path = "/"
+            "#,
+        );
+        let matcher = &config.routes[0].matcher;
+        assert_eq!(matcher.host.as_deref(), Some("api.example.com"));
+        assert_eq!(matcher.path.as_deref(), Some("/v1/chat"));
+        assert_eq!(matcher.method, Some(http::Method::POST));
+        let header = matcher.header.as_ref().unwrap();
+        assert_eq!(header.name, "x-tenant");
+        assert_eq!(header.value.as_ref().unwrap(), "one");
+        assert_eq!(config.routes[1].matcher, config.routes[2].matcher);
+    }
+
+    #[test]
+    fn the_same_url_is_the_same_upstream() {
+        let config = config(
+            r#"
+            upstream.url = "http://app"
+            [[route]]
+            path = "/a"
+            upstream.url = "http://APP:80"
+            [[route]]
+            path = "/b"
+            upstream.url = "unix:/run/b.sock"
+            "#,
+        );
+        let [a, b, rest] = config.routes.as_slice() else {
+            panic!("{config:#?}")
+        };
+        assert!(Arc::ptr_eq(&a.upstream, &rest.upstream));
+        assert_eq!(
+            b.upstream.address,
+            UpstreamAddress::Unix(PathBuf::from("/run/b.sock"))
+        );
+    }
+
+    #[test]
+    fn routes_with_upstreams_of_their_own_need_no_other() {
+        let config = config("[[route]]\npath = '/a'\nupstream.url = 'http://a'");
+        assert_eq!(config.routes.len(), 1);
+    }
+
+    #[test]
+    fn off_turns_off() {
+        let config = config(
+            "upstream.url = 'http://a'\nadmin.listen = 'off'\ntimeouts.read = 'off'\ndrain.delay = 'off'",
+        );
+        assert_eq!(config.admin, None);
+        assert_eq!(config.routes[0].timeouts.read, None);
+        assert_eq!(config.drain.delay, Duration::ZERO);
+    }
+
+    #[test]
+    fn several_listeners() {
+        let config = config(
+            "upstream.url = 'http://a'\n[[listener]]\naddress = '[::1]:80'\n[[listener]]\naddress = 'unix:/run/a.sock'\n[[listener]]",
+        );
+        let addresses: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| listener.address.to_string())
+            .collect();
+        assert_eq!(addresses, ["[::1]:80", "unix:/run/a.sock", "0.0.0.0:8080"]);
+    }
+}
+
+mod overrides {
+    use super::*;
+
+    #[test]
+    fn replace_what_the_file_says() {
+        let overrides = Overrides {
+            listen: vec![
+                overridden("--listen", "127.0.0.1:1"),
+                overridden("--listen", "unix:/run/a.sock"),
+            ],
+            upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "http://b")),
+            admin: Some(overridden("--admin", "off")),
+        };
+        let text = "upstream.url = 'http://a'\nlistener = [{ address = '127.0.0.1:2' }]\nadmin.listen = '127.0.0.1:3'";
+        let (config, warnings) = config::parse(text, "config.toml", &overrides).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(config.listeners.len(), 2);
+        assert_eq!(
+            config.listeners[1].address,
+            ListenAddress::Unix(PathBuf::from("/run/a.sock"))
+        );
+        assert_eq!(config.routes[0].upstream.address.to_string(), "http://b:80");
+        assert_eq!(config.admin, None);
+    }
+
+    #[test]
+    fn an_upstream_is_all_it_takes() {
+        let overrides = Overrides {
+            upstream: Some(overridden("--upstream", "unix:/run/app.sock")),
+            ..Overrides::default()
+        };
+        let (config, warnings) = config::load(None, &overrides).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(config.routes.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_have_the_name_of_their_flag_or_variable() {
+        let overrides = Overrides {
+            listen: vec![
+                overridden("--listen", ":8080"),
+                overridden("--listen", "127.0.0.1:9901"),
+            ],
+            upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "127.0.0.1:3000")),
+            admin: Some(overridden("--admin", "localhost:9901")),
+        };
+        let problems = config::load(None, &overrides).unwrap_err();
+        assert_eq!(
+            problems.to_string(),
+            "\
+error: --listen: `:8080` is not an IP address and a port
+  = help: write `0.0.0.0:8080`
+
+error: SSE_SIDECAR_UPSTREAM: `127.0.0.1:3000` is not a URL
+  = help: write `http://127.0.0.1:3000`
+
+error: --admin: `localhost:9901` is not an IP address and a port
+  = help: write `127.0.0.1:9901`"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let problems =
+            config::load(Some(Path::new("no/such.toml")), &Overrides::default()).unwrap_err();
+        assert_eq!(
+            problems.to_string(),
+            "error: `no/such.toml` cannot be read: No such file or directory (os error 2)\n  = help: name a readable file with `--config`"
+        );
+    }
+
+    #[test]
+    fn the_admin_port_is_found_in_a_file_that_became_wrong() {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/invalid/five-problems.toml");
+        let admin = config::load_admin(Some(&file), &Overrides::default()).unwrap();
+        assert_eq!(admin.unwrap().to_string(), "127.0.0.1:9901");
+    }
+}
+
+/// Each file with its messages beside it. `UPDATE_EXPECTED=1 cargo test --test config` writes them, to be read before they are kept.
+mod messages {
+    use super::*;
+
+    #[test]
+    fn of_invalid_files() {
+        compare("invalid", 20, |parsed| {
+            parsed.expect_err("an error").to_string()
+        });
+    }
+
+    #[test]
+    fn of_warnings() {
+        compare("warnings", 5, |parsed| {
+            let (_, warnings) = parsed.unwrap_or_else(|problems| panic!("{problems}"));
+            warnings
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n\n")
+        });
+    }
+
+    fn compare(
+        folder: &str,
+        at_least: usize,
+        message: impl Fn(Result<(Config, Vec<Problem>), Problems>) -> String,
+    ) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/config")
+            .join(folder);
+        let mut files: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "toml")
+        });
+        assert!(files.len() >= at_least, "{files:?}");
+        for file in files {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let text = fs::read_to_string(&file).unwrap();
+            let shown = message(config::parse(&text, name, &Overrides::default())) + "\n";
+            let expected = file.with_extension("expected.txt");
+            if std::env::var_os("UPDATE_EXPECTED").is_some() {
+                fs::write(&expected, &shown).unwrap();
+            }
+            let expected = fs::read_to_string(&expected).unwrap_or_default();
+            assert!(shown == expected, "{name}:\n{shown}\nexpected:\n{expected}");
+        }
+    }
+}
+
+mod any_text {
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn is_parsed_or_refused(text in "\\PC{0,200}") {
+            shows(&text);
+        }
+
+        #[test]
+        fn made_of_the_words_of_a_configuration_is_parsed_or_refused(words in proptest::collection::vec(word(), 0..40)) {
+            shows(&words.concat());
+        }
+
+        #[test]
+        fn like_the_example_with_a_mistake_is_parsed_or_refused(at in 0..EXAMPLE.len(), length in 0..20_usize, new in word()) {
+            let start = EXAMPLE.floor_char_boundary(at);
+            let end = EXAMPLE.ceil_char_boundary(at + length);
+            shows(&format!("{}{new}{}", &EXAMPLE[..start], &EXAMPLE[end..]));
+        }
+    }
+
+    /// What files are made of, and what they should not be.
+    const WORDS: &str = "[[listener]] [[route]] [upstream] [timeouts] [ ] { } = . , \t \" ' # url path read interval address 'http://a' \
+                         '/' \"15s\" 'off' 15 1.5 true unix: ü \\u001b \0 \u{feff} \r\n \n";
+
+    fn word() -> impl Strategy<Value = String> {
+        let words: Vec<_> = WORDS.split(' ').map(str::to_owned).collect();
+        prop_oneof![4 => proptest::sample::select(words), 1 => "\\PC{1,3}"]
+    }
+
+    /// Neither parsing nor showing the problems panics.
+    fn shows(text: &str) {
+        if let Err(problems) = parse(text) {
+            assert!(!problems.to_string().is_empty());
+        }
+    }
+}
