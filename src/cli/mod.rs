@@ -1,0 +1,229 @@
+//! The command line: arguments and environment to a [`Command`].
+
+mod check;
+mod health;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{Override, Overrides};
+
+pub use self::check::check;
+pub use self::health::health;
+
+/// The exit code of a command that was called wrongly, or whose configuration is wrong.
+pub const USAGE: u8 = 2;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Be the proxy.
+    Run(Settings),
+    /// Say whether `run` could start with these settings.
+    Check(Settings),
+    /// Show what the proxy does, without a backend.
+    Demo(Demo),
+    /// Ask a running sidecar whether it is alive.
+    Health(Settings),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The file, if there is one.
+    pub config: Option<PathBuf>,
+    /// What replaces its values.
+    pub overrides: Overrides,
+}
+
+/// What the demo is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demo {
+    /// The port of its page; 0 is any free one.
+    pub port: u16,
+}
+
+impl Command {
+    /// Reads the arguments, the program's name first, and the environment. Help and version are errors too; all are meant
+    /// for [`refuse`].
+    pub fn from_args(
+        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Arguments::command().try_get_matches_from(args)?;
+        let Arguments { command, run } = Arguments::from_arg_matches(&matches)?;
+        let given = matches
+            .subcommand()
+            .map_or(&matches, |(_, matches)| matches);
+        Ok(match command {
+            None => Self::Run(run.settings(given)),
+            Some(Subcommands::Run(flags)) => Self::Run(flags.settings(given)),
+            Some(Subcommands::Check(flags)) => Self::Check(flags.settings(given)),
+            Some(Subcommands::Demo(DemoFlags { port })) => Self::Demo(Demo { port }),
+            Some(Subcommands::Health(flags)) => Self::Health(flags.settings(given)),
+        })
+    }
+}
+
+/// Shows help, version or what is wrong with the arguments, and gives the exit code.
+pub fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell if this cannot be written.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// A reverse proxy that makes event streams (Server-Sent Events) work in front of any HTTP backend
+#[derive(Debug, Parser)]
+#[command(
+    name = "sse-sidecar",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Without a command it runs the proxy:\n  sse-sidecar --upstream http://127.0.0.1:3000"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    run: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run the proxy (the default)
+    Run(Flags),
+    /// Check a configuration: every problem at once, each with its line and what to write instead
+    Check(Flags),
+    /// Show it at work: a built-in awkward backend, the sidecar in front of it, and a page to watch both
+    Demo(DemoFlags),
+    /// Ask a running sidecar whether it is alive, for a container's health check
+    Health(HealthFlags),
+}
+
+#[derive(Debug, clap::Args)]
+struct Flags {
+    #[command(flatten)]
+    file: ConfigFlag,
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SSE_SIDECAR_LISTEN",
+        value_delimiter = ',',
+        help = "Where clients connect: IP:PORT or unix:/PATH; more than one with commas [default: 0.0.0.0:8080]"
+    )]
+    listen: Vec<String>,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SSE_SIDECAR_UPSTREAM",
+        help = "The backend: http://HOST:PORT or unix:/PATH"
+    )]
+    upstream: Option<String>,
+    #[command(flatten)]
+    admin: AdminFlag,
+}
+
+#[derive(Debug, clap::Args)]
+struct HealthFlags {
+    #[command(flatten)]
+    file: ConfigFlag,
+    #[command(flatten)]
+    admin: AdminFlag,
+}
+
+#[derive(Debug, clap::Args)]
+struct DemoFlags {
+    /// The port of the page; 0 takes any free one
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SSE_SIDECAR_PORT",
+        default_value_t = 8090
+    )]
+    port: u16,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFlag {
+    /// The configuration file, in TOML; the other flags replace its values
+    // Not a `PathBuf`, for which clap refuses an empty environment variable.
+    #[arg(long, value_name = "FILE", env = "SSE_SIDECAR_CONFIG")]
+    config: Option<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+struct AdminFlag {
+    /// Where health, readiness and metrics are served: IP:PORT or off [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", env = "SSE_SIDECAR_ADMIN")]
+    admin: Option<String>,
+}
+
+impl Flags {
+    fn settings(self, matches: &ArgMatches) -> Settings {
+        let Self {
+            file,
+            listen,
+            upstream,
+            admin,
+        } = self;
+        Settings {
+            config: file.path(),
+            overrides: Overrides {
+                listen: overrides(matches, "listen", listen).collect(),
+                upstream: overrides(matches, "upstream", upstream).next(),
+                admin: overrides(matches, "admin", admin.admin).next(),
+            },
+        }
+    }
+}
+
+impl HealthFlags {
+    fn settings(self, matches: &ArgMatches) -> Settings {
+        let Self { file, admin } = self;
+        Settings {
+            config: file.path(),
+            overrides: Overrides {
+                admin: overrides(matches, "admin", admin.admin).next(),
+                ..Overrides::default()
+            },
+        }
+    }
+}
+
+impl ConfigFlag {
+    fn path(self) -> Option<PathBuf> {
+        self.config
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    }
+}
+
+/// The values of the flag `id` with where they are from. An empty environment variable is the same as none.
+fn overrides(
+    matches: &ArgMatches,
+    id: &str,
+    values: impl IntoIterator<Item = String>,
+) -> impl Iterator<Item = Override> {
+    let is_variable = matches.value_source(id) == Some(ValueSource::EnvVariable);
+    let source = if is_variable {
+        format!("SSE_SIDECAR_{}", id.to_uppercase())
+    } else {
+        format!("--{id}")
+    };
+    values
+        .into_iter()
+        .filter(move |value| !(is_variable && value.is_empty()))
+        .map(move |value| Override {
+            source: source.clone(),
+            value,
+        })
+}
