@@ -1,0 +1,555 @@
+use std::io::Write;
+
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use flate2::{Compression, Crc};
+use proptest::prelude::*;
+use zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_end, ZSTD_e_flush};
+use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
+
+use super::*;
+
+/// A `Content-Encoding` value, and the encoders it stands for in the order they are applied.
+struct Coded {
+    name: &'static str,
+    layers: &'static [Encode],
+}
+
+/// Codes each piece with a flush behind it, and gives one piece more: the end of the coded data.
+type Encode = fn(&[Vec<u8>]) -> Vec<Vec<u8>>;
+
+/// Every way to code a body.
+const CODED: [Coded; 7] = [
+    coded("gzip", &[gzip]),
+    coded("deflate", &[zlib]),
+    coded("deflate", &[raw_deflate]),
+    coded("br", &[brotli]),
+    coded("zstd", &[zstd]),
+    coded("gzip, br", &[gzip, brotli]),
+    coded("zstd, deflate", &[zstd, zlib]),
+];
+
+const fn coded(name: &'static str, layers: &'static [Encode]) -> Coded {
+    Coded { name, layers }
+}
+
+impl Coded {
+    fn encode(&self, events: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let layers = self.layers.iter();
+        let mut pieces = layers.fold(events.to_vec(), |pieces, encode| encode(&pieces));
+        let end = pieces.split_off(events.len()).concat();
+        pieces.push(end);
+        pieces
+    }
+
+    fn decoder(&self) -> Decoder {
+        decoder(self.name)
+    }
+}
+
+fn gzip(pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let encoder = GzEncoder::new(Vec::new(), Compression::default());
+    write(
+        pieces,
+        encoder,
+        |encoder| encoder.get_ref().len(),
+        |encoder| encoder.finish().unwrap(),
+    )
+}
+
+fn zlib(pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    write(
+        pieces,
+        encoder,
+        |encoder| encoder.get_ref().len(),
+        |encoder| encoder.finish().unwrap(),
+    )
+}
+
+fn raw_deflate(pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    write(
+        pieces,
+        encoder,
+        |encoder| encoder.get_ref().len(),
+        |encoder| encoder.finish().unwrap(),
+    )
+}
+
+fn brotli(pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let encoder = ::brotli::CompressorWriter::new(Vec::new(), 4096, 4, 22);
+    write(
+        pieces,
+        encoder,
+        |encoder| encoder.get_ref().len(),
+        ::brotli::CompressorWriter::into_inner,
+    )
+}
+
+fn write<W: Write>(
+    pieces: &[Vec<u8>],
+    mut encoder: W,
+    len: impl Fn(&W) -> usize,
+    finish: impl FnOnce(W) -> Vec<u8>,
+) -> Vec<Vec<u8>> {
+    let mut ends = vec![0];
+    for piece in pieces {
+        encoder.write_all(piece).unwrap();
+        encoder.flush().unwrap();
+        ends.push(len(&encoder));
+    }
+    let coded = finish(encoder);
+    ends.push(coded.len());
+    let pieces = ends.windows(2).map(|ends| coded[ends[0]..ends[1]].to_vec());
+    pieces.collect()
+}
+
+fn zstd(pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    zstd_with(pieces, &[CParameter::ChecksumFlag(true)])
+}
+
+fn zstd_with(pieces: &[Vec<u8>], parameters: &[CParameter]) -> Vec<Vec<u8>> {
+    let mut context = CCtx::create();
+    for parameter in parameters {
+        context.set_parameter(*parameter).unwrap();
+    }
+    let mut run = |piece: &[u8], directive| {
+        let (mut coded, mut buffer) = (Vec::new(), [0; 4096]);
+        let mut source = InBuffer::around(piece);
+        loop {
+            let mut target = OutBuffer::around(&mut buffer[..]);
+            let left = context.compress_stream2(&mut target, &mut source, directive);
+            coded.extend_from_slice(target.as_slice());
+            if left.unwrap() == 0 {
+                return coded;
+            }
+        }
+    };
+    let mut coded: Vec<_> = pieces
+        .iter()
+        .map(|piece| run(piece, ZSTD_e_flush))
+        .collect();
+    coded.push(run(&[], ZSTD_e_end));
+    coded
+}
+
+/// `count` events, some empty comments, some of 30 KB and hard to compress.
+fn events(count: u64) -> Vec<Vec<u8>> {
+    let event = |id: u64| match id % 50 {
+        7 => b":\n\n".to_vec(),
+        8 => {
+            let mut random = fastrand::Rng::with_seed(id);
+            let data: String = (0..30_000).map(|_| random.alphanumeric()).collect();
+            format!("data: {data}\n\n").into_bytes()
+        }
+        _ => format!("id: {id}\ndata: {{\"delta\":\"token {id}\"}}\n\n").into_bytes(),
+    };
+    (0..count).map(event).collect()
+}
+
+fn decoder(name: &str) -> Decoder {
+    Decoder::for_codings([name]).unwrap().unwrap()
+}
+
+/// Decodes all that `chunk` gives, `room` bytes at a time.
+fn feed(
+    decoder: &mut Decoder,
+    mut chunk: &[u8],
+    room: usize,
+    output: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let mut buffer = vec![0; room];
+    loop {
+        match decoder.decode(&mut chunk, &mut buffer)? {
+            0 => break,
+            written => output.extend_from_slice(&buffer[..written]),
+        }
+    }
+    assert!(chunk.is_empty(), "zero, and bytes are left");
+    Ok(())
+}
+
+/// What comes out of a whole body in these chunks, and how it ended.
+fn decode<'a>(
+    name: &str,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<u8>, Result<(), DecodeError>) {
+    let (mut decoder, mut output) = (decoder(name), Vec::new());
+    for chunk in chunks {
+        if let Err(error) = feed(&mut decoder, chunk, 4096, &mut output) {
+            assert_eq!(decoder.decode(&mut &b"more"[..], &mut [0; 8]), Err(error));
+            assert!(decoder.finish().is_err());
+            return (output, Err(error));
+        }
+    }
+    let end = decoder.finish();
+    (output, end)
+}
+
+fn assert_equal_at_every_split(name: &str, body: &[u8], content: &[u8]) {
+    for split in 0..=body.len() {
+        let (head, tail) = body.split_at(split);
+        assert_eq!(
+            decode(name, [head, tail]),
+            (content.to_vec(), Ok(())),
+            "{name} at {split}"
+        );
+    }
+}
+
+/// Only right before a fault a longer chunk may give less, and so little that an inner layer sees another fault.
+fn assert_chunking_changes_nothing(name: &str, body: &[u8]) {
+    let (whole, end) = decode(name, [body]);
+    let (bytewise, bytewise_end) = decode(name, body.chunks(1));
+    if end.is_ok() {
+        assert_eq!((&whole, end), (&bytewise, bytewise_end), "{name}");
+    } else {
+        assert!(bytewise_end.is_err(), "{name} {body:?}");
+        assert!(bytewise.starts_with(&whole), "{name} {body:?}");
+    }
+}
+
+#[test]
+fn each_event_is_out_as_soon_as_its_flush_is_in() {
+    let events = events(300);
+    for coded in &CODED {
+        let mut pieces = coded.encode(&events);
+        let end = pieces.pop().unwrap();
+        for (chunk, room) in [
+            (usize::MAX, 16384),
+            (usize::MAX, 1),
+            (1, 16384),
+            (1, 1),
+            (7, 5),
+        ] {
+            let mut decoder = coded.decoder();
+            for (number, (piece, event)) in pieces.iter().zip(&events).enumerate() {
+                let mut output = Vec::new();
+                for chunk in piece.chunks(chunk.min(piece.len())) {
+                    feed(&mut decoder, chunk, room, &mut output).unwrap();
+                }
+                assert!(output == *event, "{} event {number}", coded.name);
+                let error = decoder.finish().unwrap_err();
+                assert_eq!(error.fault, Fault::Truncated, "{}", coded.name);
+            }
+            let mut output = Vec::new();
+            feed(&mut decoder, &end, room, &mut output).unwrap();
+            assert_eq!((output.len(), decoder.finish()), (0, Ok(())));
+        }
+    }
+}
+
+#[test]
+fn a_body_in_one_chunk_gives_the_content() {
+    let events = events(300);
+    for coded in &CODED {
+        let body = coded.encode(&events).concat();
+        let (output, end) = decode(coded.name, [&body[..]]);
+        assert!(output == events.concat(), "{}", coded.name);
+        assert_eq!(end, Ok(()));
+    }
+}
+
+#[test]
+fn every_split_gives_the_content() {
+    let events = events(8);
+    for coded in &CODED {
+        let body = coded.encode(&events).concat();
+        assert_equal_at_every_split(coded.name, &body, &events.concat());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn chunks_and_room_of_any_size_give_the_content(
+        events in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 0..40),
+        chunks in prop::collection::vec(1..200_usize, 1..20),
+        rooms in prop::collection::vec(1..2000_usize, 1..20),
+    ) {
+        for coded in &CODED {
+            let body = coded.encode(&events).concat();
+            let (mut decoder, mut output) = (coded.decoder(), Vec::new());
+            let mut rest = &body[..];
+            for (chunk, room) in chunks.iter().cycle().zip(rooms.iter().cycle()) {
+                let (chunk, behind) = rest.split_at(rest.len().min(*chunk));
+                feed(&mut decoder, chunk, *room, &mut output).unwrap();
+                rest = behind;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&output, &events.concat());
+            prop_assert_eq!(decoder.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused(body in prop::collection::vec(any::<u8>(), 0..500)) {
+        for coded in &CODED {
+            assert_chunking_changes_nothing(coded.name, &body);
+        }
+    }
+}
+
+#[test]
+fn a_body_cut_at_any_byte_is_truncated() {
+    let events = events(8);
+    for coded in &CODED {
+        let pieces = coded.encode(&events);
+        let body = pieces.concat();
+        for cut in 1..body.len() {
+            let (output, end) = decode(coded.name, [&body[..cut]]);
+            assert_eq!(
+                end.unwrap_err().fault,
+                Fault::Truncated,
+                "{} at {cut}",
+                coded.name
+            );
+            let flushed = pieces.iter().scan(0, |end, piece| {
+                *end += piece.len();
+                (*end <= cut).then_some(())
+            });
+            let whole_events = events[..flushed.count().min(events.len())].concat();
+            assert!(output.starts_with(&whole_events), "{} at {cut}", coded.name);
+            assert!(
+                events.concat().starts_with(&output),
+                "{} at {cut}",
+                coded.name
+            );
+        }
+    }
+}
+
+/// Every body that differs from `body` in one byte.
+fn damaged(body: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..body.len()).flat_map(move |position| {
+        [0x01, 0x10, 0xff].map(|mask| {
+            let mut body = body.to_vec();
+            body[position] ^= mask;
+            body
+        })
+    })
+}
+
+#[test]
+fn damage_never_passes_for_the_content_where_there_is_a_checksum() {
+    let events = events(8);
+    for (name, encode) in [("gzip", gzip as Encode), ("deflate", zlib), ("zstd", zstd)] {
+        for body in damaged(&encode(&events).concat()) {
+            let (output, end) = decode(name, [&body[..]]);
+            assert!(end.is_err() || output == events.concat(), "{name} {body:?}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_the_same_in_every_chunking() {
+    let events = events(8);
+    for coded in &CODED {
+        for body in damaged(&coded.encode(&events).concat()) {
+            assert_chunking_changes_nothing(coded.name, &body);
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_a_fault_is_given_out() {
+    let events = events(3);
+    for coded in &CODED {
+        let mut body = coded.encode(&events)[..3].concat();
+        body.extend([0xff; 16]);
+        let (output, end) = decode(coded.name, [&body[..]]);
+        assert_eq!(end.unwrap_err().fault, Fault::Corrupt, "{}", coded.name);
+        // The library for br drops what it has not written yet.
+        let is_all_there = output.starts_with(&events.concat());
+        assert!(is_all_there || coded.name.contains("br"), "{}", coded.name);
+    }
+}
+
+#[test]
+fn no_bytes_are_a_complete_body() {
+    for coded in &CODED {
+        assert_eq!(
+            decode(coded.name, [&b""[..]]),
+            (vec![], Ok(())),
+            "{}",
+            coded.name
+        );
+    }
+}
+
+#[test]
+fn calls_without_input_do_nothing() {
+    let events = events(3);
+    for coded in &CODED {
+        let pieces = coded.encode(&events);
+        let (mut decoder, mut output) = (coded.decoder(), Vec::new());
+        for piece in &pieces {
+            feed(&mut decoder, piece, 4096, &mut output).unwrap();
+            for _ in 0..100 {
+                assert_eq!(decoder.decode(&mut &b""[..], &mut [0; 8]), Ok(0));
+            }
+        }
+        assert_eq!((output, decoder.finish()), (events.concat(), Ok(())));
+    }
+}
+
+/// Repeats a flushed mebibyte of zeros 1024 times.
+fn bomb(coded: &Coded) -> Vec<u8> {
+    let mut pieces = coded.encode(&vec![vec![0; 1 << 20]; 4]);
+    assert_eq!(pieces[2], pieces[3], "{}", coded.name);
+    let mebibyte = pieces.swap_remove(2);
+    [pieces[..2].concat(), mebibyte.repeat(1022)].concat()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_bomb_takes_no_memory() {
+    for coded in CODED.iter().filter(|coded| coded.layers.len() == 1) {
+        let bomb = bomb(coded);
+        assert!(bomb.len() < 2 << 20, "{}", coded.name);
+        let (mut decoder, mut rest) = (coded.decoder(), &bomb[..]);
+        let (mut total, mut buffer) = (0, [1; 16384]);
+        loop {
+            match decoder.decode(&mut rest, &mut buffer).unwrap() {
+                0 => break,
+                written => total += written,
+            }
+        }
+        assert_eq!(total, 1 << 30, "{}", coded.name);
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.split_once("VmHWM:").unwrap().1.split_whitespace();
+    let peak_kib: u64 = peak.into_iter().next().unwrap().parse().unwrap();
+    assert!(peak_kib < 512 << 10, "{peak_kib} KiB");
+}
+
+#[test]
+fn windows_beyond_what_http_allows_are_refused() {
+    for (window_log, fault) in [
+        (23, Fault::Truncated),
+        (24, Fault::TooLarge),
+        (27, Fault::TooLarge),
+    ] {
+        let pieces = zstd_with(&events(3), &[CParameter::WindowLog(window_log)]);
+        let (_, end) = decode("zstd", [&pieces[..3].concat()[..]]);
+        assert_eq!(end.unwrap_err().fault, fault, "window of 2^{window_log}");
+    }
+    // "Large window" brotli asking for 2^30 bytes, then an empty last meta-block.
+    let (_, end) = decode("br", [&[0x11, 0x1e, 0x03][..]]);
+    assert_eq!(end.unwrap_err().fault, Fault::Corrupt);
+}
+
+#[test]
+fn a_gzip_header_with_every_field_is_skipped_at_every_split() {
+    let content = b"data: x\n\n".to_vec();
+    let plain = gzip(std::slice::from_ref(&content)).concat();
+    for flags in 0..32_u8 {
+        let mut header = plain[..10].to_vec();
+        header[3] = flags;
+        if flags & 4 != 0 {
+            header.extend(b"\x05\0extra");
+        }
+        if flags & 8 != 0 {
+            header.extend(b"name\0");
+        }
+        if flags & 16 != 0 {
+            header.extend(b"comment\0");
+        }
+        if flags & 2 != 0 {
+            let mut crc = Crc::new();
+            crc.update(&header);
+            header.extend(&crc.sum().to_le_bytes()[..2]);
+        }
+        header.extend(&plain[10..]);
+        assert_equal_at_every_split("gzip", &header, &content);
+    }
+}
+
+#[test]
+fn gzip_members_and_zstd_frames_follow_each_other() {
+    let events = events(4);
+    let skippable_frame = b"\x50\x2a\x4d\x18\x03\0\0\0abc";
+    for (name, encode, between) in [
+        ("gzip", gzip as Encode, &b""[..]),
+        ("zstd", zstd, b""),
+        ("zstd", zstd, skippable_frame),
+    ] {
+        let first = encode(&events).concat();
+        let body = [&first, between, &encode(&[]).concat(), &first].concat();
+        assert_equal_at_every_split(name, &body, &events.concat().repeat(2));
+        assert_eq!(decode(name, [&first[..]]), (events.concat(), Ok(())));
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_an_error() {
+    let events = events(4);
+    for coded in &CODED {
+        for tail in [&b"\0"[..], b"trailing garbage that is longer"] {
+            let mut body = coded.encode(&events).concat();
+            body.extend(tail);
+            let (output, end) = decode(coded.name, [&body[..]]);
+            assert!(output == events.concat(), "{}", coded.name);
+            assert!(end.is_err(), "{} and {tail:?}", coded.name);
+        }
+    }
+}
+
+#[test]
+fn deflate_is_told_apart_from_zlib_at_every_level() {
+    let content = events(20).concat();
+    for level in 0..=9 {
+        let level = Compression::new(level);
+        let mut zlib = ZlibEncoder::new(Vec::new(), level);
+        zlib.write_all(&content).unwrap();
+        let mut raw = DeflateEncoder::new(Vec::new(), level);
+        raw.write_all(&content).unwrap();
+        for body in [zlib.finish().unwrap(), raw.finish().unwrap()] {
+            assert_eq!(decode("deflate", [&body[..]]), (content.clone(), Ok(())));
+        }
+    }
+    // The smallest window zlib can name, 256 bytes, as some embedded encoders do.
+    let body = b"\x08\x1d\x01\x02\0\xfd\xff:\n\0\x80\0\x45";
+    assert_eq!(decode("deflate", [&body[..]]), (b":\n".to_vec(), Ok(())));
+}
+
+#[test]
+fn codings_are_read_as_http_writes_them() {
+    use Coding::{Brotli, Deflate, Gzip, Zstd};
+
+    let codings = |values: &[&str]| {
+        let decoder = Decoder::for_codings(values.iter().copied())?;
+        let layers = decoder.into_iter().flat_map(|decoder| {
+            let outer = decoder.outer.map(|outer| outer.layer.coding());
+            [Some(decoder.inner.coding()), outer]
+        });
+        Ok(layers.flatten().collect::<Vec<_>>())
+    };
+    for (values, expected) in [
+        (&[][..], Ok(vec![])),
+        (&["identity"], Ok(vec![])),
+        (&["Identity, none", " ,\t,"], Ok(vec![])),
+        (&["gzip"], Ok(vec![Gzip])),
+        (&["X-GZip"], Ok(vec![Gzip])),
+        (&["\t Deflate "], Ok(vec![Deflate])),
+        (&["BR"], Ok(vec![Brotli])),
+        (&["zstd ,identity"], Ok(vec![Zstd])),
+        (&["gzip,br"], Ok(vec![Gzip, Brotli])),
+        (&["gzip", "br"], Ok(vec![Gzip, Brotli])),
+        (&["gzip, br, zstd"], Err(Undecodable::TooManyLayers)),
+        (&["compress"], Err(Undecodable::UnknownCoding)),
+        (&["gzip", "dcb"], Err(Undecodable::UnknownCoding)),
+        (&["gzip;q=1"], Err(Undecodable::UnknownCoding)),
+    ] {
+        assert_eq!(codings(values), expected, "{values:?}");
+    }
+}
+
+#[test]
+fn a_decoder_may_move_between_threads() {
+    fn assert_send<T: Send + Sync>() {}
+    assert_send::<Decoder>();
+}
