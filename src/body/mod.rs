@@ -1,3 +1,16 @@
-//! Response bodies on their way from the upstream to the client.
+//! The bodies that pass: requests on their way up, responses on their way down.
 
+mod abort;
 pub mod decode;
+mod decoded;
+mod event_stream;
+mod plain;
+mod response;
+mod upload;
+
+pub use self::abort::Aborted;
+pub use self::decoded::DecodedSource;
+pub use self::event_stream::{EventSource, EventStreamBody};
+pub use self::plain::PlainBody;
+pub use self::response::ResponseBody;
+pub use self::upload::{Upload, UploadProgress};

@@ -2,6 +2,7 @@
 
 mod check;
 mod health;
+mod run;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::config::{Override, Overrides};
 
 pub use self::check::check;
 pub use self::health::health;
+pub use self::run::run;
 
 /// The exit code of a command that was called wrongly, or whose configuration is wrong.
 pub const USAGE: u8 = 2;

@@ -1,0 +1,65 @@
+//! A timer for deadlines that mostly move into the future before they come.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Waits for a deadline that may be another one at each poll.
+///
+/// A deadline that moves away costs nothing: the timer is set again only when it fires too soon, or when a deadline is sooner
+/// than the one it is set to. So an event that passes sets no timer.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// Ready once `at` has come.
+    pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if at < sleep.deadline() {
+            sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if at <= sleep.deadline() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn deadlines_move_both_ways() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut alarm = Alarm::default();
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            // Set to 10 s, then moved to 60 s, then back to 20 s while the timer still waits for 10 s.
+            let at = [after(10), after(60), after(20)][(polls - 1).min(2)];
+            cx.waker().wake_by_ref();
+            alarm.poll(cx, at)
+        })
+        .await;
+        assert_eq!(start.elapsed().as_secs(), 20);
+        poll_fn(|cx| alarm.poll(cx, after(5))).await;
+        assert_eq!(
+            start.elapsed().as_secs(),
+            20,
+            "a deadline that is past is ready at once"
+        );
+        poll_fn(|cx| alarm.poll(cx, after(30))).await;
+        assert_eq!(start.elapsed().as_secs(), 30);
+    }
+}

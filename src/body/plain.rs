@@ -1,0 +1,145 @@
+//! A response that is no event stream: it passes as it is, counted, under the `read` clock.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::Aborted;
+use super::abort::Abort;
+use crate::alarm::Alarm;
+use crate::client::Client;
+use crate::exchange::Exchange;
+use crate::reason::Reason;
+
+/// An upstream's response on its way to a client.
+pub struct PlainBody {
+    incoming: Incoming,
+    /// Called when the response is complete, to keep the upstream's connection; dropped otherwise, which closes it.
+    keep: Option<Box<dyn FnOnce()>>,
+    client: Rc<Client>,
+    exchange: Exchange,
+    /// The `read` clock.
+    timeout: Option<Duration>,
+    alarm: Alarm,
+    last_read: Instant,
+    abort: Option<Abort>,
+    /// The client's protocol shows a cut body only by a reset.
+    resets: bool,
+}
+
+impl PlainBody {
+    /// The body `incoming`; `keep` is called when all of it has passed.
+    pub fn new(
+        incoming: Incoming,
+        keep: Box<dyn FnOnce()>,
+        client: Rc<Client>,
+        exchange: Exchange,
+        timeout: Option<Duration>,
+        close_delimited: bool,
+    ) -> Self {
+        let mut body = Self {
+            incoming,
+            keep: Some(keep),
+            client,
+            exchange,
+            timeout,
+            alarm: Alarm::default(),
+            last_read: Instant::now(),
+            abort: None,
+            resets: close_delimited,
+        };
+        if body.incoming.is_end_stream() {
+            body.complete();
+        }
+        body
+    }
+
+    /// The next bytes or trailers, or the end.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        if let Some(abort) = &mut self.abort {
+            return abort
+                .poll(cx, &self.client)
+                .map(|aborted| Some(Err(aborted)));
+        }
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.last_read = Instant::now();
+                if self.incoming.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let closed = error.is_incomplete_message();
+                self.fail(
+                    cx,
+                    if closed {
+                        Reason::UpstreamClosed
+                    } else {
+                        Reason::UpstreamFailed
+                    },
+                )
+            }
+            Poll::Pending => match self.timeout {
+                Some(timeout) if self.alarm.poll(cx, self.last_read + timeout).is_ready() => {
+                    self.fail(cx, Reason::UpstreamReadTimeout)
+                }
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.keep.is_none() && self.abort.is_none()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    fn complete(&mut self) {
+        if let Some(keep) = self.keep.take() {
+            keep();
+            self.exchange.end(Reason::Complete);
+        }
+    }
+
+    fn fail(
+        &mut self,
+        cx: &Context<'_>,
+        reason: Reason,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.keep = None;
+        self.exchange.end(reason);
+        if self.resets {
+            self.client.reset_on_close();
+        }
+        self.abort
+            .insert(Abort::new())
+            .poll(cx, &self.client)
+            .map(|aborted| Some(Err(aborted)))
+    }
+}
+
+impl fmt::Debug for PlainBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlainBody")
+            .field("incoming", &self.incoming)
+            .field("abort", &self.abort)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! The one type of the bodies that go to clients.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{Aborted, EventStreamBody, PlainBody};
+
+/// The body of a response.
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// An event stream.
+    Events(Box<EventStreamBody>),
+    /// An upstream's response that is no event stream.
+    Plain(Box<PlainBody>),
+    /// What the sidecar says itself.
+    Own(Bytes),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match &mut *self {
+            Self::Events(body) => body.poll_frame(cx),
+            Self::Plain(body) => body.poll_frame(cx),
+            Self::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Events(_) => false,
+            Self::Plain(body) => body.is_end_stream(),
+            Self::Own(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            // A stream may grow by its heartbeats: no length is ever known.
+            Self::Events(_) => SizeHint::default(),
+            Self::Plain(body) => body.size_hint(),
+            Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}

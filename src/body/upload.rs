@@ -1,0 +1,186 @@
+//! A request's body on its way to the upstream, under its own clock.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::Aborted;
+use crate::alarm::Alarm;
+use crate::reason::Reason;
+
+/// A request's body.
+#[derive(Debug)]
+pub struct Upload {
+    /// `None` where there is none.
+    incoming: Option<Incoming>,
+    progress: Rc<UploadProgress>,
+    /// The `request_body` clock.
+    timeout: Option<Duration>,
+    alarm: Alarm,
+}
+
+/// What is known of a request's body while it is on its way.
+#[derive(Debug)]
+pub struct UploadProgress {
+    empty: bool,
+    done: Cell<bool>,
+    /// Whether the client's next bytes are waited for, rather than the upstream that takes none.
+    waiting_for_client: Cell<bool>,
+    /// When that last changed, or bytes last passed.
+    moved: Cell<Instant>,
+    failure: Cell<Option<Reason>>,
+    /// The first bytes, kept for whoever must know what was asked.
+    kept: RefCell<Vec<u8>>,
+    keep: usize,
+}
+
+impl Upload {
+    /// The body `incoming`, which may pause for `timeout`. Its first `keep` bytes are kept.
+    pub fn new(
+        incoming: Incoming,
+        timeout: Option<Duration>,
+        keep: usize,
+    ) -> (Self, Rc<UploadProgress>) {
+        let empty = incoming.is_end_stream();
+        let progress = Rc::new(UploadProgress::new(empty, keep));
+        let incoming = Some(incoming).filter(|_| !empty);
+        (
+            Self {
+                incoming,
+                progress: progress.clone(),
+                timeout,
+                alarm: Alarm::default(),
+            },
+            progress,
+        )
+    }
+
+    /// No body.
+    pub fn empty() -> Self {
+        Self {
+            incoming: None,
+            progress: Rc::new(UploadProgress::new(true, 0)),
+            timeout: None,
+            alarm: Alarm::default(),
+        }
+    }
+
+    fn fail(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.progress.failure.set(Some(reason));
+        self.incoming = None;
+        Poll::Ready(Some(Err(Aborted)))
+    }
+}
+
+impl UploadProgress {
+    fn new(empty: bool, keep: usize) -> Self {
+        Self {
+            empty,
+            done: Cell::new(empty),
+            waiting_for_client: Cell::new(!empty),
+            moved: Cell::new(Instant::now()),
+            failure: Cell::new(None),
+            kept: RefCell::default(),
+            keep,
+        }
+    }
+
+    /// Whether the request has no body.
+    pub fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// Whether all of the body has been passed on.
+    pub fn is_done(&self) -> bool {
+        self.done.get()
+    }
+
+    /// Why the body broke off, if it did.
+    pub fn failure(&self) -> Option<Reason> {
+        self.failure.get()
+    }
+
+    /// Since when it is the upstream that is waited for; `None` while the client's next bytes are.
+    pub fn waiting_for_upstream_since(&self) -> Option<Instant> {
+        Some(self.moved.get()).filter(|_| !self.waiting_for_client.get())
+    }
+
+    /// The body's first bytes, as far as they were to be kept.
+    pub fn take_kept(&self) -> Vec<u8> {
+        self.kept.take()
+    }
+
+    fn moved(&self, bytes: &[u8]) {
+        self.moved.set(Instant::now());
+        self.waiting_for_client.set(false);
+        let mut kept = self.kept.borrow_mut();
+        let left = self.keep.saturating_sub(kept.len()).min(bytes.len());
+        kept.extend_from_slice(&bytes[..left]);
+    }
+
+    fn finished(&self) {
+        self.moved(&[]);
+        self.done.set(true);
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let upload = &mut *self;
+        let Some(incoming) = &mut upload.incoming else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                upload
+                    .progress
+                    .moved(frame.data_ref().map_or(&[], Bytes::as_ref));
+                if upload.is_end_stream() {
+                    upload.progress.finished();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => upload.fail(Reason::RequestBodyFailed),
+            Poll::Ready(None) => {
+                upload.progress.finished();
+                upload.incoming = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                if !upload.progress.waiting_for_client.replace(true) {
+                    upload.progress.moved.set(Instant::now());
+                }
+                let Some(timeout) = upload.timeout else {
+                    return Poll::Pending;
+                };
+                match upload.alarm.poll(cx, upload.progress.moved.get() + timeout) {
+                    Poll::Ready(()) => upload.fail(Reason::RequestBodyTimeout),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

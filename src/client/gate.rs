@@ -1,0 +1,210 @@
+//! What hyper reads from and writes to in place of the client's socket.
+//!
+//! Bytes pass one message at a time: a request's head only after a scan that refuses what two parsers could read differently,
+//! then its body, and nothing of a pipelined next request before this one is answered. That stays in the kernel, so a client
+//! cannot fill the proxy's memory with it, and its leaving is seen all the same ([`Client::closed`]).
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::{Client, Expects, Inbound, Phase};
+use crate::wire::{Chunked, Piece, RequestHead};
+
+/// hyper's side of a [`Client`].
+#[derive(Debug)]
+pub struct Gate {
+    client: Rc<Client>,
+}
+
+impl Gate {
+    /// The gate of `client`; there is one.
+    pub fn new(client: Rc<Client>) -> Self {
+        Self { client }
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>, cx: &Context<'_>) {
+        let stalled = &self.client.stalled_since;
+        match (written, stalled.get()) {
+            (Poll::Pending, None) => stalled.set(Some(Instant::now())),
+            (Poll::Ready(Ok(_)), Some(_)) => {
+                stalled.set(None);
+                // A body that paused because of the stall is polled again.
+                cx.waker().wake_by_ref();
+            }
+            (Poll::Pending, Some(_)) | (Poll::Ready(_), _) => {}
+        }
+    }
+
+    /// hyper answers a head that it cannot parse by itself, with an empty response. What the client gets instead is written by
+    /// the connection's task, so this one goes nowhere. Returns its status.
+    fn automatic_answer(&self, bufs: &[IoSlice<'_>]) -> Option<u16> {
+        if !matches!(self.client.inbound.borrow().expects, Expects::Verdict) {
+            return None;
+        }
+        let answer = bufs
+            .iter()
+            .find(|buf| !buf.is_empty())?
+            .strip_prefix(b"HTTP/1.1 4")?;
+        match answer.get(..2)? {
+            b"14" => Some(414),
+            b"31" => Some(431),
+            _ => Some(400),
+        }
+    }
+}
+
+impl AsyncRead for Gate {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let client = &*self.client;
+        let mut inbound = client.inbound.borrow_mut();
+        let waits = match inbound.expects {
+            Expects::Head(_) => client.phase.get() == Phase::Request,
+            Expects::Verdict => true,
+            Expects::Length(_) | Expects::Chunked(_) => false,
+        };
+        if waits {
+            return client.wait_to_read(cx);
+        }
+        let start = buf.filled().len();
+        if inbound.rest.is_empty() {
+            ready!(inbound.poll_read(cx, buf, client))?;
+        } else {
+            let length = inbound.rest.len().min(buf.remaining());
+            buf.put_slice(&inbound.rest[..length]);
+            inbound.rest.drain(..length);
+        }
+        let passes = inbound.pass(&buf.filled()[start..], client)?;
+        let surplus = buf.filled()[start + passes..].to_vec();
+        buf.set_filled(start + passes);
+        if !surplus.is_empty() {
+            inbound.rest.splice(..0, surplus);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Inbound {
+    /// Reads from the socket; of a body of known length no more than belongs to it.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        client: &Client,
+    ) -> Poll<io::Result<()>> {
+        let limit = match self.expects {
+            Expects::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Expects::Head(_) | Expects::Verdict | Expects::Chunked(_) => usize::MAX,
+        };
+        if limit >= buf.remaining() {
+            return client.socket.poll_read_shared(cx, buf);
+        }
+        let mut limited = ReadBuf::new(buf.initialize_unfilled_to(limit));
+        ready!(client.socket.poll_read_shared(cx, &mut limited))?;
+        let read = limited.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves over `bytes`, which the client sent, and returns how many of them may pass now.
+    fn pass(&mut self, bytes: &[u8], client: &Client) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        match &mut self.expects {
+            Expects::Head(head) => {
+                let scanned = head.scan(bytes);
+                if head.is_started() && !matches!(client.phase.get(), Phase::Head { .. }) {
+                    client.phase.set(Phase::Head {
+                        since: Instant::now(),
+                    });
+                }
+                match scanned {
+                    Ok(Some(end)) => {
+                        self.expects = Expects::Verdict;
+                        Ok(end)
+                    }
+                    Ok(None) => Ok(bytes.len()),
+                    Err(malformed) => {
+                        client.refusal.set(Some(malformed));
+                        Err(io::Error::new(io::ErrorKind::InvalidData, malformed))
+                    }
+                }
+            }
+            Expects::Verdict => Ok(0),
+            Expects::Length(left) => {
+                let length =
+                    usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= length as u64;
+                if *left == 0 {
+                    self.expects = Expects::Head(RequestHead::new());
+                }
+                Ok(length)
+            }
+            Expects::Chunked(chunked) => {
+                let length = length_in(chunked, bytes).map_err(invalid)?;
+                if chunked.is_done() {
+                    self.expects = Expects::Head(RequestHead::new());
+                }
+                Ok(length)
+            }
+        }
+    }
+}
+
+/// How many of `bytes` belong to the chunked body, framing included.
+fn length_in(chunked: &mut Chunked, bytes: &[u8]) -> Result<usize, crate::wire::BadChunk> {
+    let mut length = 0;
+    while length < bytes.len() && !chunked.is_done() {
+        match chunked.next(&bytes[length..])? {
+            Piece::Framing(part) | Piece::Data(part) => length += part,
+            Piece::End => break,
+        }
+    }
+    Ok(length)
+}
+
+impl AsyncWrite for Gate {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(status) = self.automatic_answer(bufs) {
+            self.client.automatic_answer.set(Some(status));
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let written = self.client.socket.poll_write_shared(cx, bufs);
+        self.note_written(&written, cx);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.client.socket.shutdown_write())
+    }
+}

@@ -1,0 +1,271 @@
+//! One client connection: its socket, what phase it is in, and the clocks of that phase.
+//!
+//! hyper reads and writes through a [`Gate`]; everything else that must know of the connection (its server task, the bodies that
+//! are written to it) shares the [`Client`] itself. All of it stays on one thread.
+
+mod gate;
+
+use std::cell::{Cell, RefCell};
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+
+pub use self::gate::Gate;
+use crate::reason::Reason;
+use crate::socket::Socket;
+use crate::wire::{Chunked, Malformed, RequestHead};
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client {
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    clocks: Clocks,
+    phase: Cell<Phase>,
+    inbound: RefCell<Inbound>,
+    /// Whoever waits to read while there is nothing that may be read.
+    reader: RefCell<Option<Waker>>,
+    /// Since when bytes wait that the client does not take.
+    stalled_since: Cell<Option<Instant>>,
+    write_timeout: Cell<Option<Duration>>,
+    refusal: Cell<Option<Malformed>>,
+    automatic_answer: Cell<Option<u16>>,
+    departure: Cell<Option<Reason>>,
+    is_cut: Cell<bool>,
+}
+
+/// The clocks that run before a request has a route, and the `write` clock where no route says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    /// For a whole request head to arrive.
+    pub request_head: Option<Duration>,
+    /// Between two requests.
+    pub keep_alive: Option<Duration>,
+    /// For the client to take a byte of those that wait for it.
+    pub write: Option<Duration>,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of a first request has come yet.
+    Fresh { since: Instant },
+    /// A request's head is arriving.
+    Head { since: Instant },
+    /// A request is being answered.
+    Request,
+    /// Between two requests.
+    KeepAlive { since: Instant },
+}
+
+/// What the client's next bytes are.
+#[derive(Debug)]
+struct Inbound {
+    expects: Expects,
+    /// Bytes that came in one read with the end of what was expected.
+    rest: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Expects {
+    Head(RequestHead),
+    /// A head is with hyper; what follows it is known once hyper has read it.
+    Verdict,
+    Length(u64),
+    Chunked(Chunked),
+}
+
+impl Client {
+    /// A connection on which nothing has happened yet.
+    pub fn new(socket: Socket, peer: Option<SocketAddr>, clocks: Clocks) -> Self {
+        socket.set_user_timeout(clocks.write);
+        Self {
+            socket,
+            peer,
+            clocks,
+            phase: Cell::new(Phase::Fresh {
+                since: Instant::now(),
+            }),
+            inbound: RefCell::new(Inbound {
+                expects: Expects::Head(RequestHead::new()),
+                rest: Vec::new(),
+            }),
+            reader: RefCell::new(None),
+            stalled_since: Cell::new(None),
+            write_timeout: Cell::new(clocks.write),
+            refusal: Cell::new(None),
+            automatic_answer: Cell::new(None),
+            departure: Cell::new(None),
+            is_cut: Cell::new(false),
+        }
+    }
+
+    /// The client's address; none on a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Waits until the client is gone.
+    pub async fn closed(&self) {
+        self.socket.closed().await;
+    }
+
+    /// hyper has read a request's head and found a body of this length: `None` is chunked.
+    pub fn begin_request(&self, body_length: Option<u64>) {
+        self.phase.set(Phase::Request);
+        self.inbound.borrow_mut().expects = match body_length {
+            Some(0) => Expects::Head(RequestHead::new()),
+            Some(length) => Expects::Length(length),
+            None => Expects::Chunked(Chunked::new()),
+        };
+        self.wake_reader();
+    }
+
+    /// The response to the request is written (or in hyper's hands to be).
+    pub fn end_request(&self) {
+        self.phase.set(Phase::KeepAlive {
+            since: Instant::now(),
+        });
+        if self.write_timeout.replace(self.clocks.write) != self.clocks.write {
+            self.socket.set_user_timeout(self.clocks.write);
+        }
+        self.wake_reader();
+    }
+
+    /// The `write` clock of the request's route.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) {
+        if self.write_timeout.replace(timeout) != timeout {
+            self.socket.set_user_timeout(timeout);
+        }
+    }
+
+    /// Whether bytes wait that the client does not take.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled_since.get().is_some()
+    }
+
+    /// The next instant at which a clock of this connection runs out, and what that means.
+    pub fn deadline(&self) -> Option<(Instant, Reason)> {
+        let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
+        let stalled = self
+            .stalled_since
+            .get()
+            .and_then(|since| after(since, self.write_timeout.get()));
+        let phase = match self.phase.get() {
+            Phase::Fresh { since } | Phase::Head { since } => {
+                after(since, self.clocks.request_head)
+            }
+            Phase::KeepAlive { since } => after(since, self.clocks.keep_alive),
+            Phase::Request => None,
+        };
+        let stalled = stalled.map(|at| (at, Reason::ClientStalled));
+        let phase = phase.map(|at| (at, Reason::RequestHeadTimeout));
+        stalled.into_iter().chain(phase).min_by_key(|&(at, _)| at)
+    }
+
+    /// Whether part of a request's head has arrived, so that the client deserves an answer.
+    pub fn has_partial_head(&self) -> bool {
+        matches!(self.phase.get(), Phase::Head { .. })
+    }
+
+    /// Whether a request is being answered.
+    pub fn has_request(&self) -> bool {
+        self.phase.get() == Phase::Request
+    }
+
+    /// Whether the client may still be sending what nobody will read: closing at once would then reset the connection, and
+    /// take the answer with it.
+    pub fn has_unread_input(&self) -> bool {
+        let inbound = self.inbound.borrow();
+        !inbound.rest.is_empty()
+            || !matches!(&inbound.expects, Expects::Head(head) if !head.is_started())
+    }
+
+    /// Why the request's head was refused, if it was: the reason, and what was wrong with it.
+    pub fn refusal(&self) -> Option<(Reason, Option<String>)> {
+        if let Some(malformed) = self.refusal.get() {
+            let reason = match malformed {
+                Malformed::TooLong => Reason::RequestHeadTooLarge,
+                _ => Reason::RequestMalformed,
+            };
+            return Some((reason, Some(malformed.to_string())));
+        }
+        let reason = match self.automatic_answer.get()? {
+            414 => Reason::RequestUriTooLong,
+            431 => Reason::RequestHeadTooLarge,
+            _ => Reason::RequestMalformed,
+        };
+        Some((reason, None))
+    }
+
+    /// Why this connection is about to be dropped in the middle of a request; the client's own leaving if nobody has said.
+    pub fn departure(&self) -> Reason {
+        self.departure.get().unwrap_or(Reason::ClientGone)
+    }
+
+    /// Says why this connection is about to be dropped.
+    pub fn depart(&self, reason: Reason) {
+        self.departure.set(Some(reason));
+    }
+
+    /// The process ends: streams on this connection are to end now.
+    pub fn cut(&self) {
+        self.is_cut.set(true);
+    }
+
+    /// Whether streams are to end now.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
+    /// Makes the end of this connection a reset. See [`Socket::reset_on_close`].
+    pub fn reset_on_close(&self) {
+        self.socket.reset_on_close();
+    }
+
+    /// Writes a last response that hyper has no part in, as far as the socket takes it at once, and reads on for a moment: a
+    /// client that is still sending must not lose the answer to a reset.
+    pub async fn send_last(&self, response: &[u8]) {
+        if !response.is_empty() {
+            let _ = self.socket.try_write(&[IoSlice::new(response)]);
+        }
+        let _ = self.socket.shutdown_write();
+        let _ = tokio::time::timeout(LINGER, self.drain_input()).await;
+    }
+
+    async fn drain_input(&self) {
+        let mut scratch = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = std::future::poll_fn(|cx| self.socket.poll_read_shared(cx, &mut buf));
+            match pin!(read).await {
+                Ok(()) if !buf.filled().is_empty() => {
+                    left = left.saturating_sub(buf.filled().len());
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn wait_to_read(&self, cx: &Context<'_>) -> Poll<std::io::Result<()>> {
+        *self.reader.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn wake_reader(&self) {
+        if let Some(waker) = self.reader.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// How long a refused client is listened to, so that it can read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how many bytes of what it still sends are read.
+const LINGER_BYTES: usize = 1024 * 1024;

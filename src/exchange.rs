@@ -1,0 +1,261 @@
+//! One request and its response: timed, counted, logged, and ended exactly once, also by being dropped.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::metrics::{Active, Metrics, Phase};
+use crate::reason::{Reason, Side};
+use crate::sse::Counts;
+
+/// A request that is being answered. Dropped before its end, it ends with its client's departure.
+#[derive(Debug)]
+pub struct Exchange {
+    metrics: Arc<Metrics>,
+    client: Rc<Client>,
+    request: RequestLine,
+    began: Instant,
+    /// How far its upstream's part has come; shown to the upstream, which moves it on.
+    pub phase: Rc<Cell<Phase>>,
+    /// The upstream has part in it.
+    has_upstream: bool,
+    stream: Option<Stream>,
+    ended: bool,
+    _active: Active,
+}
+
+/// What the log says of a request. The query is left out: it may hold secrets.
+#[derive(Debug)]
+struct RequestLine {
+    method: Method,
+    path: Box<str>,
+}
+
+/// What is known of an event stream.
+#[derive(Debug)]
+struct Stream {
+    opened: Instant,
+    first_event: Option<Instant>,
+    /// When a read last brought events.
+    last_events: Option<Instant>,
+    longest_silence: Duration,
+    counted: Counts,
+    suspected: bool,
+    _active: Active,
+}
+
+/// So many events in one read, after so long a silence, are not how events are born: something collects them.
+const SUSPICIOUS_EVENTS: u64 = 8;
+const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
+
+impl Exchange {
+    /// A request has arrived.
+    pub fn new(metrics: Arc<Metrics>, client: Rc<Client>, method: &Method, path: &str) -> Self {
+        let active = metrics.request();
+        Self {
+            metrics,
+            client,
+            request: RequestLine {
+                method: method.clone(),
+                path: path.into(),
+            },
+            began: Instant::now(),
+            phase: Rc::new(Cell::new(Phase::Connecting)),
+            has_upstream: false,
+            stream: None,
+            ended: false,
+            _active: active,
+        }
+    }
+
+    /// The request goes to an upstream: giving it up from now on is a cancellation.
+    pub fn engage_upstream(&mut self) {
+        self.has_upstream = true;
+    }
+
+    /// The upstream's response head is here and goes to the client.
+    pub fn head(&mut self, status: StatusCode) {
+        self.phase.set(Phase::Body);
+        self.metrics.answered(status);
+        self.metrics
+            .time_to_head
+            .observe(self.began.elapsed().as_secs_f64());
+    }
+
+    /// The response is an event stream.
+    pub fn open_stream(&mut self, status: StatusCode, upstream: &str, opaque: bool) {
+        self.phase.set(Phase::Streaming);
+        if opaque {
+            self.metrics.streams_opaque.inc();
+        }
+        self.stream = Some(Stream {
+            opened: Instant::now(),
+            first_event: None,
+            last_events: None,
+            longest_silence: Duration::ZERO,
+            counted: Counts::default(),
+            suspected: false,
+            _active: self.metrics.stream(),
+        });
+        tracing::info!(
+            method = self.request.method.as_str(),
+            path = &*self.request.path,
+            status = status.as_u16(),
+            upstream,
+            peer = self.client.peer().map(tracing::field::display),
+            time_to_head_ms = milliseconds(self.began.elapsed()),
+            opaque,
+            "stream opened"
+        );
+    }
+
+    /// A read from the upstream brought the stream to `counts`, after `silence`.
+    pub fn read(&mut self, now: Instant, silence: Duration, counts: &Counts) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        stream.longest_silence = stream.longest_silence.max(silence);
+        let events = counts.events - stream.counted.events;
+        if events == 0 {
+            return;
+        }
+        if let Some(last) = stream.last_events.replace(now) {
+            self.metrics.event_gap.observe((now - last).as_secs_f64());
+        } else {
+            stream.first_event = Some(now);
+            let since = now - self.began;
+            self.metrics
+                .time_to_first_event
+                .observe(since.as_secs_f64());
+        }
+        if events >= SUSPICIOUS_EVENTS && silence >= SUSPICIOUS_SILENCE && !stream.suspected {
+            stream.suspected = true;
+            self.metrics.suspected_buffering.inc();
+            tracing::warn!(
+                path = &*self.request.path,
+                events,
+                silence_ms = milliseconds(silence),
+                "many events at once after a long silence: something before or in the upstream seems to buffer"
+            );
+        }
+    }
+
+    /// The stream has come to `counts`.
+    pub fn passed(&mut self, counts: &Counts) {
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let before = std::mem::replace(&mut stream.counted, *counts);
+        let add = |counter: &prometheus::IntCounter, now: u64, before: u64| {
+            if now > before {
+                counter.inc_by(now - before);
+            }
+        };
+        add(&self.metrics.events, counts.events, before.events);
+        add(&self.metrics.stream_bytes, counts.bytes, before.bytes);
+        add(
+            &self.metrics.heartbeats_sent,
+            counts.heartbeats,
+            before.heartbeats,
+        );
+        add(
+            &self.metrics.heartbeats_skipped,
+            counts.heartbeats_skipped,
+            before.heartbeats_skipped,
+        );
+    }
+
+    /// The sidecar answers itself, for `reason`.
+    pub fn refuse(&mut self, reason: Reason, detail: Option<&str>) {
+        self.metrics.refused(reason);
+        if let Some(status) = reason.status() {
+            self.metrics.answered(status);
+        }
+        let (name, side) = (reason.name(), reason.side().name());
+        let (method, path) = (self.request.method.as_str(), &*self.request.path);
+        if reason.side() == Side::Upstream {
+            tracing::warn!(reason = name, side, detail, method, path, "request failed");
+        } else {
+            tracing::info!(reason = name, side, detail, method, path, "request refused");
+        }
+        self.end(reason);
+    }
+
+    /// The shutdown cuts the response where its client cannot go on.
+    pub fn cut(&mut self) {
+        self.metrics.cut.inc();
+        self.end(Reason::Shutdown);
+    }
+
+    /// It is over; only the first call counts.
+    pub fn end(&mut self, reason: Reason) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let gave_up = matches!(reason.side(), Side::Client | Side::Proxy)
+            || matches!(
+                reason,
+                Reason::UpstreamHeadTimeout
+                    | Reason::UpstreamReadTimeout
+                    | Reason::UpstreamFirstEventTimeout
+            );
+        if self.has_upstream && gave_up {
+            self.metrics.cancelled(self.phase.get());
+        }
+        let phase = self.phase.get().name();
+        let (name, side) = (reason.name(), reason.side().name());
+        let (method, path) = (self.request.method.as_str(), &*self.request.path);
+        let Some(stream) = &self.stream else {
+            let duration_ms = milliseconds(self.began.elapsed());
+            tracing::debug!(
+                reason = name,
+                side,
+                method,
+                path,
+                phase,
+                duration_ms,
+                "request ended"
+            );
+            return;
+        };
+        let age = stream.opened.elapsed();
+        self.metrics.stream_ended(reason);
+        self.metrics.stream_age.observe(age.as_secs_f64());
+        let counts = stream.counted;
+        tracing::info!(
+            reason = name,
+            side,
+            method,
+            path,
+            peer = self.client.peer().map(tracing::field::display),
+            time_to_head_ms = milliseconds(stream.opened - self.began),
+            time_to_first_event_ms = stream.first_event.map(|at| milliseconds(at - self.began)),
+            longest_silence_ms = milliseconds(stream.longest_silence),
+            age_ms = milliseconds(age),
+            events = counts.events,
+            bytes = counts.bytes,
+            heartbeats = counts.heartbeats,
+            heartbeats_skipped = counts.heartbeats_skipped,
+            "stream ended"
+        );
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let reason = self.client.departure();
+        if !self.ended && reason == Reason::Shutdown {
+            self.metrics.cut.inc();
+        }
+        self.end(reason);
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

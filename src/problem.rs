@@ -1,0 +1,152 @@
+//! The error responses that the sidecar makes itself: problem details (RFC 9457), or plain text for a client that asks for it.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::reason::Reason;
+
+/// The response that tells a client of `reason`; `detail` says more, if there is more to say.
+pub fn response(reason: Reason, detail: Option<&str>, request: &HeaderMap) -> Response<Bytes> {
+    let status = reason.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let title = reason.title();
+    let (content_type, body) = if wants_text(request) {
+        let detail = detail
+            .map(|detail| format!(": {detail}"))
+            .unwrap_or_default();
+        (
+            "text/plain; charset=utf-8",
+            format!("{} {title}{detail} ({})\n", status.as_u16(), reason.name()),
+        )
+    } else {
+        let detail = detail
+            .map(|detail| format!(",\"detail\":\"{}\"", escape(detail)))
+            .unwrap_or_default();
+        let body = format!(
+            "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{},\"reason\":\"{}\",\"side\":\"{}\"{detail}}}\n",
+            status.as_u16(),
+            reason.name(),
+            reason.side().name(),
+        );
+        ("application/problem+json", body)
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // Spread, so that clients turned away together do not come back together (F112).
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(fastrand::u16(1..=10)));
+    }
+    response
+}
+
+/// The same as bytes, for a connection that hyper does not serve (any more). It says that the connection closes.
+pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
+    let response = response(reason, detail, &HeaderMap::new());
+    let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(
+        format!(
+            "content-length: {}\r\nconnection: close\r\n\r\n",
+            response.body().len()
+        )
+        .as_bytes(),
+    );
+    bytes.extend_from_slice(response.body());
+    bytes
+}
+
+/// Whether `Accept` names plain text and no form of JSON.
+fn wants_text(request: &HeaderMap) -> bool {
+    let mut ranges = request
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let media_type = |range: &str| {
+        range
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    };
+    let types: Vec<String> = ranges.by_ref().map(media_type).collect();
+    types.iter().any(|t| t == "text/plain")
+        && !types
+            .iter()
+            .any(|t| t == "application/json" || t.ends_with("+json"))
+}
+
+/// `text` as the inside of a JSON string.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_unless_text_is_asked_for() {
+        let with_accept = |accept: &'static str| {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            let response = response(Reason::NoRoute, Some("a \"quoted\" detail"), &headers);
+            let content_type = response.headers()[CONTENT_TYPE]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            (
+                content_type,
+                String::from_utf8(response.into_body().to_vec()).unwrap(),
+            )
+        };
+        for json in [
+            "*/*",
+            "text/html",
+            "text/event-stream",
+            "application/json, text/plain",
+            "text/plain;q=0.1, application/x+json",
+        ] {
+            assert_eq!(with_accept(json).0, "application/problem+json", "{json}");
+        }
+        assert!(with_accept("*/*").1.contains(
+            r#""status":404,"reason":"no_route","side":"proxy","detail":"a \"quoted\" detail"}"#
+        ));
+        let (content_type, body) = with_accept("Text/Plain; q=1, image/png");
+        assert_eq!(content_type, "text/plain; charset=utf-8");
+        assert_eq!(
+            body,
+            "404 No route matches this request: a \"quoted\" detail (no_route)\n"
+        );
+    }
+
+    #[test]
+    fn the_bytes_are_one_whole_response() {
+        let bytes = String::from_utf8(bytes(Reason::TooManyConnections, None)).unwrap();
+        let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        assert!(head.contains("connection: close") && head.contains("retry-after: "));
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+    }
+}

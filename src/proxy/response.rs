@@ -1,0 +1,190 @@
+//! The head of an event stream as the client gets it.
+
+use http::HeaderValue;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
+};
+
+use crate::body::decode::Decoder;
+use crate::body::{DecodedSource, EventSource};
+use crate::wire::is_event_stream;
+
+/// How an event stream is coded.
+#[derive(Debug)]
+pub(super) enum Coding {
+    /// Not at all.
+    Identity,
+    /// In a way that can be undone.
+    Known(Box<Decoder>),
+    /// In a way that nobody here knows.
+    Unknown,
+}
+
+impl Coding {
+    /// What `Content-Encoding` says.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        // What is no text is no coding that anybody knows either.
+        let values = headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .map(|value| value.to_str().unwrap_or("?"));
+        match Decoder::for_codings(values) {
+            Ok(None) => Self::Identity,
+            Ok(Some(decoder)) => Self::Known(Box::new(decoder)),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "opaque event stream: it passes without heartbeats"
+                );
+                Self::Unknown
+            }
+        }
+    }
+
+    /// Whether the stream's bytes cannot be read.
+    pub(super) fn is_opaque(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+
+    /// `source` without its coding.
+    pub(super) fn decode(self, source: Box<dyn EventSource>) -> Box<dyn EventSource> {
+        match self {
+            Self::Known(decoder) => Box::new(DecodedSource::new(source, *decoder)),
+            Self::Identity | Self::Unknown => source,
+        }
+    }
+}
+
+/// Makes an upstream's head one that no proxy on the way to the client buffers, compresses or caches.
+pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
+    // What the inserted bytes, or the decoding, would make a lie.
+    for name in [CONTENT_LENGTH, ACCEPT_RANGES, ETAG] {
+        headers.remove(name);
+    }
+    for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
+        headers.remove(name);
+    }
+    if !coding.is_opaque() {
+        headers.remove(CONTENT_ENCODING);
+    }
+    if !headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| is_event_stream(value.as_bytes()))
+    {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
+    merge_cache_control(headers);
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// Adds `no-cache` and `no-transform` to what is there.
+fn merge_cache_control(headers: &mut HeaderMap) {
+    let values = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut directives: Vec<&str> = values.filter(|value| !value.trim().is_empty()).collect();
+    for wanted in ["no-cache", "no-transform"] {
+        let is_wanted = |directive: &str| directive.trim().eq_ignore_ascii_case(wanted);
+        if !directives
+            .iter()
+            .any(|value| value.split(',').any(is_wanted))
+        {
+            directives.push(wanted);
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&directives.join(", ")) {
+        headers.insert(CACHE_CONTROL, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(fields: &[(&'static str, &'static str)], coding: &Coding) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for &(name, value) in fields {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        edit_event_stream_head(&mut headers, coding);
+        headers
+    }
+
+    #[test]
+    fn cache_control_is_merged() {
+        for (fields, expected) in [
+            (&[][..], "no-cache, no-transform"),
+            (&[("cache-control", "no-cache")], "no-cache, no-transform"),
+            (
+                &[("cache-control", "No-Transform, max-age=5")],
+                "No-Transform, max-age=5, no-cache",
+            ),
+            (
+                &[("cache-control", "private"), ("cache-control", "no-store")],
+                "private, no-store, no-cache, no-transform",
+            ),
+            (&[("cache-control", "")], "no-cache, no-transform"),
+            (
+                &[("cache-control", "no-cache=\"x\"")],
+                "no-cache=\"x\", no-cache, no-transform",
+            ),
+        ] {
+            let headers = edited(fields, &Coding::Identity);
+            assert_eq!(
+                headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(),
+                [expected]
+            );
+        }
+    }
+
+    #[test]
+    fn lies_are_dropped_and_the_rest_is_left_alone() {
+        let fields = [
+            ("content-type", "Text/Event-Stream; charset=utf-8"),
+            ("content-length", "5"),
+            ("accept-ranges", "bytes"),
+            ("etag", "W/\"x\""),
+            ("content-encoding", "gzip"),
+            ("vary", "origin"),
+            ("access-control-allow-origin", "*"),
+            ("x-accel-buffering", "yes"),
+        ];
+        let headers = edited(&fields, &Coding::Identity);
+        assert_eq!(headers["content-type"], "Text/Event-Stream; charset=utf-8");
+        assert_eq!(headers["vary"], "origin");
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        assert_eq!(headers["x-accel-buffering"], "no");
+        for gone in [
+            "content-length",
+            "accept-ranges",
+            "etag",
+            "content-encoding",
+        ] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(
+            edited(&fields, &Coding::Unknown)["content-encoding"],
+            "gzip"
+        );
+        assert_eq!(
+            edited(&[("content-type", "text/plain")], &Coding::Identity)["content-type"],
+            "text/event-stream"
+        );
+    }
+
+    #[test]
+    fn codings_are_known_or_not() {
+        let of = |value| {
+            Coding::of(&HeaderMap::from_iter([(
+                CONTENT_ENCODING,
+                HeaderValue::from_bytes(value).unwrap(),
+            )]))
+        };
+        assert!(matches!(of(b"gzip"), Coding::Known(_)));
+        assert!(matches!(of(b"identity"), Coding::Identity));
+        assert!(matches!(of(b"compress"), Coding::Unknown));
+        assert!(matches!(of(b"\xFF"), Coding::Unknown));
+        assert!(matches!(Coding::of(&HeaderMap::new()), Coding::Identity));
+    }
+}

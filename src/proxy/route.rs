@@ -1,0 +1,322 @@
+//! Which route a request takes, and what the route makes of its streams.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HOST, HeaderMap, USER_AGENT};
+use http::{Request, uri};
+use tokio::time::Instant;
+
+use super::request::asks_for_events;
+use crate::body::UploadProgress;
+use crate::config::{self, Frame, Matcher, OnUpstreamFailure, UpstreamAddress};
+use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
+use crate::upstream::Upstream;
+
+/// A route as one thread uses it.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) config: config::Route,
+    pub(super) upstream: Rc<Upstream>,
+    /// The upstream in logs.
+    pub(super) upstream_name: String,
+    /// The upstream's `host:port`, for a request that names no host.
+    pub(super) authority: String,
+    heartbeat: Arc<Heartbeat>,
+}
+
+/// How much of a request's body is kept to find the ID that an MCP error answers.
+const KEPT_FOR_MCP: usize = 64 * 1024;
+
+impl Route {
+    pub(super) fn new(config: config::Route, upstream: Rc<Upstream>) -> Self {
+        let upstream_name = config.upstream.address.to_string();
+        let authority = match &config.upstream.address {
+            UpstreamAddress::Tcp { .. } => upstream_name.trim_start_matches("http://").to_owned(),
+            UpstreamAddress::Unix(_) => "localhost".to_owned(),
+        };
+        let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
+        Self {
+            config,
+            upstream,
+            upstream_name,
+            authority,
+            heartbeat,
+        }
+    }
+
+    /// How many bytes of a request's body are needed later.
+    pub(super) fn kept_of_request(&self) -> usize {
+        match self.config.events.on_upstream_failure {
+            OnUpstreamFailure::Mcp => KEPT_FOR_MCP,
+            OnUpstreamFailure::Abort
+            | OnUpstreamFailure::Event
+            | OnUpstreamFailure::Anthropic
+            | OnUpstreamFailure::OpenaiResponses => 0,
+        }
+    }
+
+    /// The stream that answers a request with these headers.
+    pub(super) fn event_stream(
+        &self,
+        request: &HeaderMap,
+        upload: &UploadProgress,
+        opaque: bool,
+    ) -> EventStream {
+        let timeouts = &self.config.timeouts;
+        let clocks = Clocks {
+            heartbeat: self.config.heartbeat.interval,
+            first_event: timeouts.first_event,
+            read: timeouts.read,
+            total: timeouts.total.map(jittered),
+        };
+        let failure = match self.config.events.on_upstream_failure {
+            OnUpstreamFailure::Abort => FailureEvent::None,
+            OnUpstreamFailure::Event => FailureEvent::Event,
+            OnUpstreamFailure::Anthropic => FailureEvent::Anthropic,
+            OnUpstreamFailure::OpenaiResponses => FailureEvent::OpenaiResponses,
+            OnUpstreamFailure::Mcp => FailureEvent::Mcp {
+                id: json_rpc_id(&upload.take_kept()),
+            },
+        };
+        let frame = frame_choice(self.config.heartbeat.frame, request);
+        let stream = EventStream::new(
+            self.heartbeat.clone(),
+            frame,
+            clocks,
+            failure,
+            Instant::now().into_std(),
+        );
+        if opaque { stream.opaque() } else { stream }
+    }
+}
+
+/// The first route that takes the request.
+pub(super) fn find<'a, B>(routes: &'a [Route], request: &Request<B>) -> Option<&'a Route> {
+    routes
+        .iter()
+        .find(|route| matches(&route.config.matcher, request))
+}
+
+fn matches<B>(matcher: &Matcher, request: &Request<B>) -> bool {
+    let Matcher {
+        host,
+        path,
+        method,
+        header,
+    } = matcher;
+    host.as_deref().is_none_or(|host| {
+        requested_host(request).is_some_and(|seen| seen.eq_ignore_ascii_case(host))
+    }) && path
+        .as_deref()
+        .is_none_or(|prefix| is_under(request.uri().path(), prefix))
+        && method
+            .as_ref()
+            .is_none_or(|method| request.method() == method)
+        && header.as_ref().is_none_or(|wanted| {
+            let mut values = request.headers().get_all(&wanted.name).iter();
+            values.any(|value| wanted.value.as_ref().is_none_or(|wanted| value == wanted))
+        })
+}
+
+/// Whether `prefix`, which ends in no slash, is the beginning of `path` on a segment's border.
+fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The host that the request is for, without its port.
+fn requested_host<B>(request: &Request<B>) -> Option<String> {
+    if let Some(host) = request.uri().host() {
+        return Some(host.to_owned());
+    }
+    let authority: uri::Authority = request.headers().get(HOST)?.to_str().ok()?.parse().ok()?;
+    Some(authority.host().to_owned())
+}
+
+/// The heartbeat's form for a client (F74 to F86): a client with a real parser takes the bare line; one that splits on blank
+/// lines would lose the event that follows it.
+fn frame_choice(frame: Frame, request: &HeaderMap) -> FrameChoice {
+    let says = |name: &str, text| {
+        request
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|v| v.contains(text))
+    };
+    match frame {
+        Frame::Line => FrameChoice::Line,
+        Frame::Block => FrameChoice::Block,
+        // `@google/genai` wants every block to start with `data:` (F79), whatever its `Accept` says.
+        Frame::Auto
+            if says("user-agent", "google-genai-sdk")
+                || says("x-goog-api-client", "google-genai-sdk") =>
+        {
+            FrameChoice::Block
+        }
+        Frame::Auto if asks_for_events(request) || is_old_openai_go(request) => FrameChoice::Line,
+        Frame::Auto => FrameChoice::BlockUntilId,
+    }
+}
+
+/// openai-go before 3.43 takes the blank line for an empty event and fails (F77). It says `OpenAI/Go 3.42.0`.
+fn is_old_openai_go(request: &HeaderMap) -> bool {
+    let version = || {
+        let agent = request.get(USER_AGENT)?.to_str().ok()?;
+        let mut numbers = agent
+            .strip_prefix("OpenAI/Go ")?
+            .split('.')
+            .map_while(|part| part.parse::<u32>().ok());
+        Some((numbers.next()?, numbers.next()?))
+    };
+    version().is_some_and(|version| version < (3, 43))
+}
+
+/// Between 90 % and 100 % of `total`, so that streams opened together do not end together (F112).
+fn jittered(total: Duration) -> Duration {
+    total.mul_f64(1.0 - 0.1 * fastrand::f64())
+}
+
+/// The `id` of a JSON-RPC request as JSON text; `null` if there is none to be found.
+fn json_rpc_id(request: &[u8]) -> String {
+    let request: Option<serde_json::Value> = serde_json::from_slice(request).ok();
+    request
+        .as_ref()
+        .and_then(|request| request.get("id"))
+        .map_or_else(|| "null".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::config::HeaderMatch;
+
+    #[test]
+    fn prefixes_end_on_segment_borders() {
+        for (path, expected) in [
+            ("/v1/chat", true),
+            ("/v1/chat/", true),
+            ("/v1/chat/x", true),
+            ("/v1/chats", false),
+            ("/v1", false),
+            ("/V1/chat", false),
+        ] {
+            assert_eq!(is_under(path, "/v1/chat"), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let request = |method: &str, uri: &str, host: &str| {
+            Request::builder()
+                .method(method)
+                .uri(uri)
+                .header("host", host)
+                .header("x-tenant", "a")
+                .body(())
+                .unwrap()
+        };
+        let matcher = Matcher {
+            host: Some("example.com".to_owned()),
+            path: Some("/events".to_owned()),
+            method: Some(http::Method::GET),
+            header: Some(HeaderMatch {
+                name: "x-tenant".parse().unwrap(),
+                value: Some(HeaderValue::from_static("a")),
+            }),
+        };
+        assert!(matches(
+            &matcher,
+            &request("GET", "/events/1?x", "Example.COM:8080")
+        ));
+        assert!(matches(
+            &matcher,
+            &request("GET", "http://example.com/events", "other")
+        ));
+        assert!(!matches(
+            &matcher,
+            &request("POST", "/events", "example.com")
+        ));
+        assert!(!matches(&matcher, &request("GET", "/event", "example.com")));
+        assert!(!matches(
+            &matcher,
+            &request("GET", "/events", "example.org")
+        ));
+        let other = HeaderMatch {
+            name: "x-tenant".parse().unwrap(),
+            value: Some(HeaderValue::from_static("b")),
+        };
+        assert!(!matches(
+            &Matcher {
+                header: Some(other),
+                ..matcher.clone()
+            },
+            &request("GET", "/events", "example.com")
+        ));
+        assert!(matches(&Matcher::default(), &request("GET", "/", "x")));
+    }
+
+    #[test]
+    fn frames_by_client() {
+        use FrameChoice::{Block, BlockUntilId, Line};
+        for (fields, expected) in [
+            (&[][..], BlockUntilId),
+            (&[("accept", "*/*")], BlockUntilId),
+            (&[("accept", "application/json, text/event-stream")], Line),
+            (&[("accept", "Text/Event-Stream;q=0.9")], Line),
+            (&[("user-agent", "OpenAI/Go 3.42.0")], Line),
+            (&[("user-agent", "OpenAI/Go 1.12.0")], Line),
+            (&[("user-agent", "OpenAI/Go 3.43.0")], BlockUntilId),
+            (&[("user-agent", "OpenAI/Go x")], BlockUntilId),
+            (&[("user-agent", "OpenAI/Python 1.0.0")], BlockUntilId),
+            (
+                &[
+                    ("user-agent", "google-genai-sdk/2.17.1 gl-node/v20"),
+                    ("accept", "text/event-stream"),
+                ],
+                Block,
+            ),
+            (&[("x-goog-api-client", "google-genai-sdk/2.17.1")], Block),
+        ] {
+            let headers: HeaderMap = fields
+                .iter()
+                .map(|&(name, value)| {
+                    (
+                        name.parse::<http::HeaderName>().unwrap(),
+                        HeaderValue::from_static(value),
+                    )
+                })
+                .collect();
+            assert_eq!(frame_choice(Frame::Auto, &headers), expected, "{fields:?}");
+            assert_eq!(frame_choice(Frame::Line, &headers), Line);
+            assert_eq!(frame_choice(Frame::Block, &headers), Block);
+        }
+    }
+
+    #[test]
+    fn json_rpc_ids() {
+        for (request, id) in [
+            (&br#"{"jsonrpc":"2.0","id":7,"method":"x"}"#[..], "7"),
+            (br#"{"id":"a\"b"}"#, r#""a\"b""#),
+            (br#"{"method":"x"}"#, "null"),
+            (br#"{"id":7,"cut"#, "null"),
+            (b"", "null"),
+            (br#"[{"id":7}]"#, "null"),
+        ] {
+            assert_eq!(json_rpc_id(request), id);
+        }
+    }
+
+    #[test]
+    fn total_is_never_exceeded_by_its_jitter() {
+        let total = Duration::from_secs(100);
+        let ages: Vec<_> = (0..1000).map(|_| jittered(total)).collect();
+        assert!(
+            ages.iter()
+                .all(|&age| age <= total && age >= total.mul_f64(0.9))
+        );
+        assert!(ages.iter().max() != ages.iter().min());
+    }
+}

@@ -1,0 +1,306 @@
+//! Why a request or a stream ended: one table, from which come the status, the log's reason and the metric's labels.
+
+use http::StatusCode;
+
+use crate::sse;
+
+/// Who an ending is to be laid to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Nobody: it was complete.
+    None,
+    /// The client.
+    Client,
+    /// The backend.
+    Upstream,
+    /// The sidecar itself.
+    Proxy,
+}
+
+/// Why a request or a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    missing_docs,
+    reason = "`Reason::row` says of each what it means, in words for a person"
+)]
+pub enum Reason {
+    Complete,
+    Total,
+    Shutdown,
+    ClientGone,
+    ClientStalled,
+    RequestMalformed,
+    RequestHeadTooLarge,
+    RequestUriTooLong,
+    RequestHeadTimeout,
+    RequestBodyTimeout,
+    RequestBodyFailed,
+    MethodRefused,
+    UpstreamUnresolved,
+    UpstreamUnreachable,
+    UpstreamConnectTimeout,
+    UpstreamHeadTimeout,
+    UpstreamClosedBeforeHead,
+    UpstreamInvalidHead,
+    UpstreamFirstEventTimeout,
+    UpstreamReadTimeout,
+    UpstreamClosed,
+    UpstreamFailed,
+    NoRoute,
+    TooManyConnections,
+}
+
+struct Row {
+    side: Side,
+    /// `None` where there is no response to carry one.
+    status: Option<StatusCode>,
+    name: &'static str,
+    /// A sentence for a person, without its period.
+    title: &'static str,
+}
+
+impl Reason {
+    /// Every reason, in the order of the table.
+    pub const ALL: [Self; 24] = [
+        Self::Complete,
+        Self::Total,
+        Self::Shutdown,
+        Self::ClientGone,
+        Self::ClientStalled,
+        Self::RequestMalformed,
+        Self::RequestHeadTooLarge,
+        Self::RequestUriTooLong,
+        Self::RequestHeadTimeout,
+        Self::RequestBodyTimeout,
+        Self::RequestBodyFailed,
+        Self::MethodRefused,
+        Self::UpstreamUnresolved,
+        Self::UpstreamUnreachable,
+        Self::UpstreamConnectTimeout,
+        Self::UpstreamHeadTimeout,
+        Self::UpstreamClosedBeforeHead,
+        Self::UpstreamInvalidHead,
+        Self::UpstreamFirstEventTimeout,
+        Self::UpstreamReadTimeout,
+        Self::UpstreamClosed,
+        Self::UpstreamFailed,
+        Self::NoRoute,
+        Self::TooManyConnections,
+    ];
+
+    /// The name in logs, metrics and error bodies.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Who it is to be laid to.
+    pub fn side(self) -> Side {
+        self.row().side
+    }
+
+    /// The status of the response that tells of it, if there is one.
+    pub fn status(self) -> Option<StatusCode> {
+        self.row().status
+    }
+
+    /// What it means, for a person.
+    pub fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
+    fn row(self) -> Row {
+        use Side::{Client, None as Nobody, Proxy, Upstream};
+        let row = |side, status, name, title| Row {
+            side,
+            status,
+            name,
+            title,
+        };
+        match self {
+            Self::Complete => row(Nobody, None, "complete", "The response is complete"),
+            Self::Total => row(
+                Proxy,
+                None,
+                "total",
+                "The stream has reached its maximum age",
+            ),
+            Self::Shutdown => row(Proxy, None, "shutdown", "The sidecar is shutting down"),
+            Self::ClientGone => row(
+                Client,
+                None,
+                "client_gone",
+                "The client closed its connection",
+            ),
+            Self::ClientStalled => row(
+                Client,
+                None,
+                "client_stalled",
+                "The client took no bytes for too long",
+            ),
+            Self::RequestMalformed => row(
+                Client,
+                Some(StatusCode::BAD_REQUEST),
+                "request_malformed",
+                "The request is malformed",
+            ),
+            Self::RequestHeadTooLarge => row(
+                Client,
+                Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+                "request_head_too_large",
+                "The request head is too large",
+            ),
+            Self::RequestUriTooLong => row(
+                Client,
+                Some(StatusCode::URI_TOO_LONG),
+                "request_uri_too_long",
+                "The request target is too long",
+            ),
+            Self::RequestHeadTimeout => row(
+                Client,
+                Some(StatusCode::REQUEST_TIMEOUT),
+                "request_head_timeout",
+                "The request head did not arrive in time",
+            ),
+            Self::RequestBodyTimeout => row(
+                Client,
+                Some(StatusCode::REQUEST_TIMEOUT),
+                "request_body_timeout",
+                "The request body stopped arriving",
+            ),
+            Self::RequestBodyFailed => row(
+                Client,
+                Some(StatusCode::BAD_REQUEST),
+                "request_body_failed",
+                "The request body is malformed",
+            ),
+            Self::MethodRefused => row(
+                Client,
+                Some(StatusCode::METHOD_NOT_ALLOWED),
+                "method_refused",
+                "This is a reverse proxy: CONNECT is refused",
+            ),
+            Self::UpstreamUnresolved => row(
+                Upstream,
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_unresolved",
+                "The upstream's name could not be resolved",
+            ),
+            Self::UpstreamUnreachable => row(
+                Upstream,
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_unreachable",
+                "No connection to the upstream could be made",
+            ),
+            Self::UpstreamConnectTimeout => row(
+                Upstream,
+                Some(StatusCode::GATEWAY_TIMEOUT),
+                "upstream_connect_timeout",
+                "The upstream did not accept the connection in time",
+            ),
+            Self::UpstreamHeadTimeout => row(
+                Upstream,
+                Some(StatusCode::GATEWAY_TIMEOUT),
+                "upstream_head_timeout",
+                "The upstream sent no response head in time",
+            ),
+            Self::UpstreamClosedBeforeHead => row(
+                Upstream,
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_closed_before_head",
+                "The upstream closed the connection without a response",
+            ),
+            Self::UpstreamInvalidHead => row(
+                Upstream,
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_invalid_head",
+                "The upstream's response is not HTTP",
+            ),
+            Self::UpstreamFirstEventTimeout => row(
+                Upstream,
+                None,
+                "upstream_first_event_timeout",
+                "The upstream sent no event in time",
+            ),
+            Self::UpstreamReadTimeout => row(
+                Upstream,
+                None,
+                "upstream_read_timeout",
+                "The upstream went silent",
+            ),
+            Self::UpstreamClosed => row(
+                Upstream,
+                None,
+                "upstream_closed",
+                "The upstream closed before its response was complete",
+            ),
+            Self::UpstreamFailed => row(
+                Upstream,
+                None,
+                "upstream_failed",
+                "The upstream's connection or encoding broke",
+            ),
+            Self::NoRoute => row(
+                Proxy,
+                Some(StatusCode::NOT_FOUND),
+                "no_route",
+                "No route matches this request",
+            ),
+            Self::TooManyConnections => row(
+                Proxy,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "too_many_connections",
+                "The sidecar has as many connections as it may",
+            ),
+        }
+    }
+}
+
+impl Side {
+    /// The name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+impl From<sse::Reason> for Reason {
+    fn from(reason: sse::Reason) -> Self {
+        match reason {
+            sse::Reason::Complete => Self::Complete,
+            sse::Reason::Total => Self::Total,
+            sse::Reason::Shutdown => Self::Shutdown,
+            sse::Reason::FirstEventTimeout => Self::UpstreamFirstEventTimeout,
+            sse::Reason::ReadTimeout => Self::UpstreamReadTimeout,
+            sse::Reason::UpstreamClosed => Self::UpstreamClosed,
+            sse::Reason::UpstreamFailed => Self::UpstreamFailed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_the_streams_own_are_the_same() {
+        let names: std::collections::HashSet<_> =
+            Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in [
+            sse::Reason::Complete,
+            sse::Reason::Total,
+            sse::Reason::Shutdown,
+            sse::Reason::FirstEventTimeout,
+            sse::Reason::ReadTimeout,
+            sse::Reason::UpstreamClosed,
+            sse::Reason::UpstreamFailed,
+        ] {
+            assert_eq!(Reason::from(reason).name(), reason.as_str());
+        }
+    }
+}

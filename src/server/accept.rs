@@ -1,0 +1,172 @@
+//! Binding, accepting, and turning away what is too much.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::client::{Client, Clocks};
+use crate::config::ListenAddress;
+use crate::metrics::Metrics;
+use crate::problem;
+use crate::reason::Reason;
+use crate::server::Workers;
+use crate::socket::Socket;
+
+/// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound address.
+#[derive(Debug)]
+pub enum Listener {
+    /// On TCP.
+    Tcp(TcpListener),
+    /// On a Unix socket, whose file is removed at the end.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket, removed on drop.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+/// A connection as it was accepted, on its way to the thread that will serve it.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Over TCP.
+    Tcp(std::net::TcpStream, SocketAddr),
+    /// Over a Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Hands what a listener accepts to the workers.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// Who serves the connections.
+    pub workers: Arc<Workers>,
+    /// How many there may be at once.
+    pub max_connections: usize,
+    /// Where refusals are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Listener {
+    /// Binds `address`.
+    pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            ListenAddress::Unix(path) => {
+                remove_stale(path).await?;
+                Ok(Self::Unix(
+                    UnixListener::bind(path)?,
+                    SocketFile(path.clone()),
+                ))
+            }
+        }
+    }
+
+    /// The address as bound: with the port that was chosen, if 0 was asked for.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Self::Unix(_, file) => Ok(ListenAddress::Unix(file.0.clone())),
+        }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream.into_std()?, peer))
+            }
+            Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0.into_std()?)),
+        }
+    }
+}
+
+impl Accepted {
+    /// The connection on this thread's runtime.
+    pub fn into_client(self, clocks: Clocks) -> io::Result<Client> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => Client::new(
+                Socket::tcp(tokio::net::TcpStream::from_std(stream)?)?,
+                Some(peer),
+                clocks,
+            ),
+            Self::Unix(stream) => {
+                Client::new(Socket::Unix(UnixStream::from_std(stream)?), None, clocks)
+            }
+        })
+    }
+}
+
+impl Acceptor {
+    /// Accepts for ever.
+    pub async fn run(&self, listener: &Listener, clocks: Clocks) {
+        loop {
+            let accepted = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if !is_of_one_connection(&error) {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot accept connections"
+                        );
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    continue;
+                }
+            };
+            if self.workers.connections() < self.max_connections {
+                self.workers.give(accepted, clocks);
+            } else {
+                self.turn_away(accepted, clocks);
+            }
+        }
+    }
+
+    fn turn_away(&self, accepted: Accepted, clocks: Clocks) {
+        self.metrics.refused(Reason::TooManyConnections);
+        if let Ok(client) = accepted.into_client(clocks) {
+            tokio::task::spawn_local(async move {
+                client
+                    .send_last(&problem::bytes(Reason::TooManyConnections, None))
+                    .await;
+            });
+        }
+    }
+}
+
+/// Whether an error is of the connection that was about to be accepted, and says nothing of the next.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// Removes a socket file that an earlier process left behind; one that somebody listens on stays.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket
+        && UnixStream::connect(path)
+            .await
+            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,91 @@
+//! How far a thread's shutdown has come, and the connections that must hear of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::task::{Context, Waker};
+
+/// How far the shutdown has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not begun.
+    Running,
+    /// No new requests; open ones finish.
+    Draining,
+    /// What is still open ends now.
+    Cutting,
+}
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub struct Lobby {
+    stage: Cell<Stage>,
+    connections: RefCell<HashMap<u64, Waker>>,
+    next: Cell<u64>,
+}
+
+/// A connection's place in its [`Lobby`], given up on drop.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    lobby: &'a Lobby,
+    id: Option<u64>,
+}
+
+impl Lobby {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self {
+            stage: Cell::new(Stage::Running),
+            connections: RefCell::default(),
+            next: Cell::new(0),
+        }
+    }
+
+    /// How far the shutdown has come.
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// The shutdown has come so far: every connection is woken to see it.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        for waker in self.connections.borrow().values() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            lobby: self,
+            id: None,
+        }
+    }
+}
+
+impl Default for Lobby {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Place<'_> {
+    /// To be called from the connection's task, whose waker never changes.
+    pub(super) fn take(&mut self, cx: &Context<'_>) {
+        if self.id.is_none() {
+            let id = self.lobby.next.get();
+            self.lobby.next.set(id + 1);
+            self.lobby
+                .connections
+                .borrow_mut()
+                .insert(id, cx.waker().clone());
+            self.id = Some(id);
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.lobby.connections.borrow_mut().remove(&id);
+        }
+    }
+}

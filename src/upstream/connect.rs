@@ -1,0 +1,51 @@
+//! A connection to an upstream, under its clock.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+use super::Error;
+use crate::config::UpstreamAddress;
+use crate::reason::Reason;
+use crate::socket::Socket;
+
+/// Connects to `address`, all its resolved addresses in turn.
+pub(super) async fn connect(
+    address: &UpstreamAddress,
+    timeout: Option<Duration>,
+) -> Result<Socket, Error> {
+    let connecting = async {
+        match address {
+            UpstreamAddress::Tcp { host, port } => connect_tcp(host, *port).await,
+            UpstreamAddress::Unix(path) => UnixStream::connect(path)
+                .await
+                .map(Socket::Unix)
+                .map_err(unreachable),
+        }
+    };
+    match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(Reason::UpstreamConnectTimeout, None))),
+        None => connecting.await,
+    }
+}
+
+async fn connect_tcp(host: &str, port: u16) -> Result<Socket, Error> {
+    let unresolved =
+        |error: io::Error| Error::new(Reason::UpstreamUnresolved, Some(error.to_string()));
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host((host, port)).await.map_err(unresolved)? {
+        match TcpStream::connect(address).await.and_then(Socket::tcp) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(unreachable(last))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form `map_err` takes")]
+fn unreachable(error: io::Error) -> Error {
+    Error::new(Reason::UpstreamUnreachable, Some(error.to_string()))
+}

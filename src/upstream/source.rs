@@ -1,0 +1,217 @@
+//! Where an event stream's bytes come from: the upstream's socket, or a body that hyper reads.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::Lease;
+use crate::body::EventSource;
+use crate::socket::Socket;
+use crate::sse::UpstreamEnd;
+use crate::wire::{Chunked, Length, ResponseHead};
+
+/// How long an upstream that has sent as much as its `Content-Length` said may take to show that it did not mean it.
+const LENGTH_DOUBT: Duration = Duration::from_millis(250);
+
+/// The upstream of an event stream.
+#[derive(Debug)]
+pub enum Source {
+    /// Its socket, hyper set aside.
+    Taken(TakenBody),
+    /// A body that hyper reads, because it is also still writing the request's.
+    Http(HttpBody),
+}
+
+/// The body of a response whose head has been read, straight from its socket. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct TakenBody {
+    socket: Socket,
+    framing: Framing,
+    /// What was read together with the head.
+    rest: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Chunked(Chunked),
+    /// Until the connection closes.
+    Close,
+    /// A length, which for an event stream may well be false.
+    Length {
+        left: u64,
+        /// Once it is reached: until when more may come.
+        doubt: Option<Pin<Box<Sleep>>>,
+    },
+}
+
+/// A body that hyper reads, with the connection that it is read from.
+#[derive(Debug)]
+pub struct HttpBody {
+    incoming: Incoming,
+    /// Of a frame that was longer than the buffer.
+    rest: Bytes,
+    /// It ended while bytes of it were still to be passed.
+    end: Option<UpstreamEnd>,
+    _lease: Lease,
+}
+
+impl EventSource for Source {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, UpstreamEnd>> {
+        match self {
+            Self::Taken(body) => body.poll_read(cx, buffer),
+            Self::Http(body) => body.poll_read(cx, buffer),
+        }
+    }
+}
+
+impl TakenBody {
+    /// The body after `head`; `rest` was read together with it.
+    pub fn new(socket: Socket, rest: Vec<u8>, head: &ResponseHead) -> Self {
+        let framing = match head.length {
+            _ if head.chunked => Framing::Chunked(Chunked::new()),
+            Length::Bytes(left) => Framing::Length { left, doubt: None },
+            Length::Unknown => Framing::Close,
+        };
+        Self {
+            socket,
+            framing,
+            rest,
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, UpstreamEnd>> {
+        loop {
+            if matches!(&self.framing, Framing::Chunked(chunked) if chunked.is_done()) {
+                return Poll::Ready(Err(UpstreamEnd::Finished));
+            }
+            let read = match self.poll_raw(cx, buffer) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.closed())),
+                Poll::Ready(Ok(read)) => read,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(UpstreamEnd::Failed)),
+                Poll::Pending => return self.poll_doubt(cx).map(Err),
+            };
+            match self.pass(&mut buffer[..read]) {
+                Ok(0) => {} // framing only
+                passed => return Poll::Ready(passed),
+            }
+        }
+    }
+
+    fn poll_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<std::io::Result<usize>> {
+        if self.rest.is_empty() {
+            let mut buf = ReadBuf::new(buffer);
+            return Pin::new(&mut self.socket)
+                .poll_read(cx, &mut buf)
+                .map_ok(|()| buf.filled().len());
+        }
+        let length = self.rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.rest[..length]);
+        if length == self.rest.len() {
+            self.rest = Vec::new();
+        } else {
+            self.rest.drain(..length);
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    /// Takes the framing out of what was read. Returns how much of it is the body, at the front of `read`.
+    fn pass(&mut self, read: &mut [u8]) -> Result<usize, UpstreamEnd> {
+        match &mut self.framing {
+            Framing::Chunked(chunked) => chunked
+                .decode_in_place(read)
+                .map(|(kept, _)| kept)
+                .map_err(|_| UpstreamEnd::Failed),
+            Framing::Close => Ok(read.len()),
+            Framing::Length { left, .. } => {
+                match left.checked_sub(read.len() as u64) {
+                    Some(rest) => *left = rest,
+                    None => self.framing = Framing::Close, // the length was false
+                }
+                Ok(read.len())
+            }
+        }
+    }
+
+    fn closed(&self) -> UpstreamEnd {
+        match &self.framing {
+            Framing::Chunked(_) => UpstreamEnd::WithoutLastChunk,
+            Framing::Length { left: 1.., .. } => UpstreamEnd::ShortOfLength,
+            Framing::Length { left: 0, .. } | Framing::Close => UpstreamEnd::Finished,
+        }
+    }
+
+    /// Nothing is there to read: is that the end?
+    fn poll_doubt(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamEnd> {
+        match &mut self.framing {
+            Framing::Length { left: 0, doubt } => {
+                let doubt = doubt.get_or_insert_with(|| Box::pin(sleep(LENGTH_DOUBT)));
+                doubt.as_mut().poll(cx).map(|()| UpstreamEnd::Finished)
+            }
+            Framing::Length { .. } | Framing::Chunked(_) | Framing::Close => Poll::Pending,
+        }
+    }
+}
+
+impl HttpBody {
+    /// The body of a response on `lease`.
+    pub fn new(incoming: Incoming, lease: Lease) -> Self {
+        Self {
+            incoming,
+            rest: Bytes::new(),
+            end: None,
+            _lease: lease,
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, UpstreamEnd>> {
+        let mut filled = 0;
+        loop {
+            let length = self.rest.len().min(buffer.len() - filled);
+            self.rest
+                .copy_to_slice(&mut buffer[filled..filled + length]);
+            filled += length;
+            if filled == buffer.len() {
+                return Poll::Ready(Ok(filled));
+            }
+            if let Some(end) = self.end.filter(|_| filled == 0) {
+                return Poll::Ready(Err(end));
+            }
+            // What is ready together leaves together.
+            match self.end.map_or_else(
+                || Pin::new(&mut self.incoming).poll_frame(cx),
+                |_| Poll::Pending,
+            ) {
+                Poll::Ready(Some(Ok(frame))) => self.rest = frame.into_data().unwrap_or_default(),
+                Poll::Ready(Some(Err(error))) if error.is_incomplete_message() => {
+                    self.end = Some(UpstreamEnd::WithoutLastChunk);
+                }
+                Poll::Ready(Some(Err(_))) => self.end = Some(UpstreamEnd::Failed),
+                Poll::Ready(None) => self.end = Some(UpstreamEnd::Finished),
+                Poll::Pending if filled > 0 => return Poll::Ready(Ok(filled)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
