@@ -204,7 +204,8 @@ impl AsyncWrite for Gate {
         Poll::Ready(Ok(()))
     }
 
+    /// The connection's task closes the socket: it may have a last word to say first.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.client.socket.shutdown_write())
+        Poll::Ready(Ok(()))
     }
 }
