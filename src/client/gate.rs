@@ -43,7 +43,7 @@ impl Gate {
     /// hyper answers a head that it cannot parse by itself, with an empty response. What the client gets instead is written by
     /// the connection's task, so this one goes nowhere. Returns its status.
     fn automatic_answer(&self, bufs: &[IoSlice<'_>]) -> Option<u16> {
-        if !matches!(self.client.inbound.borrow().expects, Expects::Verdict) {
+        if !matches!(self.client.phase.get(), Phase::Head { .. }) {
             return None;
         }
         let answer = bufs

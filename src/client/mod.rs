@@ -6,9 +6,9 @@
 mod gate;
 
 use std::cell::{Cell, RefCell};
-use std::io::IoSlice;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -228,32 +228,37 @@ impl Client {
         self.socket.reset_on_close();
     }
 
-    /// Writes a last response that hyper has no part in, as far as the socket takes it at once, and reads on for a moment: a
-    /// client that is still sending must not lose the answer to a reset.
+    /// Writes a last response that hyper has no part in, and reads on for a moment: a client that is still sending must not
+    /// lose the answer to a reset.
     pub async fn send_last(&self, response: &[u8]) {
-        if !response.is_empty() {
-            let _ = self.socket.try_write(&[IoSlice::new(response)]);
-        }
-        let _ = self.socket.shutdown_write();
-        let _ = tokio::time::timeout(LINGER, self.drain_input()).await;
+        let talk = async {
+            let mut rest = response;
+            while !rest.is_empty() {
+                let bufs = [IoSlice::new(rest)];
+                let written = poll_fn(|cx| self.socket.poll_write_shared(cx, &bufs)).await?;
+                rest = &rest[written..];
+            }
+            self.socket.shutdown_write()?;
+            self.drain_input().await
+        };
+        let _ = tokio::time::timeout(LINGER, talk).await;
     }
 
-    async fn drain_input(&self) {
+    async fn drain_input(&self) -> io::Result<()> {
         let mut scratch = vec![0; 16 * 1024];
         let mut left = LINGER_BYTES;
         while left > 0 {
             let mut buf = ReadBuf::new(&mut scratch);
-            let read = std::future::poll_fn(|cx| self.socket.poll_read_shared(cx, &mut buf));
-            match pin!(read).await {
-                Ok(()) if !buf.filled().is_empty() => {
-                    left = left.saturating_sub(buf.filled().len());
-                }
-                _ => return,
+            poll_fn(|cx| self.socket.poll_read_shared(cx, &mut buf)).await?;
+            match buf.filled().len() {
+                0 => break,
+                length => left = left.saturating_sub(length),
             }
         }
+        Ok(())
     }
 
-    fn wait_to_read(&self, cx: &Context<'_>) -> Poll<std::io::Result<()>> {
+    fn wait_to_read(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         *self.reader.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
     }

@@ -113,6 +113,7 @@ impl Handler for Proxy {
             }
         };
         let mut head = answer.head;
+        head.version = Version::HTTP_11; // each side speaks its own version: hyper makes it the client's
         headers::remove_hop_by_hop(&mut head.headers);
         exchange.head(head.status);
         let close_delimited = asked.version == Version::HTTP_10;

@@ -100,10 +100,16 @@ pub async fn serve<H: Handler>(
     match outcome {
         Outcome::Served(result) => {
             drop(http);
-            if let Some((reason, detail)) = client.refusal() {
+            let unparsed = || result.as_ref().err().filter(|error| error.is_parse());
+            let unparsed =
+                || unparsed().map(|error| (Reason::RequestMalformed, Some(error.to_string())));
+            if let Some((reason, detail)) = client.refusal().or_else(unparsed) {
                 refuse(&client, reason, detail.as_deref(), metrics).await;
             } else if let Err(error) = result {
-                tracing::debug!(error = &error as &dyn std::error::Error, "connection failed");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "connection failed"
+                );
             } else if client.has_unread_input() {
                 client.send_last(&[]).await;
             }

@@ -82,17 +82,16 @@ impl RequestHead {
     /// Reads on. Returns how many of `bytes` belong to the head if it ends in them.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         for (index, &byte) in bytes.iter().enumerate() {
+            self.length += 1;
+            if self.length > Self::LIMIT {
+                return Err(Malformed::TooLong);
+            }
             self.state = self.step(byte)?;
             if self.state == State::Done {
                 return Ok(Some(index + 1));
             }
         }
-        self.length += bytes.len();
-        if self.length > Self::LIMIT {
-            Err(Malformed::TooLong)
-        } else {
-            Ok(None)
-        }
+        Ok(None)
     }
 
     fn step(&mut self, byte: u8) -> Result<State, Malformed> {
@@ -267,6 +266,13 @@ mod tests {
             head.scan(&b"x".repeat(RequestHead::LIMIT)),
             Err(Malformed::TooLong)
         );
+        let long = [
+            &b"GET / HTTP/1.1\r\nX: "[..],
+            &b"x".repeat(RequestHead::LIMIT),
+            b"\r\n\r\n",
+        ]
+        .concat();
+        assert_eq!(RequestHead::new().scan(&long), Err(Malformed::TooLong));
         let mut head = RequestHead::new();
         assert_eq!(
             head.scan(&b"\r\n".repeat(RequestHead::LIMIT)),

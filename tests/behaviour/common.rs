@@ -1,0 +1,321 @@
+//! A client, the sidecar and a scripted backend on one thread and one paused clock.
+//!
+//! All three talk over real sockets. Nobody else runs on the thread, so what one has written is there for the next before the
+//! clock moves: fifteen seconds of silence take no time, and arrive to the millisecond.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use sse_sidecar::client::{Client as ClientConnection, Clocks};
+use sse_sidecar::config::{self, Override, Overrides};
+use sse_sidecar::metrics::Metrics;
+use sse_sidecar::proxy::Proxy;
+use sse_sidecar::server::{self, Lobby};
+use sse_sidecar::socket::Socket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+/// How long a test may take on a real clock.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The sidecar under test.
+pub(crate) struct Sidecar {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Runs `test` on a thread of its own with a paused clock, and fails if it hangs.
+pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let (done, finished) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder
+            .enable_all()
+            .start_paused(true)
+            .build_local(LocalOptions::default());
+        runtime.unwrap().block_on(test());
+        let _ = done.send(());
+    });
+    match finished.recv_timeout(DEADLINE) {
+        Ok(()) => {}
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("the test hangs"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().expect_err("it ended without saying so"))
+        }
+    }
+}
+
+impl Sidecar {
+    /// In front of `backend`, with the rest of its configuration as TOML.
+    pub(crate) async fn start(backend: SocketAddr, toml: &str) -> Self {
+        let upstream = Override {
+            source: "--upstream".to_owned(),
+            value: format!("http://{backend}"),
+        };
+        let overrides = Overrides {
+            upstream: Some(upstream),
+            ..Overrides::default()
+        };
+        let (config, _) = config::parse(toml, "test.toml", &overrides)
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        Self::with_config(&config).await
+    }
+
+    pub(crate) async fn with_config(config: &config::Config) -> Self {
+        let clocks = Clocks {
+            request_head: config.timeouts.request_head,
+            keep_alive: config.timeouts.keep_alive,
+            write: config.timeouts.write,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let proxy = Rc::new(Proxy::new(config, &metrics));
+        let lobby = Rc::new(Lobby::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (for_connections, counted) = (lobby, metrics.clone());
+        spawn_local(async move {
+            loop {
+                let (stream, peer) = listener.accept().await.unwrap();
+                let socket = Socket::tcp(stream).unwrap();
+                let client = Rc::new(ClientConnection::new(socket, Some(peer), clocks));
+                let (proxy, lobby, metrics) =
+                    (proxy.clone(), for_connections.clone(), counted.clone());
+                spawn_local(async move { server::serve(client, proxy, lobby, &metrics).await });
+            }
+        });
+        Self { address, metrics }
+    }
+
+    /// A connection to it.
+    pub(crate) async fn connect(&self) -> Peer {
+        Peer::new(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// A connection on which `request` was sent.
+    pub(crate) async fn request(&self, request: &str) -> Peer {
+        let mut client = self.connect().await;
+        client.send(request).await;
+        client
+    }
+
+    /// A connection on which an event stream was asked for.
+    pub(crate) async fn get_events(&self) -> Peer {
+        self.request(GET_EVENTS).await
+    }
+
+    /// The value of a metric, all its labels given.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = String::from_utf8(self.metrics.text()).unwrap();
+        let line = text.lines().find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        let line = line.unwrap_or_else(|| panic!("there is no {series} in\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// How many streams ended for `reason`.
+    pub(crate) fn ends(&self, reason: &str, side: &str) -> f64 {
+        self.metric(&format!(
+            "sse_sidecar_stream_ends_total{{reason=\"{reason}\",side=\"{side}\"}}"
+        ))
+    }
+}
+
+/// A request for an event stream.
+pub(crate) const GET_EVENTS: &str =
+    "GET /events HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n";
+
+/// The head of a chunked event stream.
+pub(crate) const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// `data` as one chunk.
+pub(crate) fn chunk(data: impl AsRef<[u8]>) -> Vec<u8> {
+    let data = data.as_ref();
+    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
+}
+
+/// The last chunk.
+pub(crate) const LAST_CHUNK: &str = "0\r\n\r\n";
+
+/// A backend that does with each connection what `script` says.
+pub(crate) async fn backend<F: Future<Output = ()> + 'static>(
+    script: impl Fn(Peer) -> F + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            spawn_local(script(Peer::new(stream)));
+        }
+    });
+    address
+}
+
+/// A backend that answers each connection's first request with `response`, and then waits for the other side to close.
+pub(crate) async fn backend_that_says(response: impl Into<Vec<u8>>) -> SocketAddr {
+    let response = response.into();
+    backend(move |mut peer| {
+        let response = response.clone();
+        async move {
+            peer.head().await;
+            peer.send(response).await;
+            peer.closed().await;
+        }
+    })
+    .await
+}
+
+/// How the other side ended a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    Fin,
+    Reset,
+}
+
+/// One end of a connection, read as the test wants it.
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
+    /// Read, and not yet asked for.
+    rest: Vec<u8>,
+}
+
+impl Peer {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            rest: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// The next bytes up to and with `end`.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        loop {
+            let found = self
+                .rest
+                .windows(end.len())
+                .position(|window| window == end.as_bytes());
+            if let Some(at) = found {
+                let taken: Vec<u8> = self.rest.drain(..at + end.len()).collect();
+                return String::from_utf8(taken).unwrap();
+            }
+            let read = self.stream.read_buf(&mut self.rest).await;
+            assert!(
+                read.is_ok_and(|length| length > 0),
+                "the connection ended before {end:?}; it said {:?}",
+                self.rest.escape_ascii().to_string()
+            );
+        }
+    }
+
+    /// A head.
+    pub(crate) async fn head(&mut self) -> String {
+        self.until("\r\n\r\n").await
+    }
+
+    /// The data of the next chunk; empty for the last one.
+    pub(crate) async fn chunk(&mut self) -> String {
+        let size = self.until("\r\n").await;
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        while self.rest.len() < size + 2 {
+            assert!(
+                self.stream.read_buf(&mut self.rest).await.unwrap() > 0,
+                "the connection ended inside a chunk"
+            );
+        }
+        let data: Vec<u8> = self.rest.drain(..size).collect();
+        assert_eq!(self.until("\r\n").await, "\r\n");
+        String::from_utf8(data).unwrap()
+    }
+
+    /// The data of all chunks, and whether there was a last one.
+    pub(crate) async fn chunks(&mut self) -> (Vec<u8>, bool) {
+        let mut chunked = sse_sidecar::wire::Chunked::new();
+        let mut data = Vec::new();
+        loop {
+            let mut raw = std::mem::take(&mut self.rest);
+            let (kept, read) = chunked.decode_in_place(&mut raw).unwrap();
+            data.extend_from_slice(&raw[..kept]);
+            self.rest = raw.split_off(read);
+            if chunked.is_done() {
+                return (data, true);
+            }
+            if !self
+                .stream
+                .read_buf(&mut self.rest)
+                .await
+                .is_ok_and(|length| length > 0)
+            {
+                return (data, false);
+            }
+        }
+    }
+
+    /// Everything up to the end, and how it ended.
+    pub(crate) async fn rest(&mut self) -> (Vec<u8>, Closed) {
+        let closed = loop {
+            match self.stream.read_buf(&mut self.rest).await {
+                Ok(0) => break Closed::Fin,
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+                    break Closed::Reset;
+                }
+            }
+        };
+        (std::mem::take(&mut self.rest), closed)
+    }
+
+    /// Waits until the other side is gone, whatever it says before.
+    pub(crate) async fn closed(&mut self) -> Closed {
+        self.rest().await.1
+    }
+
+    /// Closes with RST.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+
+    /// What comes within `time`; nothing if nothing does.
+    pub(crate) async fn within(&mut self, time: Duration) -> String {
+        let _ = tokio::time::timeout(time, async {
+            while self
+                .stream
+                .read_buf(&mut self.rest)
+                .await
+                .is_ok_and(|n| n > 0)
+            {}
+        })
+        .await;
+        String::from_utf8(std::mem::take(&mut self.rest)).unwrap()
+    }
+}
+
+/// Something that happens on one side of a test and is waited for on the other, with the time at which it happened.
+pub(crate) fn moment<T: 'static>() -> (
+    impl Fn(T) + Clone,
+    tokio::sync::mpsc::UnboundedReceiver<(Instant, T)>,
+) {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    (
+        move |what| drop(sender.send((Instant::now(), what))),
+        receiver,
+    )
+}

@@ -1,0 +1,12 @@
+//! What the contract promises, shown with real sockets. One file for each section, named by its behaviour.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::format_collect, reason = "short is clearer than fast here")]
+
+mod bad_input;
+mod clocks;
+mod common;
+mod disconnects;
+mod event_mode;
+mod heartbeats;
+mod ordinary;

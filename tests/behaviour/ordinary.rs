@@ -1,0 +1,302 @@
+//! What is no event stream passes untouched, over upstream connections that are kept.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::sleep;
+
+use crate::common::{Closed, Sidecar, backend, backend_that_says, run};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn heads_keep_their_case_and_their_fields() {
+    run(|| async {
+        let response = "HTTP/1.1 299 Very Fine\r\nX-Mixed-Case: a\r\nETag: \"x\"\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
+                        Accept-Ranges: bytes\r\nContent-Length: 2\r\n\r\n";
+        let backend = backend(move |mut peer| async move {
+            let head = peer.head().await;
+            assert_eq!(
+                head,
+                "POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nContent-Length: 4\r\n\r\n"
+            );
+            peer.until("body").await;
+            peer.send(format!("{response}ok")).await;
+            peer.closed().await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar
+            .request("POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nContent-Length: 4\r\n\r\nbody")
+            .await;
+        assert_eq!(client.head().await, response);
+        client.until("ok").await;
+    });
+}
+
+#[test]
+fn hop_by_hop_fields_stay_on_their_hop() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            let head = peer.head().await.to_lowercase();
+            for gone in ["keep-alive", "proxy-connection", "x-hop", "upgrade"] {
+                assert!(!head.contains(gone), "{gone} in {head}");
+            }
+            peer.send("HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Back\r\nX-Back: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok")
+                .await;
+            peer.closed().await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar
+            .request(
+                "GET / HTTP/1.1\r\nHost: t\r\nConnection: keep-alive, X-Hop\r\nConnection: Upgrade\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\
+                 Keep-Alive: 1\r\nProxy-Connection: x\r\n\r\n",
+            )
+            .await;
+        let head = client.head().await.to_lowercase();
+        assert!(
+            !head.contains("x-back") && !head.contains("keep-alive"),
+            "{head}"
+        );
+    });
+}
+
+#[test]
+fn absolute_targets_become_origin_form() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            let head = peer.head().await;
+            assert!(
+                head.starts_with("GET /x?y HTTP/1.1\r\n")
+                    && head.contains("Host: example.com:8080\r\n"),
+                "{head}"
+            );
+            peer.send(OK).await;
+            peer.closed().await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar
+            .request(
+                "GET http://user@example.com:8080/x?y HTTP/1.1\r\nHost: example.com:8080\r\n\r\n",
+            )
+            .await;
+        client.until("ok").await;
+    });
+}
+
+#[test]
+fn an_http_1_0_request_goes_up_as_1_1_with_a_host() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            let head = peer.head().await.to_lowercase();
+            assert!(
+                head.starts_with("get / http/1.1\r\n") && head.contains("host: 127.0.0.1:"),
+                "{head}"
+            );
+            peer.send("HTTP/1.0 200 OK\r\n\r\nuntil the end").await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar.request("GET / HTTP/1.0\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.0 200 OK\r\n"));
+        assert_eq!(
+            client.rest().await,
+            (b"until the end".to_vec(), Closed::Fin)
+        );
+    });
+}
+
+#[test]
+fn connections_are_kept_and_requests_pipelined() {
+    run(|| async {
+        let connections = Rc::new(Cell::new(0));
+        let counted = connections.clone();
+        let backend = backend(move |mut peer| {
+            counted.set(counted.get() + 1);
+            async move {
+                loop {
+                    peer.head().await;
+                    peer.send(OK).await;
+                }
+            }
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar.request(&GET.repeat(50)).await;
+        for _ in 0..50 {
+            client.until("\r\n\r\nok").await;
+        }
+        assert_eq!(connections.get(), 1);
+    });
+}
+
+/// A backend that answers one request on each connection and closes it `after` that, or before answering if `None`.
+async fn closing(after: Option<Duration>) -> std::net::SocketAddr {
+    let first = Rc::new(Cell::new(true));
+    backend(move |mut peer| {
+        let first = first.clone();
+        async move {
+            peer.head().await;
+            peer.send(OK).await;
+            match after {
+                Some(after) => sleep(after).await,
+                None if first.replace(false) => {
+                    // Takes the second request, and closes without a word.
+                    peer.head().await;
+                }
+                None => {
+                    peer.closed().await;
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_kept_connection_that_the_upstream_closed_is_not_used() {
+    run(|| async {
+        let sidecar = Sidecar::start(closing(Some(Duration::from_secs(1))).await, "").await;
+        let mut client = sidecar.connect().await;
+        for _ in 0..3 {
+            client
+                .send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx")
+                .await;
+            assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+            client.until("ok").await;
+            sleep(Duration::from_secs(2)).await;
+        }
+    });
+}
+
+#[test]
+fn an_idempotent_request_on_a_stale_connection_is_sent_again() {
+    run(|| async {
+        let sidecar = Sidecar::start(closing(None).await, "").await;
+        let mut client = sidecar.connect().await;
+        for _ in 0..2 {
+            client.send(GET).await;
+            assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+            client.until("ok").await;
+        }
+        assert!((sidecar.metric("sse_sidecar_upstream_connects_total") - 2.0).abs() < 0.1);
+    });
+}
+
+#[test]
+fn a_request_that_may_have_been_seen_is_not_sent_again() {
+    run(|| async {
+        let sidecar = Sidecar::start(closing(None).await, "").await;
+        let mut client = sidecar.connect().await;
+        client.send(GET).await;
+        client.until("\r\n\r\nok").await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx")
+            .await;
+        assert!(client.head().await.starts_with("HTTP/1.1 502 "));
+        assert!(
+            client
+                .until("}")
+                .await
+                .contains("upstream_closed_before_head")
+        );
+    });
+}
+
+#[test]
+fn uploads_and_downloads_are_streamed_both_ways() {
+    const MEGABYTES: usize = 20;
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            peer.head().await;
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                MEGABYTES << 20
+            ))
+            .await;
+            // Echoes as it reads: both directions are open at once.
+            let (mut reader, mut writer) = peer.stream.split();
+            let mut buffer = vec![0; 64 * 1024];
+            let mut left = MEGABYTES << 20;
+            while left > 0 {
+                let read = reader.read(&mut buffer).await.unwrap();
+                writer.write_all(&buffer[..read]).await.unwrap();
+                left -= read;
+            }
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar
+            .request(&format!(
+                "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n",
+                MEGABYTES << 20
+            ))
+            .await;
+        client.head().await;
+        let (mut reader, mut writer) = client.stream.split();
+        let send = async {
+            for index in 0..MEGABYTES {
+                writer
+                    .write_all(&vec![u8::try_from(index).unwrap(); 1 << 20])
+                    .await
+                    .unwrap();
+            }
+        };
+        let receive = async {
+            let mut megabyte = vec![0; 1 << 20];
+            for index in 0..MEGABYTES {
+                reader.read_exact(&mut megabyte).await.unwrap();
+                assert!(
+                    megabyte.iter().all(|&byte| usize::from(byte) == index),
+                    "megabyte {index}"
+                );
+            }
+        };
+        tokio::join!(send, receive);
+    });
+}
+
+#[test]
+fn an_early_answer_leaks_no_upstream() {
+    run(|| async {
+        let (gone, mut seen) = crate::common::moment();
+        let backend = backend(move |mut peer| {
+            let gone = gone.clone();
+            async move {
+                peer.head().await;
+                peer.send("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+                    .await;
+                gone(peer.closed().await);
+            }
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar
+            .request("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\nstart")
+            .await;
+        assert!(client.head().await.starts_with("HTTP/1.1 413 "));
+        client.until("no").await;
+        tokio::time::timeout(Duration::from_secs(1), seen.recv())
+            .await
+            .expect("the upstream is let go");
+    });
+}
+
+#[test]
+fn statuses_without_a_body() {
+    for says in [
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
+    ] {
+        run(move || async move {
+            let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
+            let mut client = sidecar.request(GET).await;
+            assert_eq!(client.head().await, says);
+        });
+    }
+}

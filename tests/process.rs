@@ -1,0 +1,556 @@
+//! The program itself, as an operator meets it: started, probed, told to stop, started wrongly.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "another process has no paused clock"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running sidecar; killed on drop.
+struct Sidecar {
+    child: Child,
+    log: Receiver<String>,
+    address: String,
+    admin: Option<SocketAddr>,
+    seen: Vec<String>,
+}
+
+impl Sidecar {
+    fn start(toml: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let file = format!(
+            "process-{}-{}.toml",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
+        fs::write(&file, toml).unwrap();
+        Self::spawn(
+            Command::new(env!("CARGO_BIN_EXE_sse-sidecar"))
+                .arg("--config")
+                .arg(file),
+        )
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        let mut sidecar = Self {
+            child,
+            log,
+            address: String::new(),
+            admin: None,
+            seen: Vec::new(),
+        };
+        loop {
+            let line = sidecar.line();
+            let address = || field(&line, "address").unwrap();
+            if line.contains("admin port open") {
+                sidecar.admin = Some(address().parse().unwrap());
+            } else if line.contains("\"listening\"") {
+                sidecar.address = address();
+                return sidecar;
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let Ok(line) = self.log.recv_timeout(DEADLINE) else {
+            panic!(
+                "no further line in its log, which said\n{}",
+                self.seen.join("\n")
+            );
+        };
+        self.seen.push(line.clone());
+        line
+    }
+
+    fn wait_for(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        connect(self.address.parse().unwrap())
+    }
+
+    fn get(&self, target: &str) -> TcpStream {
+        let mut client = self.connect();
+        write!(
+            client,
+            "GET {target} HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n"
+        )
+        .unwrap();
+        client
+    }
+
+    fn ask_admin(&self, path: &str) -> String {
+        let mut client = connect(self.admin.unwrap());
+        write!(
+            client,
+            "GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end; its log said\n{}",
+                self.seen.join("\n")
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn field(line: &str, name: &str) -> Option<String> {
+    let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
+    Some(rest.split('"').next()?.to_owned())
+}
+
+fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(end.as_bytes()) {
+        assert_eq!(
+            stream.read(&mut byte).unwrap(),
+            1,
+            "it ended after {:?}",
+            String::from_utf8_lossy(&seen)
+        );
+        seen.push(byte[0]);
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+/// A backend: `/plain` is answered, `/slow` after a second, `/events` with one event and silence, `/half` with half of one.
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || while answer(&mut stream) {});
+        }
+    });
+    address
+}
+
+/// Answers one request; false if there is none.
+fn answer(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if !stream.read(&mut byte).is_ok_and(|length| length == 1) {
+            return false;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let says = match head.split([' ', '?']).nth(1).unwrap() {
+        "/events" => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n",
+        "/half" => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x",
+        "/slow" => {
+            std::thread::sleep(Duration::from_secs(1));
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        }
+        _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    };
+    stream.write_all(says.as_bytes()).is_ok()
+}
+
+/// A configuration in front of `backend`, on ports of the system's choice.
+fn config(backend: SocketAddr, rest: &str) -> String {
+    format!(
+        "{rest}\nadmin.listen = \"127.0.0.1:0\"\nupstream.url = \"http://{backend}\"\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\n"
+    )
+}
+
+#[test]
+fn it_proxies_and_its_admin_port_answers() {
+    let sidecar = Sidecar::start(&config(backend(), ""));
+    let mut client = sidecar.get("/plain");
+    assert!(read_until(&mut client, "\r\n\r\nok").starts_with("HTTP/1.1 200 OK"));
+    assert!(sidecar.ask_admin("/live").starts_with("HTTP/1.1 200 "));
+    assert!(sidecar.ask_admin("/ready").starts_with("HTTP/1.1 200 "));
+    assert!(sidecar.ask_admin("/nothing").starts_with("HTTP/1.1 404 "));
+    let metrics = sidecar.ask_admin("/metrics");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"));
+    assert!(
+        metrics.contains("sse_sidecar_requests_total{status=\"2xx\"} 1"),
+        "{metrics}"
+    );
+
+    let admin = sidecar.admin.unwrap().to_string();
+    let health = Command::new(env!("CARGO_BIN_EXE_sse-sidecar"))
+        .args(["health", "--admin", &admin])
+        .output()
+        .unwrap();
+    assert!(health.status.success(), "{health:?}");
+}
+
+#[test]
+fn a_stream_is_logged_when_it_opens_and_when_it_ends() {
+    let mut sidecar = Sidecar::start(&config(backend(), ""));
+    let mut client = sidecar.get("/events?token=secret");
+    read_until(&mut client, "data: x\n\n");
+    let opened = sidecar.wait_for("stream opened");
+    assert_eq!(
+        field(&opened, "path").unwrap(),
+        "/events",
+        "no query: it may hold secrets"
+    );
+    drop(client);
+    let ended = sidecar.wait_for("stream ended");
+    assert_eq!(field(&ended, "reason").unwrap(), "client_gone");
+    assert!(
+        ended.contains("\"events\":1") && ended.contains("\"bytes\":9"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn sigterm_lets_requests_finish_and_takes_no_more() {
+    let mut sidecar = Sidecar::start(&config(
+        backend(),
+        "drain = { delay = \"300ms\", timeout = \"10s\" }",
+    ));
+    let mut slow = sidecar.get("/slow");
+    let mut idle = sidecar.get("/plain");
+    read_until(&mut idle, "\r\n\r\nok");
+    std::thread::sleep(Duration::from_millis(100));
+    sidecar.signal("TERM");
+    sidecar.wait_for("still accepting");
+    assert!(sidecar.ask_admin("/ready").starts_with("HTTP/1.1 503 "));
+    let mut late = sidecar.get("/plain");
+    assert!(
+        read_until(&mut late, "\r\n\r\nok").starts_with("HTTP/1.1 200 "),
+        "accepted during the delay"
+    );
+    sidecar.wait_for("accepting no more");
+    assert_eq!(
+        TcpStream::connect(&sidecar.address).unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    assert_eq!(
+        idle.read(&mut [0]).unwrap(),
+        0,
+        "an idle connection is closed"
+    );
+    let answer = read_until(&mut slow, "\r\n\r\nok");
+    assert!(
+        answer.to_lowercase().contains("connection: close"),
+        "{answer}"
+    );
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
+fn what_is_left_at_the_drains_end_is_ended_at_a_boundary() {
+    let mut sidecar = Sidecar::start(&config(
+        backend(),
+        "drain = { delay = \"off\", timeout = \"300ms\" }",
+    ));
+    let mut stream = sidecar.get("/events");
+    read_until(&mut stream, "data: x\n\n\r\n");
+    sidecar.signal("TERM");
+    assert_eq!(
+        read_until(&mut stream, "0\r\n\r\n"),
+        "0\r\n\r\n",
+        "a clean end"
+    );
+    let ended = sidecar.wait_for("stream ended");
+    assert_eq!(field(&ended, "reason").unwrap(), "shutdown");
+    assert_eq!(sidecar.exit().code(), Some(0), "nothing was cut");
+}
+
+#[test]
+fn what_is_cut_shows_in_the_exit_code() {
+    let mut sidecar = Sidecar::start(&config(
+        backend(),
+        "drain = { delay = \"off\", timeout = \"300ms\" }",
+    ));
+    let mut half = sidecar.get("/half");
+    read_until(&mut half, "data: x\r\n");
+    sidecar.signal("TERM");
+    let mut rest = Vec::new();
+    half.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "no last chunk: {rest:?}");
+    assert_eq!(sidecar.exit().code(), Some(1));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut sidecar = Sidecar::start(&config(
+        backend(),
+        "drain = { delay = \"1h\", timeout = \"1h\" }",
+    ));
+    let mut stream = sidecar.get("/events");
+    read_until(&mut stream, "data: x\n\n\r\n");
+    sidecar.signal("TERM");
+    sidecar.wait_for("still accepting");
+    sidecar.signal("TERM");
+    sidecar.wait_for("accepting no more");
+    sidecar.signal("INT");
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
+fn sockets_of_both_kinds_on_both_sides() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (front, back) = (
+        directory.join(format!("front-{}", std::process::id())),
+        directory.join(format!("back-{}", std::process::id())),
+    );
+    let _ = fs::remove_file(&back);
+    let listener = std::os::unix::net::UnixListener::bind(&back).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head).unwrap();
+            stream
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: unix\n\n",
+                )
+                .unwrap();
+        }
+    });
+    // A file that an earlier process left behind is in nobody's way.
+    drop(std::os::unix::net::UnixListener::bind(&front));
+    let toml = format!(
+        "admin.listen = \"off\"\nupstream.url = \"unix:{}\"\n[[listener]]\naddress = \"unix:{}\"\n",
+        back.display(),
+        front.display()
+    );
+    let mut sidecar = Sidecar::start(&toml);
+    let mut client = UnixStream::connect(&front).unwrap();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\ndata: unix\n\n"), "{answer}");
+    sidecar.signal("INT");
+    assert_eq!(sidecar.exit().code(), Some(0));
+    assert!(!front.exists(), "the socket's file is removed");
+}
+
+#[test]
+fn too_many_connections_are_turned_away_and_no_open_one_suffers() {
+    let sidecar = Sidecar::start(&config(backend(), "server.max_connections = 2"));
+    let mut first = sidecar.get("/events");
+    read_until(&mut first, "data: x\n\n\r\n");
+    let mut second = sidecar.get("/plain");
+    read_until(&mut second, "\r\n\r\nok");
+    let mut third = sidecar.get("/plain");
+    let answer = read_until(&mut third, "}\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: "),
+        "{answer}"
+    );
+    write!(second, "GET /plain HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    read_until(&mut second, "\r\n\r\nok");
+    drop(second);
+    // The place is free as soon as the worker has seen the connection close.
+    let deadline = Instant::now() + DEADLINE;
+    while !sidecar_takes(&sidecar) {
+        assert!(Instant::now() < deadline, "the place never becomes free");
+    }
+}
+
+fn sidecar_takes(sidecar: &Sidecar) -> bool {
+    let mut client = sidecar.get("/plain");
+    read_until(&mut client, "\r\n").starts_with("HTTP/1.1 200 ")
+}
+
+#[test]
+fn running_out_of_file_descriptors_is_survived() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("descriptors-{}.toml", std::process::id()));
+    fs::write(&file, config(backend(), "server.workers = 1")).unwrap();
+    let program = env!("CARGO_BIN_EXE_sse-sidecar");
+    let limited = format!("ulimit -n 40 && exec {program} --config {}", file.display());
+    let mut sidecar = Sidecar::spawn(Command::new("sh").args(["-c", &limited]));
+    let held: Vec<_> = (0..60).map(|_| sidecar.connect()).collect();
+    sidecar.wait_for("cannot accept connections");
+    drop(held);
+    let deadline = Instant::now() + DEADLINE;
+    while !sidecar_takes(&sidecar) {
+        assert!(Instant::now() < deadline, "it never accepts again");
+    }
+}
+
+#[test]
+fn a_stalled_reader_holds_little_memory_and_delays_nobody() {
+    const STALLED: usize = 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let head = read_until(&mut stream, "\r\n\r\n");
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+                    .unwrap();
+                let event = format!("data: {}\n\n", "x".repeat(1000));
+                if head.starts_with("GET /flood") {
+                    while stream.write_all(event.as_bytes()).is_ok() {}
+                } else {
+                    for _ in 0..20 {
+                        stream.write_all(b"data: tick\n\n").unwrap();
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+    });
+    let sidecar = Sidecar::start(&config(address, "server.workers = 1"));
+    let mut warm = sidecar.get("/ticks");
+    read_until(&mut warm, "0\r\n\r\n");
+    let before = resident_kib(sidecar.child.id());
+    let stalled: Vec<_> = (0..STALLED).map(|_| sidecar.get("/flood")).collect();
+    // The flood has stopped when the bytes passed stand still.
+    let passed = || {
+        let metrics = sidecar.ask_admin("/metrics");
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("sse_sidecar_stream_bytes_total "))
+            .unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let mut last = passed();
+    loop {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = passed();
+        if now == last && now > 0 {
+            break;
+        }
+        last = now;
+    }
+    let held = (resident_kib(sidecar.child.id()).saturating_sub(before)) / STALLED;
+    assert!(held < 300, "{held} KiB for each stalled reader");
+    let start = Instant::now();
+    let mut reader = sidecar.get("/ticks");
+    let body = read_until(&mut reader, "0\r\n\r\n");
+    assert_eq!(body.matches("data: tick").count(), 20);
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(stalled);
+}
+
+fn resident_kib(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_port_in_use_is_said_and_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let program = env!("CARGO_BIN_EXE_sse-sidecar");
+    let arguments = [
+        "--listen",
+        &address,
+        "--upstream",
+        "http://127.0.0.1:1",
+        "--admin",
+        "off",
+    ];
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains(&format!(
+            "error: cannot listen on {address}: Address already in use"
+        )),
+        "{said}"
+    );
+    assert!(said.contains("choose another address"), "{said}");
+}
+
+#[test]
+fn a_wrong_configuration_is_told_whole() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("wrong-{}.toml", std::process::id()));
+    fs::write(
+        &file,
+        "upstream.url = \"127.0.0.1:3000\"\ntimeouts.raed = \"5s\"\n",
+    )
+    .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-sidecar"))
+        .arg("--config")
+        .arg(file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("http://127.0.0.1:3000") && said.contains("`read`"),
+        "{said}"
+    );
+}
