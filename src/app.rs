@@ -149,23 +149,28 @@ impl App {
 
         let stop = signals.stop().await;
         ready.store(false, Ordering::Relaxed);
+        let mut timeout = drain.timeout;
         if stop.waits_for_withdrawal() && !drain.delay.is_zero() {
-            tracing::info!(
-                delay_ms = drain.delay.as_millis(),
-                "draining: not ready any more, still accepting"
-            );
-            let _ = tokio::time::timeout(drain.delay, signals.stop()).await;
+            tracing::info!(delay = ?drain.delay, "draining: not ready any more, still accepting");
+            if tokio::time::timeout(drain.delay, signals.stop())
+                .await
+                .is_ok()
+            {
+                timeout = Duration::ZERO;
+            }
         }
         accepting.shutdown().await; // closes the listeners
         tracing::info!(
             connections = workers.connections(),
+            ?timeout,
             "draining: accepting no more"
         );
         workers.enter(Stage::Draining);
         let drained = tokio::select! {
+            biased;
             () = workers.done() => true,
-            () = tokio::time::sleep(drain.timeout) => false,
             _ = signals.stop() => false,
+            () = tokio::time::sleep(timeout) => false,
         };
         if !drained {
             tracing::warn!(connections = workers.connections(), "ending what is left");

@@ -348,9 +348,16 @@ fn a_second_signal_ends_at_once() {
     sidecar.signal("TERM");
     sidecar.wait_for("still accepting");
     sidecar.signal("TERM");
+    assert_eq!(sidecar.exit().code(), Some(0), "nothing was cut");
+
+    let config = config(backend(), "drain = { delay = \"off\", timeout = \"1h\" }");
+    let mut sidecar = Sidecar::start(&config);
+    let mut stream = sidecar.get("/half");
+    read_until(&mut stream, "data: x\r\n");
+    sidecar.signal("TERM");
     sidecar.wait_for("accepting no more");
     sidecar.signal("INT");
-    assert_eq!(sidecar.exit().code(), Some(0));
+    assert_eq!(sidecar.exit().code(), Some(1));
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Who may use whom: the table of `docs/life-of-a-request.md`, held against the sources.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// Each module, the modules of this crate it may use, and the outside crates it must not.
+const TABLE: &[(&str, &[&str], &[&str])] = &[
+    ("sse", &[], &["tokio", "hyper", "http", "bytes", "tracing"]),
+    ("wire", &[], &["tokio", "hyper", "http", "bytes", "tracing"]),
+    ("alarm", &[], &["hyper", "http"]),
+    ("reason", &["sse"], &["tokio", "hyper"]),
+    ("problem", &["reason"], &["tokio", "hyper"]),
+    ("metrics", &["reason"], &["tokio", "hyper"]),
+    ("config", &[], &["tokio", "hyper"]),
+    ("socket", &[], &["hyper", "http"]),
+    ("log", &["config"], &["tokio", "hyper"]),
+    ("signal", &[], &["hyper", "http"]),
+    ("client", &["reason", "socket", "wire"], &["hyper", "http"]),
+    (
+        "exchange",
+        &["client", "metrics", "reason", "sse"],
+        &["hyper"],
+    ),
+    (
+        "body",
+        &["alarm", "client", "exchange", "reason", "sse"],
+        &[],
+    ),
+    (
+        "upstream",
+        &[
+            "alarm", "body", "config", "metrics", "reason", "socket", "sse", "wire",
+        ],
+        &[],
+    ),
+    (
+        "server",
+        &[
+            "alarm", "client", "config", "metrics", "problem", "reason", "socket",
+        ],
+        &[],
+    ),
+    (
+        "proxy",
+        &[
+            "body", "client", "config", "exchange", "metrics", "problem", "reason", "server",
+            "sse", "upstream", "wire",
+        ],
+        &[],
+    ),
+    ("admin", &["client", "metrics", "server"], &[]),
+    (
+        "app",
+        &[
+            "admin", "client", "config", "metrics", "proxy", "server", "signal",
+        ],
+        &["hyper", "toml"],
+    ),
+    (
+        "cli",
+        &["app", "config", "log", "signal", "body", "client", "server"],
+        &["toml"],
+    ),
+];
+
+#[test]
+fn modules_use_only_what_their_line_names() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    let mut listed = BTreeSet::from(["lib".to_owned(), "main".to_owned()]);
+    for &(module, allowed, banned) in TABLE {
+        listed.insert(module.to_owned());
+        for (file, text) in sources(&src, module) {
+            for (number, line) in text.lines().enumerate() {
+                let line = line.trim_start();
+                if line.starts_with("//") {
+                    continue;
+                }
+                for used in names_after(line, "crate::") {
+                    if used != module && !allowed.contains(&used.as_str()) {
+                        wrong.push(format!("{file}:{}: `{module}` uses `{used}`", number + 1));
+                    }
+                }
+                for &banned in banned {
+                    if names_before_path(line, banned) {
+                        wrong.push(format!(
+                            "{file}:{}: `{module}` uses the crate `{banned}`",
+                            number + 1
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    for entry in fs::read_dir(&src).unwrap() {
+        let name = entry
+            .unwrap()
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        if !listed.contains(&name) {
+            wrong.push(format!("src/{name} is not in the table"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The module's files without their tests, by name.
+fn sources(src: &Path, module: &str) -> Vec<(String, String)> {
+    let mut files = vec![src.join(format!("{module}.rs"))];
+    let mut folders = vec![src.join(module)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs")
+                && !path.ends_with("tests.rs")
+            {
+                files.push(path);
+            }
+        }
+    }
+    let read = |path: &std::path::PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        let code = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Some((path.strip_prefix(src).unwrap().display().to_string(), code))
+    };
+    let found: Vec<_> = files.iter().filter_map(read).collect();
+    assert!(!found.is_empty(), "there is no module `{module}`");
+    found
+}
+
+/// The first path segment after each `prefix` in `line`; all of them in `prefix{a::…, b}`.
+fn names_after(line: &str, prefix: &str) -> Vec<String> {
+    line.match_indices(prefix)
+        .flat_map(|(at, _)| {
+            let rest = &line[at + prefix.len()..];
+            let list = rest
+                .strip_prefix('{')
+                .map_or(rest, |list| list.split('}').next().unwrap_or_default());
+            let parts = if rest.starts_with('{') {
+                list.split(',').collect()
+            } else {
+                vec![list]
+            };
+            parts.into_iter().map(identifier).collect::<Vec<_>>()
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+fn identifier(text: &str) -> String {
+    text.trim()
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect()
+}
+
+/// Whether `line` has a path that begins with the crate `name`.
+fn names_before_path(line: &str, name: &str) -> bool {
+    line.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+    })
+}
