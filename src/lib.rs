@@ -1,4 +1,22 @@
 //! `sse-sidecar`: a reverse proxy that makes event streams work in front of any HTTP backend.
+//!
+//! The way of a request, and the modules it passes (`docs/life-of-a-request.md` tells it whole):
+//!
+//! ```text
+//! server    accepts a connection and serves it on one thread, for its whole life
+//! client    that connection: hyper's side of its socket, and its clocks
+//! proxy     the story of one request, top to bottom
+//! upstream  a connection to the backend, the request sent, the head looked at
+//! body      what passes: uploads, ordinary responses, event streams
+//! sse       the event stream itself: positions, heartbeats, clocks, endings; no I/O
+//! wire      the little HTTP/1 that hyper does not show; no I/O
+//! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
+//! ```
+//!
+//! Beside it: [`config`] (the file), [`app`] (puts everything together, starts and stops it), [`cli`] (the command), [`admin`]
+//! (health and metrics).
+//!
+//! The library is there for the tests and the fuzz targets; it promises no stable interface.
 
 pub mod admin;
 pub mod alarm;

@@ -122,8 +122,8 @@ impl Gate {
 
     /// The socket, and the first bytes of the body, which were read with the head.
     pub(super) fn into_parts(mut self) -> (Socket, Vec<u8>) {
-        self.buffer.drain(..self.released);
-        (self.socket, self.buffer)
+        let rest = self.buffer.split_off(self.released); // a copy of its own size: streams are many and long
+        (self.socket, rest)
     }
 
     /// Reads until it is known what may pass.
