@@ -1,6 +1,7 @@
 //! The command line: arguments and environment to a [`Command`].
 
 mod check;
+pub mod demo;
 mod health;
 mod run;
 
@@ -14,6 +15,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::config::{Override, Overrides};
 
 pub use self::check::check;
+pub use self::demo::demo;
 pub use self::health::health;
 pub use self::run::run;
 

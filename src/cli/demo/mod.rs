@@ -1,0 +1,196 @@
+//! `sse-sidecar demo`: the same awkward stream through a buffering proxy and through the sidecar, side by side on one page.
+//!
+//! ```text
+//!           ┌─ sidecar, the port of the page ─┐
+//! browser ──┤                                 ├── awkward backend: page, stream, records
+//!           └─ buffering path ────────────────┘
+//! ```
+
+mod backend;
+mod buffering;
+
+use std::future::{Future, ready};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use self::backend::Backend;
+use super::Demo;
+use crate::app::{App, Ending, StartError};
+use crate::config::{self, ListenAddress, Log, Overrides, Problems};
+use crate::log;
+use crate::server::PAUSE;
+use crate::signal::Signals;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The parts of the demo, on ports of the loopback interface.
+#[derive(Debug)]
+pub struct Show {
+    sidecar: App,
+    address: ListenAddress,
+    buffering: SocketAddr,
+}
+
+/// How fast the backend speaks, and how soon the sidecar fills its silence.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Before each token.
+    pub token: Duration,
+    /// In the middle of the answer.
+    pub silence: Duration,
+    /// The sidecar's `heartbeat.interval`.
+    pub heartbeat: Duration,
+}
+
+/// Why the demo could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ShowError {
+    /// Something else has the port of the page.
+    #[error("port {0} is in use; `sse-sidecar demo --port 0` takes a free one")]
+    PortInUse(u16),
+    /// The sidecar does not like its configuration.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// The sidecar cannot start.
+    #[error(transparent)]
+    Sidecar(StartError),
+    /// The system gives no port, no runtime or no signals.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The page is bound to loopback: it is for whoever started the demo.
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// Runs the demo until a signal stops it.
+#[expect(clippy::print_stderr, reason = "the command's answer")]
+pub fn demo(demo: &Demo) -> ExitCode {
+    log::start(Log::default());
+    match perform(demo.port) {
+        // Whoever stops a demo means to cut its streams.
+        Ok(Ending::Complete | Ending::Cut(_)) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn perform(port: u16) -> Result<Ending, ShowError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let show = Show::start(port, &Pace::default()).await?;
+        let signals = Signals::new()?;
+        println!("open http://{}/ (Ctrl-C ends it)", show.address());
+        Ok(show.run(signals).await)
+    })
+}
+
+impl Show {
+    /// Binds the page to `port` and starts all parts. Call it on a tokio `LocalRuntime`.
+    pub async fn start(port: u16, pace: &Pace) -> Result<Self, ShowError> {
+        let for_backend = TcpListener::bind((LOCALHOST, 0)).await?;
+        let for_buffering = TcpListener::bind((LOCALHOST, 0)).await?;
+        let (backend, buffering) = (for_backend.local_addr()?, for_buffering.local_addr()?);
+
+        let settings = settings(port, backend, pace);
+        let (config, _) = config::parse(&settings, "the demo", &Overrides::default())?;
+        let sidecar = App::start(&config).await.map_err(|error| match error {
+            StartError::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+                ShowError::PortInUse(port)
+            }
+            error => ShowError::Sidecar(error),
+        })?;
+
+        let bound = sidecar.addresses().into_iter().next();
+        let address = bound.ok_or_else(|| io::Error::from(ErrorKind::AddrNotAvailable))?;
+        let answering = Rc::new(Backend::new(pace.clone(), buffering.port()));
+        spawn_local(serve(for_backend, move |request| {
+            ready(Ok(answering.answer(&request)))
+        }));
+        spawn_local(serve(for_buffering, move |request| {
+            buffering::pass(backend, request)
+        }));
+        Ok(Self {
+            sidecar,
+            address,
+            buffering,
+        })
+    }
+
+    /// Where the sidecar listens, and so where the page is.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Where the buffering path listens.
+    pub fn buffering_address(&self) -> SocketAddr {
+        self.buffering
+    }
+
+    /// Serves until a signal says to stop.
+    pub async fn run(self, signals: Signals) -> Ending {
+        self.sidecar.run(signals).await
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            token: Duration::from_millis(120),
+            silence: Duration::from_secs(6),
+            heartbeat: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The sidecar's configuration. Its defaults would do, but nobody wants to wait 15 s for a heartbeat.
+fn settings(port: u16, backend: SocketAddr, pace: &Pace) -> String {
+    format!(
+        r#"
+        listener = [{{ address = "{LOCALHOST}:{port}" }}]
+        upstream.url = "http://{backend}"
+        heartbeat.interval = "{}ms"
+        server.workers = 1
+        admin.listen = "off"
+        drain = {{ delay = "off", timeout = "1ms" }}
+        "#,
+        pace.heartbeat.as_millis()
+    )
+}
+
+/// Answers whoever connects, for ever. This is plain hyper: what the sidecar is compared with must not share its server.
+async fn serve<F, A, B>(listener: TcpListener, answer: F)
+where
+    F: Fn(Request<Incoming>) -> A + Clone + 'static,
+    A: Future<Output = Result<Response<B>, BoxError>> + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
+{
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let _ = socket.set_nodelay(true);
+        let service = service_fn(answer.clone());
+        spawn_local(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+    }
+}
