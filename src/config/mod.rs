@@ -261,6 +261,17 @@ pub enum Format {
     Json,
 }
 
+impl Detect {
+    /// Whether a response is an event stream: by its status, and by whether its media type says so.
+    pub fn is_event_stream(self, status: u16, labelled: bool) -> bool {
+        match self {
+            Self::Auto => labelled,
+            Self::Always => labelled || (200..300).contains(&status),
+            Self::Never => false,
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

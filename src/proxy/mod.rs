@@ -95,6 +95,7 @@ impl Handler for Proxy {
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let asked = Asked {
+            method: request.method().clone(),
             version: request.version(),
             headers: request.headers().clone(),
         };
@@ -128,6 +129,11 @@ impl Handler for Proxy {
                 ResponseBody::Events(Box::new(body))
             }
             AnswerBody::Plain(incoming, lease) => {
+                let detect = route.config.events.detect;
+                if asked.method == Method::HEAD && response::opens_event_stream(&head, detect) {
+                    let coding = Coding::of(&head.headers);
+                    response::edit_event_stream_head(&mut head.headers, &coding);
+                }
                 let upstream = route.upstream.clone();
                 // While the request's body still goes up, the connection has no end to be kept for (hyper#4176).
                 let keep = Box::new(move || {
@@ -152,6 +158,7 @@ impl Handler for Proxy {
 
 /// What the response to a request depends on, after the request itself has gone up.
 struct Asked {
+    method: Method,
     version: Version,
     /// The client's, before any edit.
     headers: HeaderMap,

@@ -1,12 +1,13 @@
 //! The head of an event stream as the client gets it.
 
-use http::HeaderValue;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
 };
+use http::{HeaderValue, response};
 
 use crate::body::decode::Decoder;
 use crate::body::{DecodedSource, EventSource};
+use crate::config::Detect;
 use crate::wire::is_event_stream;
 
 /// How an event stream is coded.
@@ -53,6 +54,13 @@ impl Coding {
             Self::Identity | Self::Unknown => source,
         }
     }
+}
+
+/// Whether a head opens an event stream: asked with HEAD it "SHOULD" be the same as with GET (RFC 9110, section 9.3.2).
+pub(super) fn opens_event_stream(head: &response::Parts, detect: Detect) -> bool {
+    let content_type = head.headers.get(CONTENT_TYPE);
+    let labelled = content_type.is_some_and(|value| is_event_stream(value.as_bytes()));
+    detect.is_event_stream(head.status.as_u16(), labelled)
 }
 
 /// Makes an upstream's head one that no proxy on the way to the client buffers, compresses or caches.

@@ -165,11 +165,8 @@ impl Gate {
                 100 | 102..200 => self.released += length,
                 204 | 304 => self.pass_all(),
                 status => {
-                    let is_event_stream = match self.shared.detect.get() {
-                        Detect::Auto => head.event_stream,
-                        Detect::Always => head.event_stream || (200..300).contains(&status),
-                        Detect::Never => false,
-                    };
+                    let detect = self.shared.detect.get();
+                    let is_event_stream = detect.is_event_stream(status, head.event_stream);
                     if !is_event_stream {
                         return self.pass_all();
                     }

@@ -515,12 +515,19 @@ fn interim_responses_do_not_hide_a_stream() {
 }
 
 #[test]
-fn a_head_request_gets_a_head() {
+fn a_head_request_gets_the_same_head() {
     run(|| async {
         let backend = backend(|mut peer| async move {
             loop {
-                peer.head().await;
-                peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 7\r\n\r\n").await;
+                let kind = if peer.head().await.contains("/page") {
+                    "html"
+                } else {
+                    "event-stream"
+                };
+                peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/{kind}\r\nContent-Length: 7\r\n\r\n"
+                ))
+                .await;
             }
         })
         .await;
@@ -528,7 +535,17 @@ fn a_head_request_gets_a_head() {
         let mut client = sidecar.connect().await;
         for _ in 0..2 {
             client.send("HEAD / HTTP/1.1\r\nHost: t\r\n\r\n").await;
-            assert!(client.head().await.contains("Content-Length: 7"));
+            let head = client.head().await;
+            assert!(
+                head.contains("x-accel-buffering: no") && !head.contains("Content-Length"),
+                "{head}"
+            );
+            client.send("HEAD /page HTTP/1.1\r\nHost: t\r\n\r\n").await;
+            let head = client.head().await;
+            assert!(
+                !head.contains("x-accel-buffering") && head.contains("Content-Length: 7"),
+                "{head}"
+            );
         }
     });
 }
