@@ -19,12 +19,17 @@ use crate::wire::{Chunked, Piece, RequestHead};
 #[derive(Debug)]
 pub struct Gate {
     client: Rc<Client>,
+    /// hyper flushes when it has nothing left to write: until then, what it writes may belong to an earlier response.
+    flushed: bool,
 }
 
 impl Gate {
     /// The gate of `client`; there is one.
     pub fn new(client: Rc<Client>) -> Self {
-        Self { client }
+        Self {
+            client,
+            flushed: true,
+        }
     }
 
     fn note_written(&self, written: &Poll<io::Result<usize>>, cx: &Context<'_>) {
@@ -43,7 +48,7 @@ impl Gate {
     /// hyper answers a head that it cannot parse by itself, with an empty response. What the client gets instead is written by
     /// the connection's task, so this one goes nowhere. Returns its status.
     fn automatic_answer(&self, bufs: &[IoSlice<'_>]) -> Option<u16> {
-        if !matches!(self.client.phase.get(), Phase::Head { .. }) {
+        if !self.flushed || !matches!(self.client.phase.get(), Phase::Head { .. }) {
             return None;
         }
         let answer = bufs
@@ -183,7 +188,7 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -191,6 +196,7 @@ impl AsyncWrite for Gate {
             self.client.automatic_answer.set(Some(status));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
+        self.flushed = false;
         let written = self.client.socket.poll_write_shared(cx, bufs);
         self.note_written(&written, cx);
         written
@@ -200,12 +206,99 @@ impl AsyncWrite for Gate {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.flushed = true;
         Poll::Ready(Ok(()))
     }
 
     /// The connection's task closes the socket: it may have a last word to say first.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::client::Clocks;
+    use crate::reason::Reason;
+    use crate::socket::Socket;
+
+    fn gate() -> (Gate, Rc<Client>, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let clocks = Clocks {
+            request_head: None,
+            keep_alive: None,
+            write: None,
+        };
+        let client = Rc::new(Client::new(Socket::Unix(near), None, clocks));
+        (Gate::new(client.clone()), client, far)
+    }
+
+    async fn is_pending(gate: &mut Gate) -> bool {
+        let mut byte = [0];
+        let mut read = std::pin::pin!(gate.read(&mut byte));
+        std::future::poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn one_message_passes_at_a_time_at_every_split() {
+        const HEAD: &[u8] = b"POST / HTTP/1.1\r\nHost: t\r\n\r\n";
+        const NEXT: &[u8] = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+        for (body, length) in [
+            (&b"body"[..], Some(4)),
+            (b"4\r\nbody\r\n0\r\n\r\n", None),
+            (b"", Some(0)),
+        ] {
+            let input = [HEAD, body, NEXT].concat();
+            for split in 0..input.len() {
+                let (mut gate, client, mut far) = gate();
+                far.write_all(&input[..split]).await.unwrap();
+                let rest = input[split..].to_vec();
+                tokio::spawn(async move {
+                    far.write_all(&rest).await.unwrap();
+                    std::future::pending::<()>().await;
+                });
+                let mut head = vec![0; HEAD.len()];
+                gate.read_exact(&mut head).await.unwrap();
+                assert_eq!(head, HEAD, "split at {split}");
+                assert!(
+                    is_pending(&mut gate).await,
+                    "the body waits for hyper's verdict"
+                );
+                client.begin_request(length);
+                let mut seen = vec![0; body.len()];
+                gate.read_exact(&mut seen).await.unwrap();
+                assert_eq!(seen, body, "split at {split}");
+                assert!(
+                    is_pending(&mut gate).await,
+                    "the next head waits for the answer"
+                );
+                client.end_request();
+                let mut next = vec![0; NEXT.len()];
+                gate.read_exact(&mut next).await.unwrap();
+                assert_eq!(next, NEXT, "split at {split}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_hypers_own_answer_to_a_head_goes_nowhere() {
+        let (mut gate, client, mut far) = gate();
+        far.write_all(b"GET / HT").await.unwrap();
+        gate.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+        gate.read_exact(&mut [0; 8]).await.unwrap();
+        // Of an earlier response, which is not flushed yet.
+        gate.write_all(b"HTTP/1.1 404 Not Found").await.unwrap();
+        assert!(client.refusal().is_none());
+        gate.flush().await.unwrap();
+        gate.write_all(b"HTTP/1.1 431 Too Large").await.unwrap();
+        assert_eq!(client.refusal(), Some((Reason::RequestHeadTooLarge, None)));
+        let mut seen = vec![0; 100];
+        let length = far.read(&mut seen).await.unwrap();
+        assert_eq!(&seen[..length], b"HTTP/1.1 200 OKHTTP/1.1 404 Not Found");
     }
 }

@@ -107,20 +107,25 @@ impl Accepted {
 impl Acceptor {
     /// Accepts for ever.
     pub async fn run(&self, listener: &Listener, clocks: Clocks) {
+        let mut exhausted = false;
         loop {
             let accepted = match listener.accept().await {
                 Ok(accepted) => accepted,
+                Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    if !is_of_one_connection(&error) {
+                    if !std::mem::replace(&mut exhausted, true) {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
                             "cannot accept connections"
                         );
-                        tokio::time::sleep(PAUSE).await;
                     }
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
+            if std::mem::take(&mut exhausted) {
+                tracing::warn!("accepting connections again");
+            }
             if self.workers.connections() < self.max_connections {
                 self.workers.give(accepted, clocks);
             } else {
