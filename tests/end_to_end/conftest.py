@@ -1,0 +1,88 @@
+"""The peers of a test. Each server is started once for a session, when first needed."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness.backends import Backend
+from harness.process import Server
+from harness.sidecar import Sidecar
+
+_running: list[Server] = []
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption(
+        "--direct",
+        action="store_true",
+        help="leave the sidecar out: what then fails is not its fault",
+    )
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory) -> Iterator[Callable[..., Server]]:
+    """Starts a server, or gives the one already started with these arguments."""
+    started: dict[tuple, Server] = {}
+
+    def start(kind: type[Server], *arguments: str) -> Server:
+        key = (kind, *arguments)
+        if key not in started:
+            folder = tmp_path_factory.mktemp(kind.__name__.lower())
+            started[key] = kind(folder, *arguments)
+            _running.append(started[key])
+        return started[key]
+
+    yield start
+    for server in started.values():
+        server.stop()
+
+
+@pytest.fixture
+def backend(start, request) -> Backend:
+    """The backend that the test's parameter names."""
+    return start(Backend, request.param)
+
+
+@pytest.fixture
+def sidecar(start, backend, pytestconfig) -> Server:
+    """A sidecar in front of the backend, with nothing but flags."""
+    if pytestconfig.getoption("--direct"):
+        return backend
+    return start(Sidecar, backend.url)
+
+
+@pytest.fixture
+def sidecar_with(start, backend, pytestconfig) -> Callable[[str], Sidecar]:
+    """A sidecar in front of the backend, with these settings."""
+    if pytestconfig.getoption("--direct"):
+        pytest.skip("not without a sidecar")
+    return lambda settings: start(Sidecar, backend.url, settings)
+
+
+@pytest.fixture
+def chatty(sidecar_with) -> Sidecar:
+    """A sidecar in front of the backend that cannot bear a silence."""
+    return sidecar_with('heartbeat.interval = "200ms"')
+
+
+@pytest.fixture
+def key() -> str:
+    """A name for the test's stream, to ask the backend about it."""
+    return uuid.uuid4().hex
+
+
+def pytest_runtest_setup() -> None:
+    for server in _running:
+        server.forget_log()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what its servers logged meanwhile."""
+    report = yield
+    if report.failed:
+        for server in _running:
+            if log := server.log():
+                report.sections.append((f"log of {server.name}", log))
+    return report

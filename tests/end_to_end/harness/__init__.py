@@ -1,0 +1,1 @@
+"""What the tests need around them: processes, peers, and what was heard."""

@@ -1,0 +1,76 @@
+"""The backends: how each is started, and what it says of a stream it served."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from urllib.request import urlopen
+
+from harness.ports import free_port
+from harness.process import HERE, Server, node, python, tied_to_us
+from harness.waiting import wait_for
+
+FOLDER = HERE / "backends"
+
+
+def express(port: int) -> list[str]:
+    return node(FOLDER / "express/server.mjs", str(port))
+
+
+def llm(port: int) -> list[str]:
+    return node(FOLDER / "llm_mock.mjs", str(port))
+
+
+def gunicorn(port: int, app: str, *options: str) -> list[str]:
+    folder = ("--chdir", FOLDER, "--bind", f"127.0.0.1:{port}")
+    return python("-m", "gunicorn", *folder, "--no-control-socket", *options, app)
+
+
+def flask(port: int) -> list[str]:
+    return gunicorn(port, "flask_app:app", "--worker-class", "gevent")
+
+
+def django(port: int) -> list[str]:
+    return gunicorn(port, "django_app", "--threads", "16")
+
+
+def fastapi(port: int) -> list[str]:
+    app = ("fastapi_app:app", "--app-dir", FOLDER)
+    return python("-m", "uvicorn", *app, "--port", str(port), "--no-access-log")
+
+
+def php(port: int) -> list[str]:
+    compressed = ("-d", "zlib.output_compression=On")
+    router = FOLDER / "php/router.php"
+    return tied_to_us("php", *compressed, "-S", f"127.0.0.1:{port}", router)
+
+
+def legacy(port: int) -> list[str]:
+    return python(FOLDER / "legacy.py", str(port))
+
+
+COMMANDS: dict[str, Callable[[int], list[str]]] = {
+    command.__name__: command
+    for command in (express, flask, django, fastapi, php, legacy, llm)
+}
+# All that serve the same routes; `llm` has routes of its own.
+ORDINARY = [name for name in COMMANDS if name != "llm"]
+
+
+class Backend(Server):
+    def __init__(self, folder: Path, name: str) -> None:
+        port = free_port()
+        env = {"PHP_CLI_SERVER_WORKERS": "8", "STATE_DIR": str(folder)}
+        super().__init__(name, COMMANDS[name](port), port, folder / "log", env)
+
+    def probe(self, key: str) -> dict[str, float | None]:
+        """When it opened the stream `key`, and when it missed its client."""
+        with urlopen(f"{self.url}/probe?key={key}", timeout=5) as answer:
+            return json.load(answer)
+
+    def wait_aborted(self, key: str) -> float:
+        what = f"{self.name} misses the client of stream {key}"
+        return wait_for(lambda: self.probe(key)["aborted"], what)
+
+    def wait_opened(self, key: str) -> float:
+        what = f"{self.name} sees stream {key}"
+        return wait_for(lambda: self.probe(key)["opened"], what)

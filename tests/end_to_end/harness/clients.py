@@ -1,0 +1,127 @@
+"""The clients: small programs that say, a JSON line at a time, what they hear.
+
+A line is one of
+    {"asked": ms}                              just before the request
+    {"at": ms, "type": t, "id": i, "data": d}  an event, as the library gave it
+    {"left": ms}                               just before it leaves on its own
+    {"ended": ms}                              the stream came to its end
+    {"failed": text}                           anything else
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from harness.process import HERE, environment, kill_group, node, python
+
+# Each listens to an event stream that it gets with GET.
+GENERAL = ["curl", "chromium", "eventsource", "fetch_event_source", "httpx_sse_client"]
+DEADLINE_S = 20
+
+
+@dataclass(frozen=True)
+class Event:
+    at: float
+    type: str
+    id: str
+    data: str
+
+    @property
+    def meaning(self) -> tuple[str, str, str]:
+        return self.type, self.id, self.data
+
+
+@dataclass
+class Heard:
+    """All that one run of a client heard."""
+
+    asked: float = 0
+    events: list[Event] = field(default_factory=list)
+    left: float | None = None
+    ended: float | None = None
+
+    @property
+    def meaning(self) -> list[tuple[str, str, str]]:
+        """The events without their time."""
+        return [event.meaning for event in self.events]
+
+    def take(self, line: dict[str, Any]) -> None:
+        match line:
+            case {"asked": at}:
+                self.asked = at
+            case {"left": at}:
+                self.left = at
+            case {"ended": at}:
+                self.ended = at
+            case {"at": at, "type": kind, "id": id_, "data": data}:
+                self.events.append(Event(at, kind, id_, data))
+            case _:
+                raise AssertionError(f"the client failed: {line}")
+
+
+class Client:
+    """A client on its way; `url` and the other options are its program's."""
+
+    def __init__(self, name: str, url: str, **options: Any) -> None:
+        script = HERE / "clients" / name
+        arguments = json.dumps({"url": url, **options})
+        if script.with_suffix(".mjs").exists():
+            argv = node(script.with_suffix(".mjs"), arguments)
+        else:
+            argv = python(script.with_suffix(".py"), arguments)
+        self.heard = Heard()
+        self._process = subprocess.Popen(
+            argv,
+            cwd=HERE,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Dismisses the client; one that does not go is killed."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            pass
+        kill_group(self._process)
+
+    def until_end(self) -> Heard:
+        """Listens until the client's program is done."""
+        output, _ = self._process.communicate(timeout=DEADLINE_S)
+        for line in output.splitlines():
+            self.heard.take(json.loads(line))
+        assert self.heard.ended, f"no end was heard, only {self.heard}"
+        return self.heard
+
+    def until_left(self) -> float:
+        """Listens until the client leaves; its program goes on living."""
+        while self.heard.left is None:
+            line = self._process.stdout.readline()
+            assert line, f"the client ended before it left: {self.heard}"
+            self.heard.take(json.loads(line))
+        return self.heard.left
+
+
+def listen(name: str, url: str, **options: Any) -> Heard:
+    """Runs a client to the end of its stream."""
+    with Client(name, url, **options) as client:
+        return client.until_end()
+
+
+@contextmanager
+def leaving(name: str, url: str, after: int = 3, **options: Any) -> Iterator[float]:
+    """A client that left after so many events; gives the moment it did.
+
+    Its process lives on, so that it is the library that closed the connection.
+    """
+    with Client(name, url, leave_after=after, **options) as client:
+        yield client.until_left()

@@ -1,0 +1,40 @@
+"""What the tests expect of a stream that was heard."""
+
+import json
+from statistics import median
+
+from harness.clients import Event, Heard
+
+
+def sent_at(event: Event) -> float:
+    """The moment the backend wrote the event, which the event itself carries."""
+    return json.loads(event.data)["sent"]
+
+
+def one_by_one(heard: Heard, count: int, gap_ms: float) -> None:
+    """Each event was heard soon after it was written.
+
+    The median has to be below half the gap, so that a hop which holds each
+    event until the next one is found, while a busy machine is forgiven.
+    """
+    assert len(heard.events) == count, heard
+    waited = round(heard.events[0].at - heard.asked)
+    assert waited < 1000, f"the first event came {waited} ms after the request"
+    late = [round(event.at - sent_at(event)) for event in heard.events]
+    spread = heard.events[-1].at - heard.events[0].at
+    assert spread > 0.8 * (count - 1) * gap_ms, f"heard as a burst: {late=}"
+    assert median(late) < gap_ms / 2, f"heard late: {late=}"
+
+
+def a_burst(heard: Heard, count: int, gap_ms: float) -> None:
+    """Two thirds of the events or more were heard at once (for the controls)."""
+    assert len(heard.events) == count, heard
+    last = heard.events[-1].at
+    together = [event for event in heard.events if last - event.at < 50]
+    assert len(together) >= count * 2 / 3, heard
+
+
+def soon_after(left: float, aborted: float) -> None:
+    """The backend missed its client within a second."""
+    # A millisecond of grace: the two clocks are rounded differently.
+    assert -1 <= aborted - left < 1000, f"missed {aborted - left:.0f} ms later"

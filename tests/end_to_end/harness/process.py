@@ -1,0 +1,88 @@
+"""A server in a process group of its own, which does not outlive the tests."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import ports
+from harness.waiting import wait_for
+
+HERE = Path(__file__).parents[1]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, but with nothing that sends local requests through a proxy."""
+    ours = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    return ours | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"} | more
+
+
+def tied_to_us(*argv: str | Path) -> list[str]:
+    """The command, killed by the kernel should this process be killed."""
+    return ["setpriv", "--pdeathsig", "KILL", "--", *map(str, argv)]
+
+
+def python(*argv: str | Path) -> list[str]:
+    return tied_to_us(sys.executable, *argv)
+
+
+def node(*argv: str | Path) -> list[str]:
+    return tied_to_us("node", *argv)
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+class Server:
+    """A command that listens on `port`; started and waited for on creation."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: list[str],
+        port: int,
+        log: Path,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+        self._forgotten = 0
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                argv,
+                cwd=HERE,
+                env=environment(**(env or {})),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_for(self._is_up, f"{name} listens on port {port}", seconds=20)
+        except Exception as error:
+            self.stop()
+            error.add_note(f"{' '.join(argv)}\n{self.log()}")
+            raise
+
+    def _is_up(self) -> bool:
+        if self._process.poll() is not None:
+            raise ChildProcessError(f"{self.name} ended: {self._process.returncode}")
+        return ports.listening(self.port)
+
+    def log(self) -> str:
+        """What it logged since `forget_log`."""
+        return self._log.read_bytes()[self._forgotten :].decode(errors="replace")
+
+    def forget_log(self) -> None:
+        self._forgotten = self._log.stat().st_size
+
+    def stop(self) -> None:
+        kill_group(self._process)

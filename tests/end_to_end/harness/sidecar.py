@@ -1,0 +1,46 @@
+"""The sidecar under test."""
+
+import os
+from pathlib import Path
+from urllib.request import urlopen
+
+from harness.ports import free_port
+from harness.process import HERE, Server, tied_to_us
+
+
+def binary() -> Path:
+    built = HERE.parents[1] / "target/release/sse-sidecar"
+    return Path(os.environ.get("SSE_SIDECAR_BIN", built))
+
+
+class Sidecar(Server):
+    """A sidecar in front of `upstream`: by flags alone, or with more settings."""
+
+    def __init__(self, folder: Path, upstream: str, settings: str = "") -> None:
+        port, admin = free_port(), free_port()
+        if settings:
+            config = folder / "sidecar.toml"
+            config.write_text(
+                f'listener = [{{ address = "127.0.0.1:{port}" }}]\n'
+                f'admin.listen = "127.0.0.1:{admin}"\n'
+                f'upstream.url = "{upstream}"\n{settings}\n'
+            )
+            options = ["--config", str(config)]
+        else:
+            options = ["--listen", f"127.0.0.1:{port}", "--upstream", upstream]
+            options += ["--admin", f"127.0.0.1:{admin}"]
+        argv = tied_to_us(binary(), *options)
+        super().__init__("sidecar", argv, port, folder / "log")
+        self._admin = f"http://127.0.0.1:{admin}"
+
+    def heartbeats_sent(self) -> float:
+        """The sum over all labels of the counter of sent heartbeats."""
+        with urlopen(f"{self._admin}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        counters = [
+            line.rsplit(" ", 1)
+            for line in lines
+            if "heartbeat" in line and "sent" in line and not line.startswith("#")
+        ]
+        assert counters, "no counter of heartbeats in /metrics"
+        return sum(float(value) for _, value in counters)

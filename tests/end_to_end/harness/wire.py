@@ -1,0 +1,49 @@
+"""One request, read as bytes: for what no client library would show."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+    """Without the chunks, but with its content coding."""
+
+
+def now_ms() -> float:
+    return time.time() * 1000
+
+
+@contextmanager
+def ask(
+    url: str, headers: dict[str, str] | None = None, body: bytes | None = None
+) -> Iterator[HTTPConnection]:
+    """Sends a request with these headers and no others; closes what it opened."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc, timeout=10)
+    try:
+        target = parts._replace(scheme="", netloc="").geturl()
+        method = "GET" if body is None else "POST"
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        yield connection
+    finally:
+        connection.close()
+
+
+def fetch(
+    url: str, headers: dict[str, str] | None = None, body: bytes | None = None
+) -> Answer:
+    with ask(url, headers, body) as connection:
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what the end-to-end tests need: programs of Debian, packages of PyPI and
+# npm. Does nothing when all of it is there. Needs Node.js 20 and Python 3.11.
+set -eu
+cd "$(dirname "$0")"
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=
+for program in chromium curl nginx php; do
+    PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
+done
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+if [ -n "$missing" ]; then
+    packages=$(echo "$missing" | sed 's/\bphp\b/php-cli/')
+    as_root apt-get update
+    # shellcheck disable=SC2086  # a list of words
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --no-install-recommends $packages
+fi
+
+wanted=$(cat install.sh requirements.txt package-lock.json | sha256sum)
+installed=$(cat .cache/installed 2>/dev/null || true)
+if [ "$installed" != "$wanted" ] || [ ! -e .cache/venv/bin/pytest ] || [ ! -e node_modules ]; then
+    rm -f .cache/installed
+    python3 -m venv --clear .cache/venv
+    .cache/venv/bin/pip install --quiet --requirement requirements.txt
+    npm ci --no-audit --no-fund
+    echo "$wanted" >.cache/installed
+fi

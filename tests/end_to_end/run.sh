@@ -1,0 +1,11 @@
+#!/bin/sh
+# Runs the end-to-end tests; arguments go to pytest. SSE_SIDECAR_BIN names the binary
+# to test, else the release build is made and taken.
+set -eu
+cd "$(dirname "$0")"
+
+./install.sh
+if [ -z "${SSE_SIDECAR_BIN:-}" ]; then
+    cargo build --release --manifest-path ../../Cargo.toml
+fi
+exec .cache/venv/bin/pytest "$@"

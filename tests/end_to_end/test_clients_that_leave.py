@@ -1,0 +1,24 @@
+"""A client that leaves is missed by the backend within a second."""
+
+import pytest
+
+from harness import expect
+from harness.backends import ORDINARY
+from harness.clients import GENERAL, leaving
+from harness.wire import ask, now_ms
+
+
+@pytest.mark.parametrize("client", GENERAL)
+@pytest.mark.parametrize("backend", ORDINARY, indirect=True)
+def test_the_backend_misses_a_client_in_mid_stream(sidecar, backend, client, key):
+    with leaving(client, f"{sidecar.url}/endless?key={key}") as left:
+        expect.soon_after(left, backend.wait_aborted(key))
+
+
+@pytest.mark.parametrize("backend", ["express"], indirect=True)
+def test_the_backend_misses_a_client_before_the_head(sidecar, backend, key):
+    """It asks and goes while the backend is still thinking (F65)."""
+    with ask(f"{sidecar.url}/headless?key={key}"):
+        backend.wait_opened(key)
+        left = now_ms()
+    expect.soon_after(left, backend.wait_aborted(key))
