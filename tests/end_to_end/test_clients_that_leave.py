@@ -15,6 +15,14 @@ def test_the_backend_misses_a_client_in_mid_stream(sidecar, backend, client, key
         expect.soon_after(left, backend.wait_aborted(key))
 
 
+@pytest.mark.parametrize("client", GENERAL)
+@pytest.mark.parametrize("backend", ["express"], indirect=True)
+def test_the_backend_misses_a_client_of_an_idle_stream(sidecar, backend, client, key):
+    """No write can fail here: the news has to come from the sidecar."""
+    with leaving(client, f"{sidecar.url}/idle?key={key}", after=1) as left:
+        expect.soon_after(left, backend.wait_aborted(key))
+
+
 @pytest.mark.parametrize("backend", ["express"], indirect=True)
 def test_the_backend_misses_a_client_before_the_head(sidecar, backend, key):
     """It asks and goes while the backend is still thinking (F65)."""

@@ -63,10 +63,15 @@ app.all("/awkward", async (request, response) => {
   response.end();
 });
 
-app.get("/endless", async (request, response) => {
+function visited(request, response) {
   const visit = { opened: now(), aborted: null };
   visits.set(request.query.key, visit);
   response.on("close", () => (visit.aborted = now()));
+  return visit;
+}
+
+app.get("/endless", async (request, response) => {
+  const visit = visited(request, response);
   start(response);
   for (let n = 0; visit.aborted === null; n++) {
     response.write(stamped(n));
@@ -74,12 +79,15 @@ app.get("/endless", async (request, response) => {
   }
 });
 
-// The head is held back for as long as the client has patience.
-app.get("/headless", (request, response) => {
-  const visit = { opened: now(), aborted: null };
-  visits.set(request.query.key, visit);
-  response.on("close", () => (visit.aborted = now()));
+// One event, and then nothing for as long as the client has patience.
+app.get("/idle", (request, response) => {
+  visited(request, response);
+  start(response);
+  response.write(stamped(0));
 });
+
+// Not even a head.
+app.get("/headless", visited);
 
 app.get("/probe", (request, response) => {
   response.json(visits.get(request.query.key) ?? { opened: null, aborted: null });
