@@ -1,4 +1,5 @@
-// What a stream of each API is made of: how it starts, the n-th delta, its end.
+// What a stream of each API is made of: how it starts, the n-th delta, its end, and,
+// where a field `sent` would not do, how an event says when it was sent.
 const MODEL = "mock";
 
 function chatChunk(delta, finish_reason = null) {
@@ -107,8 +108,22 @@ const messages = {
   ],
 };
 
+function candidate(text, rest) {
+  const content = { role: "model", parts: [{ text }] };
+  return { data: { candidates: [{ index: 0, content, ...rest }], modelVersion: MODEL } };
+}
+
+const generateContent = {
+  // Its SDK drops fields that it does not know.
+  stamp: (data, sent) => ({ ...data, responseId: String(sent) }),
+  start: [],
+  delta: (n) => candidate(`word ${n} `),
+  end: [candidate("", { finishReason: "STOP" })],
+};
+
 export const FORMATS = {
   "v1/chat/completions": chat,
   "v1/responses": responses,
   "v1/messages": messages,
+  "v1beta/models/mock:streamGenerateContent": generateContent,
 };

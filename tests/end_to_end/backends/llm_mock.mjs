@@ -1,8 +1,8 @@
 // A model that is not there: the streams of OpenAI Chat Completions, OpenAI
-// Responses and Anthropic Messages, as their SDKs expect them.
+// Responses, Anthropic Messages and Gemini, as their SDKs expect them.
 // Usage: llm_mock.mjs PORT
 //
-// The base URL says how: `/{manner}/{key}/v1`, where the manner is `plain`,
+// The base URL says how: `/{manner}/{key}`, where the manner is `plain`,
 // `ids` (events have an `id`), `gzip` (compressed, flushed after each event) or
 // `endless`, and the key names the stream for `/probe?key=`.
 import http from "node:http";
@@ -24,12 +24,13 @@ async function readJson(request) {
   return JSON.parse(text);
 }
 
-function framed(event, id) {
-  const { name, data } = event;
+const addSent = (data, sent) => ({ ...data, sent });
+
+function framed({ name, data }, id, stamp = addSent) {
   const lines = [];
   if (id !== undefined) lines.push(`id: ${id}`);
   if (name) lines.push(`event: ${name}`);
-  lines.push(`data: ${typeof data === "string" ? data : JSON.stringify({ ...data, sent: now() })}`);
+  lines.push(`data: ${typeof data === "string" ? data : JSON.stringify(stamp(data, now()))}`);
   return lines.join("\n") + "\n\n";
 }
 
@@ -63,7 +64,7 @@ async function stream(manner, format, response) {
       await pause(SILENCE_MS);
       continue;
     }
-    sink.write(framed(event, manner === "ids" ? ++id : undefined));
+    sink.write(framed(event, manner === "ids" ? ++id : undefined, format.stamp));
     gzip?.flush();
     await pause(GAP_MS);
   }
@@ -78,9 +79,8 @@ const server = http.createServer(async (request, response) => {
   }
   const [, manner, key, ...path] = url.pathname.split("/");
   const format = FORMATS[path.join("/")];
-  if (!format || request.method !== "POST" || !(await readJson(request)).stream) {
-    return response.writeHead(404).end();
-  }
+  if (!format || request.method !== "POST") return response.writeHead(404).end();
+  await readJson(request);
   const visit = { opened: now(), aborted: null };
   visits.set(key, visit);
   response.on("close", () => (visit.aborted = response.writableFinished ? null : now()));
