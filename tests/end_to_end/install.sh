@@ -27,6 +27,6 @@ if [ "$installed" != "$wanted" ] || [ ! -e .cache/venv/bin/pytest ] || [ ! -e no
     rm -f .cache/installed
     python3 -m venv --clear .cache/venv
     .cache/venv/bin/pip install --quiet --requirement requirements.txt
-    npm ci --no-audit --no-fund
+    npm ci --ignore-scripts --no-audit --no-fund
     echo "$wanted" >.cache/installed
 fi

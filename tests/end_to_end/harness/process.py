@@ -13,8 +13,12 @@ HERE = Path(__file__).parents[1]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, but with nothing that sends local requests through a proxy."""
-    ours = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    """Ours, but with nothing that redirects local requests or sets up a sidecar."""
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and not name.startswith("SSE_SIDECAR_")
+    }
     return ours | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"} | more
 
 
