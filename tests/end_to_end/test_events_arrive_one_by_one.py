@@ -15,6 +15,7 @@ EVENTS = f"/events?n={COUNT}&gap_ms={GAP_MS}"
 def test_events_arrive_one_by_one(sidecar, client):
     heard = listen(client, sidecar.url + EVENTS)
     expect.one_by_one(heard, COUNT, GAP_MS)
+    expect.at_once(heard)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])

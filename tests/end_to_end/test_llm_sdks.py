@@ -49,7 +49,7 @@ def test_an_sdk_hears_the_same_as_directly(backend, chatty, sdk, api, manner, ke
         Client(sdk, f"{tap.url}/{manner}/{key}", api=api) as proxied,
     ):
         expected, heard = direct.until_end(), proxied.until_end()
-    assert tap.heartbeats() >= AT_LEAST, bytes(tap.heard)
+    assert tap.heartbeats() >= AT_LEAST, tap.heard
     assert meaning(heard) == meaning(expected)
     assert len(heard.events) >= 7
 

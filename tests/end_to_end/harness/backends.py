@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import urlopen
 
 from harness.ports import free_port
@@ -61,10 +62,12 @@ class Backend(Server):
         port = free_port()
         env = {"PHP_CLI_SERVER_WORKERS": "8", "STATE_DIR": str(folder)}
         super().__init__(name, COMMANDS[name](port), port, folder / "log", env)
+        # gunicorn listens before its worker has loaded the application.
+        self.probe("the first request")
 
     def probe(self, key: str) -> dict[str, float | None]:
         """When it opened the stream `key`, and when it missed its client."""
-        with urlopen(f"{self.url}/probe?key={key}", timeout=5) as answer:
+        with urlopen(f"{self.url}/probe?key={quote(key)}", timeout=20) as answer:
             return json.load(answer)
 
     def wait_aborted(self, key: str) -> float:

@@ -1,8 +1,20 @@
-"""A wire tap: a TCP relay that keeps what the server said."""
+"""A wire tap: a TCP relay that keeps what was said, and knows who hung up."""
 
 import socket
 import threading
+import time
+from dataclasses import dataclass, field
 from typing import Self
+
+from harness.waiting import wait_for
+
+
+@dataclass
+class Connection:
+    asked: bytearray = field(default_factory=bytearray)
+    heard: bytearray = field(default_factory=bytearray)
+    left: float | None = None
+    """When the client closed it, in ms."""
 
 
 class Tap:
@@ -15,9 +27,8 @@ class Tap:
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[Connection] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.heard = bytearray()
-        self.asked = bytearray()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -26,6 +37,19 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
 
+    @property
+    def heard(self) -> bytes:
+        return b"".join(connection.heard for connection in self._connections)
+
+    def heartbeats(self) -> int:
+        return self.heard.count(b": heartbeat\n")
+
+    def left(self, key: str) -> float:
+        """When the client closed the connection on which it had named the key."""
+        mine = [c for c in self._connections if key.encode() in c.asked]
+        what = "the client closes its connection"
+        return wait_for(lambda: mine[-1].left, what)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -33,28 +57,43 @@ class Tap:
             except OSError:
                 return
             server = socket.create_connection(self._target)
-            for source, sink, record in (
-                (client, server, self.asked),
-                (server, client, self.heard),
-            ):
-                sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(
-                    target=self._relay, args=(source, sink, record), daemon=True
-                ).start()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = Connection()
+            self._connections.append(connection)
+            for relay in (self._relay_requests, self._relay_answers):
+                arguments = (client, server, connection)
+                threading.Thread(target=relay, args=arguments, daemon=True).start()
 
     @staticmethod
-    def _relay(source: socket.socket, sink: socket.socket, record: bytearray) -> None:
+    def _relay_requests(
+        client: socket.socket, server: socket.socket, connection: Connection
+    ) -> None:
+        relay(client, server, connection.asked)
+        connection.left = time.time() * 1000
+        hang_up(client, server)
+
+    @staticmethod
+    def _relay_answers(
+        client: socket.socket, server: socket.socket, connection: Connection
+    ) -> None:
+        relay(server, client, connection.heard)
+        hang_up(client, server)
+
+
+def relay(source: socket.socket, sink: socket.socket, record: bytearray) -> None:
+    """Until either of them is gone."""
+    try:
+        while data := source.recv(65536):
+            record += data
+            sink.sendall(data)
+    except OSError:
+        pass
+
+
+def hang_up(*sides: socket.socket) -> None:
+    for side in sides:
         try:
-            while data := source.recv(65536):
-                record += data
-                sink.sendall(data)
+            side.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-        for side in (source, sink):
-            try:
-                side.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def heartbeats(self) -> int:
-        return self.heard.count(b": heartbeat\n")
