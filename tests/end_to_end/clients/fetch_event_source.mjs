@@ -5,12 +5,9 @@ import * as report from "./report.mjs";
 globalThis.window = globalThis;
 globalThis.document = { removeEventListener() {} };
 
-const { url, method = "GET", headers } = report.options;
 const leaving = new AbortController();
 report.asked();
-await fetchEventSource(url, {
-  method,
-  headers,
+await fetchEventSource(report.options.url, {
   signal: leaving.signal,
   openWhenHidden: true,
   onmessage({ event, id, data }) {
