@@ -178,10 +178,17 @@ impl Exchange {
         }
         let (name, side) = (reason.name(), reason.side().name());
         let (method, path) = (self.request.method.as_str(), &*self.request.path);
-        if reason.side() == Side::Upstream {
-            tracing::warn!(reason = name, side, detail, method, path, "request failed");
-        } else {
-            tracing::info!(reason = name, side, detail, method, path, "request refused");
+        match reason.side() {
+            Side::Upstream => {
+                tracing::warn!(reason = name, side, detail, method, path, "request failed");
+            }
+            Side::Proxy => {
+                tracing::info!(reason = name, side, detail, method, path, "request refused");
+            }
+            // Whoever sends bad requests must not fill the log with them.
+            Side::Client | Side::None => {
+                tracing::debug!(reason = name, side, detail, method, path, "request refused");
+            }
         }
         self.end(reason);
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::common::{
-    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, moment, run,
+    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, moment,
+    run, watched,
 };
 use tokio::time::{Instant, sleep};
 
@@ -53,16 +54,7 @@ fn connect() {
 #[test]
 fn response_head() {
     run(|| async {
-        let (gone, mut seen) = moment();
-        let backend = backend(move |mut peer| {
-            let gone = gone.clone();
-            async move {
-                peer.head().await;
-                peer.closed().await;
-                gone(());
-            }
-        })
-        .await;
+        let (backend, mut seen) = watched("").await;
         let sidecar = Sidecar::start(backend, "").await;
         let start = Instant::now();
         let mut client = sidecar.get_events().await;
@@ -147,18 +139,8 @@ fn first_event_is_satisfied_by_one() {
 #[test]
 fn read_ends_a_stream_that_heartbeats_kept_alive() {
     run(|| async {
-        let (gone, mut seen) = moment();
-        let backend = backend(move |mut peer| {
-            let gone = gone.clone();
-            async move {
-                peer.head().await;
-                peer.send([EVENTS.as_bytes(), &chunk("data: x\n\n")].concat())
-                    .await;
-                peer.closed().await;
-                gone(());
-            }
-        })
-        .await;
+        let (backend, mut seen) =
+            watched([EVENTS.as_bytes(), &chunk("data: x\n\n")].concat()).await;
         let sidecar = Sidecar::start(backend, "").await;
         let start = Instant::now();
         let mut client = sidecar.get_events().await;
@@ -254,16 +236,7 @@ fn request_head_of_a_slow_one() {
 #[test]
 fn request_body() {
     run(|| async {
-        let (gone, mut seen) = moment();
-        let backend = backend(move |mut peer| {
-            let gone = gone.clone();
-            async move {
-                peer.head().await;
-                peer.closed().await;
-                gone(());
-            }
-        })
-        .await;
+        let (backend, mut seen) = watched("").await;
         let sidecar = Sidecar::start(backend, "").await;
         let start = Instant::now();
         let mut client = sidecar

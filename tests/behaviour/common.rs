@@ -20,6 +20,7 @@ use sse_sidecar::socket::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -164,16 +165,25 @@ pub(crate) async fn backend<F: Future<Output = ()> + 'static>(
 
 /// A backend that answers each connection's first request with `response`, and then waits for the other side to close.
 pub(crate) async fn backend_that_says(response: impl Into<Vec<u8>>) -> SocketAddr {
+    watched(response).await.0
+}
+
+/// The same, and the times at which the other side closed.
+pub(crate) async fn watched(
+    response: impl Into<Vec<u8>>,
+) -> (SocketAddr, UnboundedReceiver<(Instant, Closed)>) {
+    let (gone, seen) = moment();
     let response = response.into();
-    backend(move |mut peer| {
-        let response = response.clone();
+    let address = backend(move |mut peer| {
+        let (gone, response) = (gone.clone(), response.clone());
         async move {
             peer.head().await;
             peer.send(response).await;
-            peer.closed().await;
+            gone(peer.closed().await);
         }
     })
-    .await
+    .await;
+    (address, seen)
 }
 
 /// How the other side ended a connection.
@@ -309,10 +319,7 @@ impl Peer {
 }
 
 /// Something that happens on one side of a test and is waited for on the other, with the time at which it happened.
-pub(crate) fn moment<T: 'static>() -> (
-    impl Fn(T) + Clone,
-    tokio::sync::mpsc::UnboundedReceiver<(Instant, T)>,
-) {
+pub(crate) fn moment<T: 'static>() -> (impl Fn(T) + Clone, UnboundedReceiver<(Instant, T)>) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     (
         move |what| drop(sender.send((Instant::now(), what))),

@@ -1,29 +1,12 @@
 //! Section 5 of the contract: whoever leaves, the other side knows at once, in every phase.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{
-    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Peer, Sidecar, backend, chunk, moment, run,
+    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Peer, Sidecar, backend, chunk, moment, run, watched,
 };
-
-/// A backend that answers each request's head with `says` and tells when its connection was closed.
-async fn watched(says: &'static str) -> (SocketAddr, UnboundedReceiver<(Instant, Closed)>) {
-    let (gone, seen) = moment();
-    let address = backend(move |mut peer| {
-        let gone = gone.clone();
-        async move {
-            peer.head().await;
-            peer.send(says).await;
-            gone(peer.closed().await);
-        }
-    })
-    .await;
-    (address, seen)
-}
 
 /// How a client leaves.
 fn leave(how: &str, client: Peer) {

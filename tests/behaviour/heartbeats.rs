@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, moment, run};
+use crate::common::{EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, run, watched};
 use tokio::time::{Instant, sleep};
 
 #[test]
@@ -204,24 +204,14 @@ fn a_bom_after_a_heartbeat_is_dropped() {
 #[test]
 fn they_stop_with_the_client() {
     run(|| async {
-        let (gone, mut seen) = moment();
-        let backend = backend(move |mut peer| {
-            let gone = gone.clone();
-            async move {
-                peer.head().await;
-                peer.send(EVENTS).await;
-                peer.closed().await;
-                gone(());
-            }
-        })
-        .await;
+        let (backend, mut seen) = watched(EVENTS).await;
         let sidecar = Sidecar::start(backend, "").await;
         let mut client = sidecar.get_events().await;
         client.head().await;
         sleep(Duration::from_secs(40)).await;
         let left = Instant::now();
         drop(client);
-        let (at, ()) = seen.recv().await.unwrap();
+        let (at, _) = seen.recv().await.unwrap();
         assert_eq!(at, left, "the backend is told at once");
         sleep(Duration::from_secs(60)).await;
         assert!((sidecar.metric("sse_sidecar_heartbeats_sent_total") - 2.0).abs() < 0.1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
-use crate::common::{Closed, Sidecar, backend, backend_that_says, run};
+use crate::common::{Closed, Sidecar, backend, backend_that_says, run, watched};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -264,17 +264,8 @@ fn uploads_and_downloads_are_streamed_both_ways() {
 #[test]
 fn an_early_answer_leaks_no_upstream() {
     run(|| async {
-        let (gone, mut seen) = crate::common::moment();
-        let backend = backend(move |mut peer| {
-            let gone = gone.clone();
-            async move {
-                peer.head().await;
-                peer.send("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
-                    .await;
-                gone(peer.closed().await);
-            }
-        })
-        .await;
+        let (backend, mut seen) =
+            watched("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
         let sidecar = Sidecar::start(backend, "").await;
         let mut client = sidecar
             .request("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\nstart")
