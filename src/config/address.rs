@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use super::problem::Mistake;
 use super::{ListenAddress, UpstreamAddress};
 
@@ -31,6 +33,17 @@ pub(super) fn admin_address(text: &str) -> Result<Option<SocketAddr>, Mistake> {
         return Ok(None);
     }
     tcp_address(text, "`127.0.0.1:9901`, or `off`").map(Some)
+}
+
+/// An IP address, or a network in CIDR notation.
+pub(super) fn network(text: &str) -> Result<IpNet, Mistake> {
+    let network = text.parse::<IpNet>().map(|network| network.trunc());
+    network
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| {
+            Mistake::new(format!("`{text}` is neither an IP address nor a network"))
+                .help("write such as `10.0.0.0/8`, `192.0.2.1` or `2001:db8::/32`")
+        })
 }
 
 /// `http://host`, `http://host:port` or `unix:/path`.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::address::{admin_address, listen_address, upstream_address};
+use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
 use super::matcher::matcher;
 use super::problem::Mistake;
@@ -82,6 +82,11 @@ impl Draft {
                 "max_connections",
                 &mut draft.server.max_connections,
                 connections,
+            );
+            table.list(
+                "trusted_proxies",
+                &mut draft.server.trusted_proxies,
+                network,
             );
         });
         root.table("admin", |table| {

@@ -185,6 +185,40 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Reads an array of strings into `target`, which keeps its value if the key is not there, and gets those that are right.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut Vec<T>,
+        read: impl Fn(&str) -> Result<T, Mistake>,
+    ) {
+        let Some((path, value)) = self.find(key, Form::Value) else {
+            return;
+        };
+        let expected = |what: &str, value: &DeValue<'_>| {
+            Mistake::new(format!("expected {what}, found {}", Value::from(value)))
+                .help(format!("write `{key} = [\"…\", \"…\"]`"))
+        };
+        let Some(items) = value.as_array() else {
+            return self
+                .report
+                .error(&path, &expected("an array of strings", value));
+        };
+        target.clear();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            self.report.places.insert(path.clone(), item.span());
+            let read = match item.get_ref() {
+                DeValue::String(text) => read(text),
+                other => Err(expected("a string", other)),
+            };
+            match read {
+                Ok(item) => target.push(item),
+                Err(mistake) => self.report.error(&path, &mistake),
+            }
+        }
+    }
+
     /// Reports a key that stands here though it belongs elsewhere.
     pub(super) fn refuse(&mut self, key: &'static str, mistake: &Mistake) {
         if let Some((path, _)) = self.find(key, Form::Refused) {

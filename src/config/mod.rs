@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
 
@@ -67,6 +69,8 @@ pub struct Server {
     pub workers: Workers,
     /// A connection beyond these is answered 503 and closed; an open one is never evicted for it.
     pub max_connections: usize,
+    /// Proxies whose `X-Forwarded-*` and `Forwarded` fields are kept.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How many threads carry connections.
@@ -350,6 +354,7 @@ impl Default for Server {
         Self {
             workers: Workers::Auto,
             max_connections: 10_000,
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The way of a request: [`Proxy::handle`] tells it from top to bottom.
 
+mod forwarded;
 mod headers;
 mod request;
 mod response;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use http::header::HeaderMap;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use ipnet::IpNet;
 
 use self::response::Coding;
 use self::route::Route;
@@ -29,6 +31,8 @@ use crate::upstream::{Answer, AnswerBody, Error, Terms, Upstream};
 #[derive(Debug)]
 pub struct Proxy {
     routes: Vec<Route>,
+    /// Whose word about other clients is believed.
+    trusted_proxies: Vec<IpNet>,
     metrics: Arc<Metrics>,
 }
 
@@ -45,8 +49,10 @@ impl Proxy {
             .iter()
             .map(|route| Route::new(route.clone(), upstream_of(&route.upstream)))
             .collect();
+        let trusted_proxies = config.server.trusted_proxies.clone();
         Self {
             routes,
+            trusted_proxies,
             metrics: metrics.clone(),
         }
     }
@@ -68,7 +74,10 @@ impl Proxy {
         let (parts, incoming) = request.into_parts();
         let (upload, progress) =
             Upload::new(incoming, timeouts.request_body, route.kept_of_request());
-        let outgoing = Request::from_parts(request::outgoing(parts, route), upload);
+        let mut parts = request::outgoing(parts, route);
+        let is_trusted = forwarded::is_trusted(client.peer(), &self.trusted_proxies);
+        forwarded::tell(&mut parts.headers, client.peer(), is_trusted);
+        let outgoing = Request::from_parts(parts, upload);
         let terms = Terms {
             detect: if is_head {
                 Detect::Never
