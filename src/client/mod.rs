@@ -4,11 +4,15 @@
 //! are written to it) shares the [`Client`] itself. All of it stays on one thread.
 
 mod gate;
+mod stream;
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +20,7 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 pub use self::gate::Gate;
+pub use self::stream::ClientStream;
 use crate::reason::Reason;
 use crate::socket::Socket;
 use crate::wire::{Chunked, Malformed, RequestHead};
@@ -37,7 +42,14 @@ pub struct Client {
     automatic_answer: Cell<Option<u16>>,
     departure: Cell<Option<Reason>>,
     is_cut: Cell<bool>,
+    heir: RefCell<Option<Heir>>,
 }
+
+/// Who gets the connection when hyper is done with it.
+struct Heir(Box<dyn FnOnce(Rc<Client>) -> Inheritance>);
+
+/// What its heir does with a connection.
+pub type Inheritance = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The clocks that run before a request has a route, and the `write` clock where no route says otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +114,7 @@ impl Client {
             automatic_answer: Cell::new(None),
             departure: Cell::new(None),
             is_cut: Cell::new(false),
+            heir: RefCell::new(None),
         }
     }
 
@@ -223,6 +236,21 @@ impl Client {
         self.is_cut.get()
     }
 
+    /// When hyper has written the response that changes the protocol, the connection goes to `heir`.
+    pub fn hand_over<F: Future<Output = ()> + 'static>(
+        &self,
+        heir: impl FnOnce(Rc<Self>) -> F + 'static,
+    ) {
+        let boxed = Heir(Box::new(move |client| Box::pin(heir(client))));
+        *self.heir.borrow_mut() = Some(boxed);
+    }
+
+    /// What becomes of the connection now that hyper is done with it; `None` if it is to be closed.
+    pub fn inherited(self: &Rc<Self>) -> Option<Inheritance> {
+        let heir = self.heir.borrow_mut().take()?;
+        Some(heir.0(self.clone()))
+    }
+
     /// Makes the end of this connection a reset. See [`Socket::reset_on_close`].
     pub fn reset_on_close(&self) {
         self.socket.reset_on_close();
@@ -274,3 +302,9 @@ impl Client {
 const LINGER: Duration = Duration::from_secs(1);
 /// And how many bytes of what it still sends are read.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+impl fmt::Debug for Heir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Heir")
+    }
+}

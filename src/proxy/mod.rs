@@ -5,12 +5,14 @@ mod headers;
 mod request;
 mod response;
 mod route;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::HeaderMap;
+use bytes::Bytes;
+use http::header::{HeaderMap, UPGRADE};
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -71,12 +73,17 @@ impl Proxy {
         client.set_write_timeout(timeouts.write);
 
         let is_head = request.method() == Method::HEAD;
+        let upgrade = upgrade::offered(&request);
         let (parts, incoming) = request.into_parts();
         let (upload, progress) =
             Upload::new(incoming, timeouts.request_body, route.kept_of_request());
         let mut parts = request::outgoing(parts, route);
         let is_trusted = forwarded::is_trusted(client.peer(), &self.trusted_proxies);
         forwarded::tell(&mut parts.headers, client.peer(), is_trusted);
+        let upgrades = upgrade.is_some();
+        if let Some(protocols) = upgrade {
+            upgrade::announce(&mut parts.headers, protocols);
+        }
         let outgoing = Request::from_parts(parts, upload);
         let terms = Terms {
             detect: if is_head {
@@ -84,6 +91,7 @@ impl Proxy {
             } else {
                 route.config.events.detect
             },
+            upgrades,
             connect: timeouts.connect,
             response_head: timeouts.response_head,
             upload: &progress,
@@ -123,6 +131,7 @@ impl Handler for Proxy {
             }
         };
         let mut head = answer.head;
+        let upgraded = head.headers.get(UPGRADE).cloned();
         head.version = Version::HTTP_11; // each side speaks its own version: hyper makes it the client's
         headers::remove_hop_by_hop(&mut head.headers);
         exchange.head(head.status);
@@ -136,6 +145,13 @@ impl Handler for Proxy {
                 let source = coding.decode(Box::new(source));
                 let body = EventStreamBody::new(stream, source, client, exchange, close_delimited);
                 ResponseBody::Events(Box::new(body))
+            }
+            AnswerBody::Upgraded(tunnel) => {
+                if let Some(protocols) = upgraded {
+                    upgrade::announce(&mut head.headers, protocols);
+                }
+                upgrade::join(&client, tunnel, exchange);
+                ResponseBody::Own(Bytes::new())
             }
             AnswerBody::Plain(incoming, lease) => {
                 let detect = route.config.events.detect;

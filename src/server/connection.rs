@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Handler, Lobby, Stage};
 use crate::alarm::Alarm;
-use crate::client::{Client, Gate};
+use crate::client::{Client, Gate, Inheritance};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -97,6 +97,7 @@ pub async fn serve<H: Handler>(
         .await
     };
 
+    let heir = client.inherited();
     match outcome {
         Outcome::Served(result) => {
             drop(http);
@@ -105,6 +106,8 @@ pub async fn serve<H: Handler>(
                 || unparsed().map(|error| (Reason::RequestMalformed, Some(error.to_string())));
             if let Some((reason, detail)) = client.refusal().or_else(unparsed) {
                 refuse(&client, reason, detail.as_deref(), metrics).await;
+            } else if let Some(heir) = heir {
+                until_cut(heir, &client, &lobby).await;
             } else if let Err(error) = result {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
@@ -134,6 +137,20 @@ async fn refuse(client: &Client, reason: Reason, detail: Option<&str>, metrics: 
         "request refused"
     );
     client.send_last(&problem::bytes(reason, detail)).await;
+}
+
+/// Lets `heir` have the connection until it is done or the shutdown cuts it.
+async fn until_cut(mut heir: Inheritance, client: &Client, lobby: &Lobby) {
+    let mut place = lobby.place();
+    poll_fn(|cx| {
+        place.take(cx);
+        if lobby.stage() == Stage::Cutting {
+            client.depart(Reason::Shutdown);
+            return Poll::Ready(());
+        }
+        heir.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// What is watched beside hyper.

@@ -37,6 +37,8 @@ pub(super) struct Latch {
     state: Cell<State>,
     /// What an event stream is for the request that is out.
     detect: Cell<Detect>,
+    /// The request offers to change the protocol.
+    upgrades: Cell<bool>,
     /// Whether a byte came since the request went out.
     answered: Cell<bool>,
     head: RefCell<Option<ResponseHead>>,
@@ -56,9 +58,10 @@ enum State {
 }
 
 impl Latch {
-    /// A request is about to be sent whose response is an event stream by `detect`.
-    pub(super) fn expect_head(&self, detect: Detect) {
+    /// A request is about to be sent whose response is an event stream by `detect`, or may change the protocol.
+    pub(super) fn expect_head(&self, detect: Detect, upgrades: bool) {
         self.detect.set(detect);
+        self.upgrades.set(upgrades);
         self.answered.set(false);
         self.state.set(State::Head);
     }
@@ -91,6 +94,11 @@ impl Latch {
         self.state.get() == State::Taken
     }
 
+    /// Whether the gate has stopped after a head: what follows is not hyper's.
+    pub(super) fn is_shut(&self) -> bool {
+        matches!(self.state.get(), State::Held | State::Taken)
+    }
+
     fn leave(&self, state: State) {
         self.state.set(state);
         if let Some(waker) = self.reader.borrow_mut().take() {
@@ -104,6 +112,7 @@ impl Gate {
         let shared = Rc::new(Latch {
             state: Cell::new(State::Open),
             detect: Cell::new(Detect::Never),
+            upgrades: Cell::new(false),
             answered: Cell::new(false),
             head: RefCell::default(),
             reader: RefCell::default(),
@@ -163,7 +172,12 @@ impl Gate {
             match head.status {
                 // "A client MUST be able to parse one or more 1xx responses received prior to a final response."
                 100 | 102..200 => self.released += length,
-                204 | 304 => self.pass_all(),
+                101 if self.shared.upgrades.get() => {
+                    self.released += length;
+                    self.shared.head.replace(Some(head));
+                    self.shared.state.set(State::Held);
+                }
+                101 | 204 | 304 => self.pass_all(),
                 status => {
                     let detect = self.shared.detect.get();
                     let is_event_stream = detect.is_event_stream(status, head.event_stream);
@@ -204,7 +218,7 @@ impl AsyncRead for Gate {
             gate.served += length;
             return Poll::Ready(Ok(()));
         }
-        if matches!(gate.shared.state.get(), State::Held | State::Taken) {
+        if gate.shared.is_shut() {
             *gate.shared.reader.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -262,7 +276,7 @@ mod tests {
     ) -> (Vec<u8>, Vec<u8>, Option<ResponseHead>) {
         let (near, mut far) = UnixStream::pair().unwrap();
         let (mut gate, latch) = Gate::new(Socket::Unix(near));
-        latch.expect_head(detect);
+        latch.expect_head(detect, false);
         let mut passed = Vec::new();
         for (index, part) in [&input[..split], &input[split..]].into_iter().enumerate() {
             far.write_all(part).await.unwrap();

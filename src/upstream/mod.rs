@@ -7,6 +7,7 @@
 mod connect;
 mod gate;
 mod source;
+mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response, response};
+use http::{Request, Response, StatusCode, response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use self::gate::{Gate, Latch};
 pub use self::source::{HttpBody, Source, TakenBody};
+pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
 use crate::body::{Upload, UploadProgress};
 use crate::config::{self, Detect};
@@ -51,6 +53,8 @@ pub struct Upstream {
 pub struct Terms<'a> {
     /// What counts as an event stream; `Never` for a HEAD request.
     pub detect: Detect,
+    /// The request offers to change the protocol.
+    pub upgrades: bool,
     /// The `connect` clock.
     pub connect: Option<Duration>,
     /// The `response_head` clock.
@@ -75,6 +79,8 @@ pub struct Answer {
 pub enum AnswerBody {
     /// An event stream.
     Events(Source),
+    /// The upstream has changed the protocol.
+    Upgraded(Tunnel),
     /// Anything else.
     Plain(Incoming, Lease),
 }
@@ -201,7 +207,7 @@ async fn drive(
                     "upstream connection failed"
                 );
             }
-            false
+            latch.is_shut() // hyper leaves a connection by itself that changes its protocol
         })
     });
     taken.await.then(|| connection.into_parts().io.into_inner())
@@ -221,7 +227,7 @@ async fn attempt(
     terms: &Terms<'_>,
 ) -> Result<Answer, Failed> {
     terms.phase.set(Phase::WaitingForHead);
-    lease.latch.expect_head(terms.detect);
+    lease.latch.expect_head(terms.detect, terms.upgrades);
     let response = wait_for_head(lease.sender.try_send_request(request), terms).await;
     let response = match response {
         Ok(Ok(response)) => response,
@@ -282,17 +288,26 @@ async fn into_answer(
 ) -> Result<Answer, Error> {
     let (head, incoming) = response.into_parts();
     let Some(facts) = lease.latch.held_head() else {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let detail = "it changes the protocol, and nobody has asked for that";
+            return Err(Error::new(
+                Reason::UpstreamInvalidHead,
+                Some(detail.to_owned()),
+            ));
+        }
         return Ok(Answer {
             head,
             body: AnswerBody::Plain(incoming, lease),
         });
     };
-    if !terms.upload.is_done() {
+    let upgraded = facts.status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
+    if !terms.upload.is_done() && !upgraded {
         // The request's body is still on its way, and hyper has it.
         lease.latch.open();
+        let source = Source::Http(HttpBody::new(incoming, lease));
         return Ok(Answer {
             head,
-            body: AnswerBody::Events(Source::Http(HttpBody::new(incoming, lease))),
+            body: AnswerBody::Events(source),
         });
     }
     lease.latch.take();
@@ -300,10 +315,12 @@ async fn into_answer(
     let (socket, rest) = gate
         .ok_or_else(|| Error::new(Reason::UpstreamClosedBeforeHead, None))?
         .into_parts();
-    Ok(Answer {
-        head,
-        body: AnswerBody::Events(Source::Taken(TakenBody::new(socket, rest, &facts))),
-    })
+    let body = if upgraded {
+        AnswerBody::Upgraded(Tunnel::new(socket, rest))
+    } else {
+        AnswerBody::Events(Source::Taken(TakenBody::new(socket, rest, &facts)))
+    };
+    Ok(Answer { head, body })
 }
 
 /// A copy of a request that may be sent twice.

@@ -10,3 +10,4 @@ mod disconnects;
 mod event_mode;
 mod heartbeats;
 mod ordinary;
+mod upgrades;

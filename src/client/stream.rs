@@ -1,0 +1,79 @@
+//! A client's connection as a stream of bytes, once hyper is done with it.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Client;
+
+/// What is left of a connection after its last HTTP message: the bytes that came with that, then the socket.
+#[derive(Debug)]
+pub struct ClientStream {
+    client: Rc<Client>,
+    failed: Cell<bool>,
+}
+
+impl ClientStream {
+    /// The rest of `client`'s connection; hyper must be done with it.
+    pub fn new(client: Rc<Client>) -> Self {
+        Self {
+            client,
+            failed: Cell::new(false),
+        }
+    }
+
+    /// Whether it was this side on which reading or writing failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &result {
+            self.failed.set(true);
+        }
+        result
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut inbound = self.client.inbound.borrow_mut();
+        if inbound.rest.is_empty() {
+            return self.note(self.client.socket.poll_read_shared(cx, buf));
+        }
+        let length = inbound.rest.len().min(buf.remaining());
+        buf.put_slice(&inbound.rest[..length]);
+        inbound.rest.drain(..length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.note(
+            self.client
+                .socket
+                .poll_write_shared(cx, &[IoSlice::new(buf)]),
+        )
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.client.socket.shutdown_write())
+    }
+}

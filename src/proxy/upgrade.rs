@@ -1,0 +1,60 @@
+//! Connections that change their protocol (WebSocket and others): after a 101 the bytes pass both ways until both sides are done.
+
+use std::rc::Rc;
+
+use http::header::{CONNECTION, HeaderMap, UPGRADE};
+use http::{HeaderValue, Request, Version};
+use tokio::io::copy_bidirectional_with_sizes;
+
+use crate::client::{Client, ClientStream};
+use crate::exchange::Exchange;
+use crate::reason::Reason;
+use crate::upstream::Tunnel;
+
+/// How many bytes wait for each side at the most.
+const BUFFER: usize = 8 * 1024;
+
+/// The protocols that a request offers to change to.
+///
+/// `h2c` is left out: it would be HTTP/2 to the upstream behind the proxy's back, and RFC 9113, section 3.1, has obsoleted it.
+pub(super) fn offered<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let protocols = headers.get(UPGRADE)?;
+    let is_h2c = protocols
+        .as_bytes()
+        .to_ascii_lowercase()
+        .starts_with(b"h2c");
+    (request.version() == Version::HTTP_11 && names_upgrade(headers) && !is_h2c)
+        .then(|| protocols.clone())
+}
+
+/// Says in a head that was freed of hop-by-hop fields that the connection changes to `protocols`.
+pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocols);
+}
+
+/// Whether a `Connection` line names `upgrade`.
+fn names_upgrade(headers: &HeaderMap) -> bool {
+    let lines = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// Joins the client's connection, once hyper has written the 101, with the upstream's.
+pub(super) fn join(client: &Client, tunnel: Tunnel, mut exchange: Exchange) {
+    client.hand_over(move |client: Rc<Client>| async move {
+        let mut near = ClientStream::new(client);
+        let mut far = tunnel;
+        let passed = copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await;
+        exchange.end(match passed {
+            Ok(_) => Reason::Complete,
+            Err(_) if near.has_failed() => Reason::ClientGone,
+            Err(_) => Reason::UpstreamFailed,
+        });
+    });
+}
