@@ -1,7 +1,6 @@
 """What the tests expect of a stream that was heard."""
 
 import json
-from statistics import median
 
 from harness.clients import Event, Heard
 
@@ -12,17 +11,18 @@ def sent_at(event: Event) -> float:
 
 
 def one_by_one(heard: Heard, count: int, gap_ms: float) -> None:
-    """Each event was heard soon after it was written.
+    """Events were heard as they were written, not as a burst and not one late.
 
-    The median has to be below half the gap, so that a hop which holds each
-    event until the next one is found, while a busy machine is forgiven. The
-    first half does not count: some SDKs meet it while loading themselves.
+    A third of them have to come within half a gap: a hop that holds each event until
+    the next one passes none but the last in time, while a busy machine, or an SDK that
+    is still loading itself, is late with some.
     """
     assert len(heard.events) == count, heard
     late = [round(event.at - sent_at(event)) for event in heard.events]
     spread = heard.events[-1].at - heard.events[0].at
-    assert spread > 0.8 * (count - 1) * gap_ms, f"heard as a burst: {late=}"
-    assert median(late[count // 2 :]) < gap_ms / 2, f"heard late: {late=}"
+    assert spread > 0.5 * (count - 1) * gap_ms, f"heard as a burst: {late=}"
+    prompt = [each for each in late if each < gap_ms / 2]
+    assert len(prompt) >= count / 3, f"heard late: {late=}"
 
 
 def at_once(heard: Heard) -> None:
