@@ -1,22 +1,24 @@
 //! A request's body on its way to the upstream, under its own clock.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::Aborted;
 use crate::alarm::Alarm;
 use crate::reason::Reason;
 
 /// A request's body.
-#[derive(Debug)]
 pub struct Upload {
     /// `None` where there is none.
     incoming: Option<Incoming>,
@@ -24,7 +26,13 @@ pub struct Upload {
     /// The `request_body` clock.
     timeout: Option<Duration>,
     alarm: Alarm,
+    /// What the client is not to be asked for yet.
+    hold: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
+
+/// How long an upstream may take to say `100 Continue` before the client is asked to go on without: many never do (RFC 9110,
+/// section 10.1.1: a client that waits "SHOULD NOT wait for an indefinite period").
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of a request's body while it is on its way.
 #[derive(Debug)]
@@ -57,6 +65,7 @@ impl Upload {
                 progress: progress.clone(),
                 timeout,
                 alarm: Alarm::default(),
+                hold: None,
             },
             progress,
         )
@@ -69,7 +78,19 @@ impl Upload {
             progress: Rc::new(UploadProgress::new(true, 0)),
             timeout: None,
             alarm: Alarm::default(),
+            hold: None,
         }
+    }
+
+    /// The client waits to be asked for its body (`Expect: 100-continue`), which hyper does as soon as it is read. So it is not
+    /// read before the upstream has asked for it: then the returned one is to be notified.
+    pub fn hold(&mut self) -> Arc<Notify> {
+        let asked = Arc::new(Notify::new());
+        let waits = asked.clone();
+        self.hold = Some(Box::pin(async move {
+            let _ = timeout(CONTINUE_PATIENCE, waits.notified()).await;
+        }));
+        asked
     }
 
     fn fail(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
@@ -140,6 +161,10 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let upload = &mut *self;
+        if let Some(hold) = &mut upload.hold {
+            ready!(hold.as_mut().poll(cx));
+            upload.hold = None;
+        }
         let Some(incoming) = &mut upload.incoming else {
             return Poll::Ready(None);
         };
@@ -182,5 +207,14 @@ impl Body for Upload {
         self.incoming
             .as_ref()
             .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload")
+            .field("incoming", &self.incoming)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, UPGRADE};
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
@@ -84,7 +84,16 @@ impl Proxy {
         if let Some(protocols) = upgrade {
             upgrade::announce(&mut parts.headers, protocols);
         }
-        let outgoing = Request::from_parts(parts, upload);
+        let expects_continue = request::expects_continue(&parts.headers);
+        let mut outgoing = Request::from_parts(parts, upload);
+        if expects_continue {
+            let asked = outgoing.body_mut().hold();
+            hyper::ext::on_informational(&mut outgoing, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    asked.notify_one();
+                }
+            });
+        }
         let terms = Terms {
             detect: if is_head {
                 Detect::Never

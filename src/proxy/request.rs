@@ -1,6 +1,8 @@
 //! The request as it goes to the upstream.
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, HeaderMap};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 
@@ -15,6 +17,20 @@ use crate::wire::is_event_stream;
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
     if request.method() == Method::CONNECT {
         return Err(Error::new(Reason::MethodRefused, None));
+    }
+    // The proxy undoes the chunks and nothing else: what another coding made of the body must not go on without its name.
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    if !codings.all(|coding| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    }) {
+        let detail = "its Transfer-Encoding is not just `chunked`";
+        return Err(Error::new(
+            Reason::RequestMalformed,
+            Some(detail.to_owned()),
+        ));
     }
     // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
     // lacks a Host header field and to any request message that contains more than one Host header field line".
@@ -41,7 +57,16 @@ pub(super) fn outgoing(mut parts: request::Parts, route: &Route) -> request::Par
         None => parts.headers.get(HOST).cloned(),
     };
     let host = host.or_else(|| HeaderValue::from_str(&route.authority).ok());
+    let takes_trailers = names(&parts.headers, TE, "trailers");
     remove_hop_by_hop(&mut parts.headers);
+    if takes_trailers {
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("te"));
+        parts
+            .headers
+            .insert(TE, HeaderValue::from_static("trailers"));
+    }
     if let Some(host) = host {
         parts.headers.insert(HOST, host);
     }
@@ -59,6 +84,22 @@ pub(super) fn outgoing(mut parts: request::Parts, route: &Route) -> request::Par
     parts.uri = Uri::from(target);
     parts.version = Version::HTTP_11;
     parts
+}
+
+/// Whether the client sends its body only once it is asked for it.
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    names(headers, EXPECT, "100-continue")
+}
+
+/// Whether a list field names `item`.
+pub(super) fn names(headers: &HeaderMap, field: HeaderName, item: &str) -> bool {
+    let lines = headers
+        .get_all(field)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(item))
 }
 
 /// Whether `Accept` names `text/event-stream`.

@@ -6,6 +6,7 @@ use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::{HeaderValue, Request, Version};
 use tokio::io::copy_bidirectional_with_sizes;
 
+use super::request::names;
 use crate::client::{Client, ClientStream};
 use crate::exchange::Exchange;
 use crate::reason::Reason;
@@ -24,7 +25,7 @@ pub(super) fn offered<B>(request: &Request<B>) -> Option<HeaderValue> {
         .as_bytes()
         .to_ascii_lowercase()
         .starts_with(b"h2c");
-    (request.version() == Version::HTTP_11 && names_upgrade(headers) && !is_h2c)
+    (request.version() == Version::HTTP_11 && names(headers, CONNECTION, "upgrade") && !is_h2c)
         .then(|| protocols.clone())
 }
 
@@ -32,17 +33,6 @@ pub(super) fn offered<B>(request: &Request<B>) -> Option<HeaderValue> {
 pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocols);
-}
-
-/// Whether a `Connection` line names `upgrade`.
-fn names_upgrade(headers: &HeaderMap) -> bool {
-    let lines = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 /// Joins the client's connection, once hyper has written the 101, with the upstream's.

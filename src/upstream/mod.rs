@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use http::header::TRANSFER_ENCODING;
 use http::{Request, Response, StatusCode, response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -287,6 +288,19 @@ async fn into_answer(
     terms: &Terms<'_>,
 ) -> Result<Answer, Error> {
     let (head, incoming) = response.into_parts();
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    if !codings.all(|coding| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    }) {
+        let detail = "its Transfer-Encoding is not just `chunked`";
+        return Err(Error::new(
+            Reason::UpstreamInvalidHead,
+            Some(detail.to_owned()),
+        ));
+    }
     let Some(facts) = lease.latch.held_head() else {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let detail = "it changes the protocol, and nobody has asked for that";

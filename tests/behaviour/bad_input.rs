@@ -11,6 +11,7 @@ async fn unreached() -> SocketAddr {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn malformed_requests_are_refused_and_never_reach_the_backend() {
     for (what, request, status, says) in [
         (
@@ -66,6 +67,12 @@ fn malformed_requests_are_refused_and_never_reach_the_backend() {
             "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip\r\n\r\n",
             400,
             "request_malformed",
+        ),
+        (
+            "a transfer coding besides chunked",
+            "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            400,
+            "not just `chunked`",
         ),
         (
             "no Host",
@@ -191,6 +198,10 @@ fn an_upstream_that_speaks_garbage_is_a_bad_gateway() {
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            "upstream_invalid_head",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
             "upstream_invalid_head",
         ),
         ("HTTP/1.1 200 OK\r\nX: ha", "upstream_closed_before_head"),

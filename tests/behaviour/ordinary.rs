@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::common::{Closed, Sidecar, backend, backend_that_says, run, watched};
 
@@ -290,6 +290,94 @@ fn statuses_without_a_body() {
             let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
             let mut client = sidecar.request(GET).await;
             assert_eq!(client.head().await, says);
+        });
+    }
+}
+
+const EXPECTS: &str =
+    "POST / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+
+#[test]
+fn a_client_is_asked_for_its_body_when_the_upstream_asks() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            assert!(
+                peer.head()
+                    .await
+                    .to_lowercase()
+                    .contains("expect: 100-continue")
+            );
+            sleep(Duration::from_millis(300)).await;
+            peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            peer.until("body").await;
+            peer.send(OK).await;
+            peer.closed().await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let start = Instant::now();
+        let mut client = sidecar.request(EXPECTS).await;
+        assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(start.elapsed().as_millis(), 300);
+        client.send("body").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    });
+}
+
+#[test]
+fn a_client_whose_body_is_not_wanted_is_not_asked_for_it() {
+    run(|| async {
+        let backend =
+            backend_that_says("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+                .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar.request(EXPECTS).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 417 "));
+        client.until("no").await;
+    });
+}
+
+#[test]
+fn an_upstream_that_never_asks_gets_the_body_all_the_same() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            peer.until("body").await;
+            peer.send(OK).await;
+            peer.closed().await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let start = Instant::now();
+        let mut client = sidecar.request(EXPECTS).await;
+        assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(start.elapsed().as_secs(), 1);
+        client.send("body").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    });
+}
+
+#[test]
+fn trailers_pass_to_a_client_that_takes_them() {
+    for (te, passes) in [("TE: trailers\r\nConnection: TE\r\n", true), ("", false)] {
+        run(move || async move {
+            let backend = backend(move |mut peer| async move {
+                let head = peer.head().await.to_lowercase();
+                assert_eq!(head.contains("te: trailers\r\n"), passes, "{head}");
+                let head =
+                    "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n";
+                peer.send([head, "2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n"].concat())
+                    .await;
+                peer.closed().await;
+            })
+            .await;
+            let sidecar = Sidecar::start(backend, "").await;
+            let mut client = sidecar
+                .request(&format!("GET / HTTP/1.1\r\nHost: t\r\n{te}\r\n"))
+                .await;
+            client.head().await;
+            assert_eq!(client.until("0\r\n").await, "2\r\nok\r\n0\r\n");
+            let end = client.until("\r\n").await.to_lowercase();
+            assert_eq!(end == "x-sum: 7\r\n", passes, "{end:?}");
         });
     }
 }
