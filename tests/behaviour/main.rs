@@ -8,6 +8,7 @@ mod clocks;
 mod common;
 mod disconnects;
 mod event_mode;
+mod garbage;
 mod heartbeats;
 mod ordinary;
 mod upgrades;
