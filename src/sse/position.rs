@@ -1,5 +1,7 @@
 //! Where in the stream we are, and so what may be inserted: the only file that knows CR, LF and the BOM.
 
+use memchr::memchr2;
+
 /// U+FEFF in UTF-8. "If the first character is a BOM it is stripped": at offset 0 and nowhere else.
 pub(super) static BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
@@ -99,8 +101,11 @@ impl Position {
     pub fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
+            if self.is_before_line() && !matches!(byte, b'\r' | b'\n') {
+                self.begin_line(byte);
+            }
             if self.place == Place::Line {
-                let end = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
+                let end = memchr2(b'\r', b'\n', rest);
                 let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
                 self.line.push(line);
                 let Some(&terminator) = after.first() else {
@@ -142,11 +147,20 @@ impl Position {
             }
             (Place::Line, _) => self.line.push(&[byte]),
             (Place::Start(_) | Place::LineStart | Place::AfterCr, _) => {
+                self.begin_line(byte);
                 self.line.push(&[byte]);
-                self.inside_event |= byte != b':';
-                self.place = Place::Line;
             }
         }
+    }
+
+    fn is_before_line(&self) -> bool {
+        matches!(self.place, Place::LineStart | Place::AfterCr)
+    }
+
+    /// A line begins with `first`, which is still to be pushed.
+    fn begin_line(&mut self, first: u8) {
+        self.inside_event |= first != b':';
+        self.place = Place::Line;
     }
 
     fn end_line(&mut self) {
@@ -160,7 +174,7 @@ impl Position {
                 Some((b"id", _)) => self.id_seen = true,
                 _ => {}
             }
-            self.line = LineHead::EMPTY;
+            self.line.length = 0;
             return;
         }
         if self.has_data {

@@ -81,6 +81,9 @@ impl Chunked {
             }
             return Ok(Piece::Data(length));
         }
+        if let Some(length) = self.read_size_line(bytes) {
+            return Ok(Piece::Framing(length));
+        }
         for (index, &byte) in bytes.iter().enumerate() {
             match self.state {
                 State::Done if index == 0 => return Ok(Piece::End),
@@ -107,6 +110,31 @@ impl Chunked {
             }
         }
         Ok((kept, read))
+    }
+
+    /// The usual way from one chunk's data to the next one's in one step: a size without extensions, all of its line here.
+    /// Anything else is left to [`step`](Self::step).
+    fn read_size_line(&mut self, bytes: &[u8]) -> Option<usize> {
+        let line = match self.state {
+            State::DataCr => bytes.strip_prefix(b"\r\n")?,
+            State::Size { digits: 0 } => bytes,
+            _ => return None,
+        };
+        let digits = line
+            .iter()
+            .take(8)
+            .take_while(|byte| byte.is_ascii_hexdigit());
+        let (mut size, mut length) = (0, 0);
+        for &digit in digits {
+            size = size << 4 | u64::from(char::from(digit).to_digit(16)?);
+            length += 1;
+        }
+        if size == 0 || !line[length..].starts_with(b"\r\n") {
+            return None;
+        }
+        self.state = State::Data;
+        self.remaining = size;
+        Some(bytes.len() - line.len() + length + 2)
     }
 
     fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
