@@ -21,7 +21,7 @@ pub struct Exchange {
     request: RequestLine,
     began: Instant,
     /// How far its upstream's part has come; shown to the upstream, which moves it on.
-    pub phase: Rc<Cell<Phase>>,
+    pub phase: Cell<Phase>,
     /// The upstream has part in it.
     has_upstream: bool,
     stream: Option<Stream>,
@@ -65,7 +65,7 @@ impl Exchange {
                 path: path.into(),
             },
             began: Instant::now(),
-            phase: Rc::new(Cell::new(Phase::Connecting)),
+            phase: Cell::new(Phase::Connecting),
             has_upstream: false,
             stream: None,
             ended: false,

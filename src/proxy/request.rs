@@ -1,13 +1,20 @@
 //! The request as it goes to the upstream.
 
+use std::net::SocketAddr;
+use std::rc::Rc;
+
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
 };
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Uri, Version, request};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, request};
+use hyper::body::Incoming;
+use ipnet::IpNet;
 
 use super::headers::remove_hop_by_hop;
 use super::route::Route;
+use super::{forwarded, upgrade};
+use crate::body::{Upload, UploadProgress};
 use crate::config::Detect;
 use crate::reason::Reason;
 use crate::upstream::Error;
@@ -45,8 +52,74 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
     ))
 }
 
-/// Turns a client's request into the one that the route's upstream gets.
-pub(super) fn outgoing(mut parts: request::Parts, route: &Route) -> request::Parts {
+/// A request as it goes up.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) request: Request<Upload>,
+    /// What its body says of itself.
+    pub(super) progress: Rc<UploadProgress>,
+    /// What its response has to be to count as an event stream.
+    pub(super) detect: Detect,
+    /// It offers to change the protocol.
+    pub(super) upgrades: bool,
+}
+
+/// Turns the request of the client at `peer` into the one that the route's upstream gets.
+pub(super) fn outgoing(
+    request: Request<Incoming>,
+    route: &Route,
+    peer: Option<SocketAddr>,
+    trusted_proxies: &[IpNet],
+) -> Outgoing {
+    let config = &route.config;
+    let detect = match *request.method() {
+        Method::HEAD => Detect::Never, // there is no stream to come
+        _ => config.events.detect,
+    };
+    let offer = upgrade::offered(&request);
+    let upgrades = offer.is_some();
+    let (mut parts, incoming) = request.into_parts();
+    let kept = route.kept_of_request();
+    let (upload, progress) = Upload::new(incoming, config.timeouts.request_body, kept);
+
+    let host = host(&parts, &route.authority);
+    edit_connection(&mut parts.headers, offer);
+    if let Some(host) = host {
+        parts.headers.insert(HOST, host);
+    }
+    forwarded::tell(
+        &mut parts.headers,
+        peer,
+        forwarded::is_trusted(peer, trusted_proxies),
+    );
+    let events = &config.events;
+    if asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always {
+        let identity = HeaderValue::from_static("identity");
+        parts.headers.insert(ACCEPT_ENCODING, identity);
+    }
+    let target = parts.uri.path_and_query().cloned();
+    parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    parts.version = Version::HTTP_11;
+
+    let mut request = Request::from_parts(parts, upload);
+    if names(request.headers(), EXPECT, "100-continue") {
+        let asked = request.body_mut().hold();
+        hyper::ext::on_informational(&mut request, move |interim| {
+            if interim.status() == StatusCode::CONTINUE {
+                asked.notify_one();
+            }
+        });
+    }
+    Outgoing {
+        request,
+        progress,
+        detect,
+        upgrades,
+    }
+}
+
+/// The host that the client means; `fallback` if it names none.
+fn host(parts: &request::Parts, fallback: &str) -> Option<HeaderValue> {
     let host = match parts.uri.authority() {
         // RFC 9112, section 3.2.2: for a target in absolute form, "a proxy ... MUST ignore the received Host header field (if
         // any) and instead replace it with the host information of the request-target".
@@ -56,39 +129,21 @@ pub(super) fn outgoing(mut parts: request::Parts, route: &Route) -> request::Par
         }
         None => parts.headers.get(HOST).cloned(),
     };
-    let host = host.or_else(|| HeaderValue::from_str(&route.authority).ok());
-    let takes_trailers = names(&parts.headers, TE, "trailers");
-    remove_hop_by_hop(&mut parts.headers);
-    if takes_trailers {
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("te"));
-        parts
-            .headers
-            .insert(TE, HeaderValue::from_static("trailers"));
-    }
-    if let Some(host) = host {
-        parts.headers.insert(HOST, host);
-    }
-    let events = &route.config.events;
-    if asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always {
-        parts
-            .headers
-            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    }
-    let target = parts
-        .uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    parts.uri = Uri::from(target);
-    parts.version = Version::HTTP_11;
-    parts
+    host.or_else(|| HeaderValue::from_str(fallback).ok())
 }
 
-/// Whether the client sends its body only once it is asked for it.
-pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
-    names(headers, EXPECT, "100-continue")
+/// What concerns the client's connection goes, and what concerns the upstream's comes: trailers that are welcome, and an
+/// `offer` to change the protocol.
+fn edit_connection(headers: &mut HeaderMap, offer: Option<HeaderValue>) {
+    let takes_trailers = names(headers, TE, "trailers");
+    remove_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocols) = offer {
+        upgrade::announce(headers, protocols);
+    }
 }
 
 /// Whether a list field names `item`.

@@ -47,6 +47,7 @@ fn hop_by_hop_fields_stay_on_their_hop() {
             for gone in ["keep-alive", "proxy-connection", "x-hop", "upgrade"] {
                 assert!(!head.contains(gone), "{gone} in {head}");
             }
+            assert!(head.contains("\r\nhost: t\r\n"), "{head}");
             peer.send("HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Back\r\nX-Back: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok")
                 .await;
             peer.closed().await;
@@ -55,7 +56,7 @@ fn hop_by_hop_fields_stay_on_their_hop() {
         let sidecar = Sidecar::start(backend, "").await;
         let mut client = sidecar
             .request(
-                "GET / HTTP/1.1\r\nHost: t\r\nConnection: keep-alive, X-Hop\r\nConnection: Upgrade\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\
+                "GET / HTTP/1.1\r\nHost: t\r\nConnection: keep-alive, X-Hop, Host\r\nConnection: Upgrade\r\nX-Hop: 1\r\nUpgrade: h2c\r\n\
                  Keep-Alive: 1\r\nProxy-Connection: x\r\n\r\n",
             )
             .await;

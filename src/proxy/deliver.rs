@@ -1,0 +1,119 @@
+//! An upstream's answer on its way to the client: an event stream, a changed protocol, or anything else.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, UPGRADE};
+use http::{Method, Request, Response, Version, response};
+use hyper::body::Incoming;
+
+use super::headers::remove_hop_by_hop;
+use super::response::{Coding, edit_event_stream_head, opens_event_stream};
+use super::route::Route;
+use super::upgrade;
+use crate::body::{EventStreamBody, PlainBody, ResponseBody, UploadProgress};
+use crate::client::Client;
+use crate::exchange::Exchange;
+use crate::upstream::{Answer, AnswerBody, Lease, Source, Tunnel};
+
+/// What the response depends on besides the answer.
+#[derive(Debug)]
+pub(super) struct Delivery<'a> {
+    pub(super) route: &'a Route,
+    pub(super) asked: Asked,
+    pub(super) upload: Rc<UploadProgress>,
+    pub(super) client: Rc<Client>,
+    pub(super) exchange: Exchange,
+}
+
+/// A request as the client made it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: Method,
+    version: Version,
+    pub(super) headers: HeaderMap,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+        }
+    }
+
+    /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
+    fn is_close_delimited(&self) -> bool {
+        self.version == Version::HTTP_10
+    }
+}
+
+impl Delivery<'_> {
+    /// The response that the client gets.
+    pub(super) fn deliver(mut self, answer: Answer) -> Response<ResponseBody> {
+        let Answer { mut head, body } = answer;
+        head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
+        self.exchange.head(head.status);
+        let body = match body {
+            AnswerBody::Events(source) => self.events(&mut head, source),
+            AnswerBody::Upgraded(tunnel) => self.upgraded(&mut head, tunnel),
+            AnswerBody::Plain(incoming, lease) => self.plain(&mut head, incoming, lease),
+        };
+        Response::from_parts(head, body)
+    }
+
+    fn events(mut self, head: &mut response::Parts, source: Source) -> ResponseBody {
+        remove_hop_by_hop(&mut head.headers);
+        let coding = Coding::of(&head.headers);
+        edit_event_stream_head(&mut head.headers, &coding);
+        let opaque = coding.is_opaque();
+        self.exchange
+            .open_stream(head.status, &self.route.upstream_name, opaque);
+        let stream = self
+            .route
+            .event_stream(&self.asked.headers, &self.upload, opaque);
+        let source = coding.decode(Box::new(source));
+        let close_delimited = self.asked.is_close_delimited();
+        let body =
+            EventStreamBody::new(stream, source, self.client, self.exchange, close_delimited);
+        ResponseBody::Events(Box::new(body))
+    }
+
+    fn upgraded(self, head: &mut response::Parts, tunnel: Tunnel) -> ResponseBody {
+        let protocols = head.headers.get(UPGRADE).cloned();
+        remove_hop_by_hop(&mut head.headers);
+        if let Some(protocols) = protocols {
+            upgrade::announce(&mut head.headers, protocols);
+        }
+        upgrade::join(&self.client, tunnel, self.exchange);
+        ResponseBody::Own(Bytes::new())
+    }
+
+    fn plain(self, head: &mut response::Parts, incoming: Incoming, lease: Lease) -> ResponseBody {
+        remove_hop_by_hop(&mut head.headers);
+        let is_head = self.asked.method == Method::HEAD;
+        if is_head && opens_event_stream(head, self.route.config.events.detect) {
+            let coding = Coding::of(&head.headers);
+            edit_event_stream_head(&mut head.headers, &coding);
+        }
+        let close_delimited = self.asked.is_close_delimited();
+        let timeout = self.route.config.timeouts.read;
+        let (upstream, upload) = (self.route.upstream.clone(), self.upload);
+        // While the request's body still goes up, the connection has no end to be kept for (hyper#4176).
+        let keep = Box::new(move || {
+            if upload.is_done() {
+                upstream.keep(lease);
+            }
+        });
+        let body = PlainBody::new(
+            incoming,
+            keep,
+            self.client,
+            self.exchange,
+            timeout,
+            close_delimited,
+        );
+        ResponseBody::Plain(Box::new(body))
+    }
+}
