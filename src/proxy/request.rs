@@ -18,21 +18,15 @@ use crate::body::{Upload, UploadProgress};
 use crate::config::Detect;
 use crate::reason::Reason;
 use crate::upstream::Error;
-use crate::wire::is_event_stream;
+use crate::wire::{is_event_stream, is_only_chunked};
 
 /// Refuses what cannot be passed on.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
     if request.method() == Method::CONNECT {
         return Err(Error::new(Reason::MethodRefused, None));
     }
-    // The proxy undoes the chunks and nothing else: what another coding made of the body must not go on without its name.
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    if !codings.all(|coding| {
-        coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked")
-    }) {
+    let codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    if !is_only_chunked(codings.map(HeaderValue::as_bytes)) {
         let detail = "its Transfer-Encoding is not just `chunked`";
         return Err(Error::new(
             Reason::RequestMalformed,

@@ -18,7 +18,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
-use http::{Request, Response, StatusCode, response};
+use http::{HeaderValue, Request, Response, StatusCode, response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -33,6 +33,7 @@ use crate::body::{Upload, UploadProgress};
 use crate::config::{self, Detect};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
+use crate::wire::is_only_chunked;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
 const IDLE: Duration = Duration::from_secs(4);
@@ -288,13 +289,8 @@ async fn into_answer(
     terms: &Terms<'_>,
 ) -> Result<Answer, Error> {
     let (head, incoming) = response.into_parts();
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if !codings.all(|coding| {
-        coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked")
-    }) {
+    let codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    if !is_only_chunked(codings.map(HeaderValue::as_bytes)) {
         let detail = "its Transfer-Encoding is not just `chunked`";
         return Err(Error::new(
             Reason::UpstreamInvalidHead,

@@ -1,5 +1,13 @@
 //! The chunked transfer coding (RFC 9112, section 7.1), read incrementally.
 
+/// Whether the lines of a `Transfer-Encoding` field name `chunked` and nothing else, or there are none. A proxy undoes the chunks
+/// only: what another coding made of a body must not go on without its name.
+pub fn is_only_chunked<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    lines
+        .into_iter()
+        .all(|line| line.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
 /// Reads a chunked body, however it is cut.
 #[derive(Debug, Clone)]
 pub struct Chunked {

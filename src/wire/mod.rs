@@ -8,6 +8,6 @@ mod chunked;
 mod request_head;
 mod response_head;
 
-pub use self::chunked::{BadChunk, Chunked, Piece};
+pub use self::chunked::{BadChunk, Chunked, Piece, is_only_chunked};
 pub use self::request_head::{Malformed, RequestHead};
 pub use self::response_head::{Length, ResponseHead, is_event_stream};

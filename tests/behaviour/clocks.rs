@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{
     Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, moment,
-    run, watched,
+    run, unanswering, watched,
 };
 use tokio::time::{Instant, sleep};
 
@@ -27,14 +27,7 @@ fn cancelled(sidecar: &Sidecar, phase: &str) -> bool {
 #[test]
 fn connect() {
     run(|| async {
-        // A listener whose queue is full: the kernel drops further connection requests.
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let _queued: Vec<_> = (0..2)
-            .map(|_| std::net::TcpStream::connect(address).unwrap())
-            .collect();
+        let (address, _queue) = unanswering();
 
         let sidecar = Sidecar::start(address, "").await;
         let start = Instant::now();

@@ -18,7 +18,7 @@ use sse_sidecar::proxy::Proxy;
 use sse_sidecar::server::{self, Lobby};
 use sse_sidecar::socket::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
@@ -184,6 +184,18 @@ pub(crate) async fn watched(
     })
     .await;
     (address, seen)
+}
+
+/// An address at which nobody answers while its second part lives: the listener's queue is full, and the kernel drops what else
+/// wants to connect.
+pub(crate) fn unanswering() -> (SocketAddr, impl Sized) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = |_| std::net::TcpStream::connect(address).unwrap();
+    let queued: Vec<_> = (0..2).map(connect).collect();
+    (address, (listener, queued))
 }
 
 /// How the other side ended a connection.

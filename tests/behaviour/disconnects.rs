@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{
-    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Peer, Sidecar, backend, chunk, moment, run, watched,
+    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Peer, Sidecar, backend, chunk, moment, run,
+    unanswering, watched,
 };
 
 /// How a client leaves.
@@ -96,13 +97,7 @@ fn a_client_that_leaves_cancels_its_request_in_every_phase() {
 #[test]
 fn a_client_that_leaves_while_connecting_costs_no_request() {
     run(|| async {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let _queued: Vec<_> = (0..2)
-            .map(|_| std::net::TcpStream::connect(address).unwrap())
-            .collect();
+        let (address, _queue) = unanswering();
         let sidecar = Sidecar::start(address, "").await;
         let client = sidecar.get_events().await;
         sleep(Duration::from_millis(100)).await;
