@@ -3,7 +3,7 @@
 //! Once the head is out an HTTP status can say nothing more, and many SDKs take a stream that just stops for a complete,
 //! empty answer. Nothing is ever fabricated for OpenAI's Chat Completions: its only ending is `[DONE]`, and that would be a lie.
 
-use super::stream::Reason;
+use super::end::Reason;
 
 /// The event that tells a client of its upstream's failure.
 #[derive(Debug, Clone, PartialEq, Eq)]

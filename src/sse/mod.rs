@@ -21,6 +21,7 @@
 //! hyper's bodies (`body::EventStreamBody`), and this module knows neither it nor any other.
 
 mod clocks;
+mod end;
 mod failure;
 mod heartbeat;
 pub mod parse;
@@ -30,7 +31,8 @@ mod stream;
 mod tests;
 
 pub use self::clocks::Clocks;
+pub use self::end::{End, Manner, Reason, UpstreamEnd};
 pub use self::failure::FailureEvent;
 pub use self::heartbeat::{FrameChoice, Heartbeat};
 pub use self::position::{Insertion, Position};
-pub use self::stream::{Client, Counts, End, EventStream, Manner, Output, Reason, UpstreamEnd};
+pub use self::stream::{Client, Counts, EventStream, Output};

@@ -1,0 +1,79 @@
+//! How streams end: what the upstream did, what the client sees, and why.
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub reason: Reason,
+    /// What the client must see.
+    pub manner: Manner,
+}
+
+/// What a client sees of an ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// A complete response.
+    Clean,
+    /// A response that is visibly cut: no last chunk, or a reset.
+    Abort,
+}
+
+/// Why a stream ended, as far as the stream itself can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The upstream ended it.
+    Complete,
+    /// The `total` clock.
+    Total,
+    /// The process stops.
+    Shutdown,
+    /// The `first_event` clock.
+    FirstEventTimeout,
+    /// The `read` clock.
+    ReadTimeout,
+    /// The upstream's connection closed before its response was complete.
+    UpstreamClosed,
+    /// The upstream's connection broke, or its bytes could not be decoded.
+    UpstreamFailed,
+}
+
+/// How the upstream's body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamEnd {
+    /// Complete, as its framing says; or framed by nothing but its end.
+    Finished,
+    /// Closed short of a `Content-Length` that no endless stream can have meant.
+    ShortOfLength,
+    /// Closed without the last chunk.
+    WithoutLastChunk,
+    /// Reset, malformed, or impossible to decode.
+    Failed,
+}
+
+impl Reason {
+    /// The reason's name in logs, metrics and in-band events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Total => "total",
+            Self::Shutdown => "shutdown",
+            Self::FirstEventTimeout => "upstream_first_event_timeout",
+            Self::ReadTimeout => "upstream_read_timeout",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+
+    /// The reason for a person.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Complete => "The stream is complete",
+            Self::Total => "The stream has reached its maximum age",
+            Self::Shutdown => "The proxy is shutting down",
+            Self::FirstEventTimeout => "The upstream sent no event in time",
+            Self::ReadTimeout => "The upstream went silent",
+            Self::UpstreamClosed => "The upstream closed the stream before it was complete",
+            Self::UpstreamFailed => "The upstream connection failed",
+        }
+    }
+}
