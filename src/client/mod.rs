@@ -186,11 +186,6 @@ impl Client {
         matches!(self.phase.get(), Phase::Head { .. })
     }
 
-    /// Whether a request is being answered.
-    pub fn has_request(&self) -> bool {
-        self.phase.get() == Phase::Request
-    }
-
     /// Whether the client may still be sending what nobody will read: closing at once would then reset the connection, and
     /// take the answer with it.
     pub fn has_unread_input(&self) -> bool {
