@@ -549,3 +549,38 @@ fn a_head_request_gets_the_same_head() {
         }
     });
 }
+
+#[test]
+fn what_passes_is_measured() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            peer.head().await;
+            peer.send(EVENTS).await;
+            sleep(Duration::from_secs(3)).await;
+            peer.send(chunk(EVENT.repeat(10))).await; // as something that collects them would
+            sleep(Duration::from_secs(4)).await;
+            peer.send(chunk(EVENT)).await;
+            peer.send(LAST_CHUNK).await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar.get_events().await;
+        client.head().await;
+        assert!(client.chunks().await.1);
+        for (series, expected) in [
+            ("suspected_upstream_buffering_total", 1.0),
+            ("streams_total", 1.0),
+            ("streams_active", 0.0),
+            ("events_total", 11.0),
+            ("stream_bytes_total", 99.0),
+            ("time_to_head_seconds_sum", 0.0),
+            ("time_to_first_event_seconds_sum", 3.0),
+            ("event_gap_seconds_sum", 4.0),
+            ("event_gap_seconds_count", 1.0),
+            ("stream_age_seconds_sum", 7.0),
+        ] {
+            let seen = sidecar.metric(&format!("sse_sidecar_{series}"));
+            assert!((seen - expected).abs() < 0.1, "{series}: {seen}");
+        }
+    });
+}
