@@ -1,11 +1,12 @@
 //! The chunked transfer coding (RFC 9112, section 7.1), read incrementally.
 
-/// Whether the lines of a `Transfer-Encoding` field name `chunked` and nothing else, or there are none. A proxy undoes the chunks
-/// only: what another coding made of a body must not go on without its name.
+/// Whether the lines of a `Transfer-Encoding` field name `chunked`, once, and nothing else, or there are none. A proxy undoes the
+/// chunks only: what another coding made of a body must not go on without its name.
 pub fn is_only_chunked<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    lines
-        .into_iter()
-        .all(|line| line.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    let mut lines = lines.into_iter();
+    let first = lines.next();
+    first.is_none_or(|line| line.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        && lines.next().is_none()
 }
 
 /// Reads a chunked body, however it is cut.
@@ -234,6 +235,22 @@ mod tests {
             }
             let every: Vec<usize> = (0..input.len()).collect();
             assert_eq!(decode(input, &every), Ok((body.to_vec(), done, rest)));
+        }
+    }
+
+    #[test]
+    fn chunked_is_named_once_and_alone() {
+        let lines =
+            |lines: &[&'static str]| is_only_chunked(lines.iter().map(|line| line.as_bytes()));
+        assert!(lines(&[]) && lines(&["chunked"]) && lines(&[" Chunked "]));
+        for no in [
+            &["gzip, chunked"][..],
+            &["chunked, chunked"],
+            &["chunked", "chunked"],
+            &["gzip", "chunked"],
+            &[""],
+        ] {
+            assert!(!lines(no), "{no:?}");
         }
     }
 

@@ -69,6 +69,12 @@ fn malformed_requests_are_refused_and_never_reach_the_backend() {
             "request_malformed",
         ),
         (
+            "chunked twice",
+            "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            "not just `chunked`",
+        ),
+        (
             "a transfer coding besides chunked",
             "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             400,
