@@ -32,9 +32,10 @@ impl Gate {
         }
     }
 
-    fn note_written(&self, written: &Poll<io::Result<usize>>, cx: &Context<'_>) {
+    /// Whether the client takes what is written and flushed.
+    fn note_taken<T>(&self, taken: &Poll<io::Result<T>>, cx: &Context<'_>) {
         let stalled = &self.client.stalled_since;
-        match (written, stalled.get()) {
+        match (taken, stalled.get()) {
             (Poll::Pending, None) => stalled.set(Some(Instant::now())),
             (Poll::Ready(Ok(_)), Some(_)) => {
                 stalled.set(None);
@@ -198,7 +199,7 @@ impl AsyncWrite for Gate {
         }
         self.flushed = false;
         let written = self.client.socket.poll_write_shared(cx, bufs);
-        self.note_written(&written, cx);
+        self.note_taken(&written, cx);
         written
     }
 
@@ -206,9 +207,11 @@ impl AsyncWrite for Gate {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.flushed = true;
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.client.socket.poll_flush_shared(cx);
+        self.note_taken(&flushed, cx);
+        self.flushed |= flushed.is_ready();
+        flushed
     }
 
     /// The connection's task closes the socket: it may have a last word to say first.

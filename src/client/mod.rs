@@ -123,6 +123,11 @@ impl Client {
         self.peer
     }
 
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.socket.is_tls()
+    }
+
     /// Waits until the client is gone.
     pub async fn closed(&self) {
         self.socket.closed().await;
@@ -261,10 +266,19 @@ impl Client {
                 let written = poll_fn(|cx| self.socket.poll_write_shared(cx, &bufs)).await?;
                 rest = &rest[written..];
             }
-            self.socket.shutdown_write()?;
+            poll_fn(|cx| self.socket.poll_shutdown_shared(cx)).await?;
             self.drain_input().await
         };
         let _ = tokio::time::timeout(LINGER, talk).await;
+    }
+
+    /// Ends the connection in order: over TLS one that is just dropped looks cut.
+    pub async fn close(&self) {
+        if !self.is_tls() {
+            return; // FIN comes with the drop
+        }
+        let closing = poll_fn(|cx| self.socket.poll_shutdown_shared(cx));
+        let _ = tokio::time::timeout(self.clocks.write.unwrap_or(LINGER), closing).await;
     }
 
     async fn drain_input(&self) -> io::Result<()> {

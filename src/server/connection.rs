@@ -115,6 +115,8 @@ pub async fn serve<H: Handler>(
                 );
             } else if client.has_unread_input() {
                 client.send_last(&[]).await;
+            } else {
+                client.close().await;
             }
         }
         Outcome::Left => client.depart(Reason::ClientGone),

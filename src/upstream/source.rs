@@ -1,5 +1,6 @@
 //! Where an event stream's bytes come from: the upstream's socket, or a body that hyper reads.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -101,7 +102,7 @@ impl TakenBody {
             let read = match self.poll_raw(cx, buffer) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.closed())),
                 Poll::Ready(Ok(read)) => read,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(UpstreamEnd::Failed)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.failed(&error))),
                 Poll::Pending => return self.poll_doubt(cx).map(Err),
             };
             match self.pass(&mut buffer[..read]) {
@@ -111,11 +112,7 @@ impl TakenBody {
         }
     }
 
-    fn poll_raw(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<std::io::Result<usize>> {
+    fn poll_raw(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.rest.is_empty() {
             let mut buf = ReadBuf::new(buffer);
             return Pin::new(&mut self.socket)
@@ -155,6 +152,15 @@ impl TakenBody {
             Framing::Chunked(_) => UpstreamEnd::WithoutLastChunk,
             Framing::Length { left: 1.., .. } => UpstreamEnd::ShortOfLength,
             Framing::Length { left: 0, .. } | Framing::Close => UpstreamEnd::Finished,
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> UpstreamEnd {
+        match (error.kind(), &self.framing) {
+            // Closed without `close_notify`, as many servers do. Where nothing but the close marks the end, that proves none.
+            (io::ErrorKind::UnexpectedEof, Framing::Close) => UpstreamEnd::ShortOfLength,
+            (io::ErrorKind::UnexpectedEof, _) => self.closed(),
+            _ => UpstreamEnd::Failed,
         }
     }
 

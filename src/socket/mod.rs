@@ -1,0 +1,245 @@
+//! A stream socket, TCP or Unix, with TLS or without: what the proxy asks of one, whichever it is.
+
+mod tls;
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+pub use self::tls::TlsSocket;
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+    /// With TLS over one of the others; boxed, so that those stay small.
+    Tls(Box<TlsSocket>),
+}
+
+/// How long a peer that sends nothing is believed to be there before the kernel probes it: it may have vanished without a packet.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+impl Socket {
+    /// A TCP connection, set up as event streams need it: every write leaves at once, and a vanished peer is noticed.
+    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Shakes hands over this socket as a TLS server.
+    pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let tls = TlsSocket::accept(self, config).await?;
+        Ok(Self::Tls(Box::new(tls)))
+    }
+
+    /// Shakes hands over this socket as a TLS client, with a server that has to be `name`.
+    pub async fn connect_tls(
+        self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let tls = TlsSocket::connect(self, config, name).await?;
+        Ok(Self::Tls(Box::new(tls)))
+    }
+
+    /// Whether what passes is encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The protocol that both sides agreed on in the TLS handshake (ALPN, RFC 7301).
+    pub fn alpn_protocol(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(tls) => tls.alpn_protocol(),
+        }
+    }
+
+    /// How long written bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
+    pub fn set_user_timeout(&self, timeout: Option<Duration>) {
+        match self {
+            Self::Tcp(stream) => {
+                // Only a help to the `write` clock, which runs in any case.
+                let _ = SockRef::from(stream).set_tcp_user_timeout(timeout);
+            }
+            Self::Unix(_) => {}
+            Self::Tls(tls) => tls.socket().set_user_timeout(timeout),
+        }
+    }
+
+    /// Closing will then send RST: for a client whose protocol version has no other sign that a body was cut.
+    pub fn reset_on_close(&self) {
+        let linger = Some(Duration::ZERO);
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(linger),
+            Self::Unix(stream) => SockRef::from(stream).set_linger(linger),
+            Self::Tls(tls) => return tls.socket().reset_on_close(),
+        };
+    }
+
+    /// Sends what waits, `close_notify` over TLS, and FIN. Without it the end of a TLS connection looks cut, as it may be meant to.
+    pub fn poll_shutdown_shared(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Tls(tls) => {
+                ready!(tls.poll_close(cx))?;
+                return tls.socket().poll_shutdown_shared(cx);
+            }
+        })
+    }
+
+    /// Waits until the peer has sent FIN or RST, however many unread bytes lie before it.
+    ///
+    /// A read would stop at those bytes. epoll's EPOLLRDHUP does not, and tokio shows it to whoever waits for
+    /// `Interest::PRIORITY`, which readable data does not wake.
+    pub async fn closed(&self) {
+        let ready = match self {
+            Self::Tcp(stream) => stream.ready(Interest::PRIORITY).await,
+            Self::Unix(stream) => stream.ready(Interest::PRIORITY).await,
+            Self::Tls(tls) => return Box::pin(tls.closed()).await,
+        };
+        if ready.is_ok_and(|ready| !ready.is_read_closed()) {
+            // Urgent data, which nobody here asked for: the reads will see the end then.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reads what is there, without the socket being borrowed mutably.
+    pub fn poll_read_shared(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => once_ready(
+                cx,
+                |cx| stream.poll_read_ready(cx),
+                || stream.try_read_buf(buf),
+            ),
+            Self::Unix(stream) => once_ready(
+                cx,
+                |cx| stream.poll_read_ready(cx),
+                || stream.try_read_buf(buf),
+            ),
+            Self::Tls(tls) => return tls.poll_read(cx, buf),
+        }
+        .map_ok(|_| ())
+    }
+
+    /// Writes what the socket takes, without it being borrowed mutably. Over TLS some of it may wait: whoever has nothing
+    /// more to write flushes.
+    pub fn poll_write_shared(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => once_ready(
+                cx,
+                |cx| stream.poll_write_ready(cx),
+                || match bufs {
+                    [buf] => stream.try_write(buf),
+                    bufs => stream.try_write_vectored(bufs),
+                },
+            ),
+            Self::Unix(stream) => once_ready(
+                cx,
+                |cx| stream.poll_write_ready(cx),
+                || match bufs {
+                    [buf] => stream.try_write(buf),
+                    bufs => stream.try_write_vectored(bufs),
+                },
+            ),
+            Self::Tls(tls) => tls.poll_write(cx, bufs),
+        }
+    }
+
+    /// Sends what was written and waits.
+    pub fn poll_flush_shared(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_flush(cx),
+        }
+    }
+}
+
+/// Does `io` when it is `ready`, which may turn out not to be so.
+fn once_ready<T>(
+    cx: &mut Context<'_>,
+    ready: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,
+    mut io: impl FnMut() -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        ready!(ready(cx))?;
+        match io() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(tls) => tls.poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(tls) => tls.poll_write(cx, &[io::IoSlice::new(buf)]),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => tls.poll_write(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush_shared(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown_shared(cx)
+    }
+}

@@ -1,0 +1,213 @@
+//! TLS over a socket: rustls between the bytes that are asked for and those on the wire.
+//!
+//! Reading, writing and waiting for the peer's leaving all go through `&self` and on one thread, so the session is in a
+//! `RefCell` that is never borrowed across a wait.
+
+use std::cell::RefCell;
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use tokio::io::ReadBuf;
+
+use super::Socket;
+
+/// What rustls may hold of what the socket does not take, in bytes: little, so that a peer that stalls is soon felt.
+const BUFFER: usize = 16 * 1024;
+
+/// A socket and the TLS session on it.
+#[derive(Debug)]
+pub struct TlsSocket {
+    socket: Socket,
+    session: RefCell<Connection>,
+}
+
+impl TlsSocket {
+    /// Shakes hands as a server.
+    pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let session = ServerConnection::new(config).map_err(io::Error::other)?;
+        Self::shake_hands(socket, session.into()).await
+    }
+
+    /// Shakes hands as a client that expects the server to be `name`.
+    pub(super) async fn connect(
+        socket: Socket,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<Self> {
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Self::shake_hands(socket, session.into()).await
+    }
+
+    async fn shake_hands(socket: Socket, mut session: Connection) -> io::Result<Self> {
+        session.set_buffer_limit(Some(BUFFER));
+        let session = RefCell::new(session);
+        let tls = Self { socket, session };
+        std::future::poll_fn(|cx| {
+            let mut session = tls.session.borrow_mut();
+            loop {
+                ready!(tls.poll_send(&mut session, cx))?;
+                if !session.is_handshaking() {
+                    return Poll::Ready(Ok::<_, io::Error>(()));
+                }
+                if ready!(tls.poll_receive(&mut session, cx))? == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        })
+        .await?;
+        Ok(tls)
+    }
+
+    /// The socket below.
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// The protocol that both sides agreed on.
+    pub(super) fn alpn_protocol(&self) -> Option<Vec<u8>> {
+        self.session.borrow().alpn_protocol().map(<[u8]>::to_vec)
+    }
+
+    /// Waits until the peer has sent FIN, RST or `close_notify`; the last of these also alone, as peers do that wait for ours.
+    pub(super) async fn closed(&self) {
+        let mut closed = pin!(self.socket.closed());
+        std::future::poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut session = self.session.borrow_mut();
+            while session.wants_read() {
+                if !matches!(ready!(self.poll_receive(&mut session, cx)), Ok(1..)) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref(); // what came is for whoever reads
+            }
+            match session.reader().fill_buf() {
+                Ok([]) => Poll::Ready(()),
+                Ok(_) | Err(_) => Poll::Pending, // unread bytes: more is not taken from the kernel
+            }
+        })
+        .await;
+    }
+
+    /// Decrypts what is there. An end without `close_notify`, which anybody on the way could have made, is `UnexpectedEof`.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut session = self.session.borrow_mut();
+        loop {
+            match session.reader().read(buf.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    buf.advance(read?);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            ready!(self.poll_receive(&mut session, cx))?;
+        }
+    }
+
+    /// Takes bytes when everything that was taken before is sent, and sends of them what the socket takes.
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut session = self.session.borrow_mut();
+        ready!(self.poll_send(&mut session, cx))?;
+        let written = session.writer().write_vectored(bufs)?;
+        match self.poll_send(&mut session, cx)? {
+            Poll::Ready(()) | Poll::Pending => Poll::Ready(Ok(written)),
+        }
+    }
+
+    /// Sends what waits.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(&mut self.session.borrow_mut(), cx)
+    }
+
+    /// Sends what waits, and `close_notify`.
+    pub(super) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut session = self.session.borrow_mut();
+        session.send_close_notify(); // the first time; it does nothing then
+        self.poll_send(&mut session, cx)
+    }
+
+    fn poll_send(&self, session: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut wire = Wire {
+            socket: &self.socket,
+            cx,
+        };
+        while session.wants_write() {
+            match session.write_tls(&mut wire) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads from the wire once and decrypts it. 0 is its end.
+    fn poll_receive(
+        &self,
+        session: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut wire = Wire {
+            socket: &self.socket,
+            cx,
+        };
+        let received = match session.read_tls(&mut wire) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            received => received?,
+        };
+        if let Err(error) = session.process_new_packets() {
+            let _ = self.poll_send(session, cx); // the alert that says why, if the socket takes it
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        Poll::Ready(Ok(received))
+    }
+}
+
+/// The socket as rustls knows one, in the course of one poll.
+struct Wire<'a, 'b> {
+    socket: &'a Socket,
+    cx: &'a mut Context<'b>,
+}
+
+impl Read for Wire<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut buf = ReadBuf::new(buf);
+        or_would_block(self.socket.poll_read_shared(self.cx, &mut buf))?;
+        Ok(buf.filled().len())
+    }
+}
+
+impl Write for Wire<'_, '_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        or_would_block(self.socket.poll_write_shared(self.cx, bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
