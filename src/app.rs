@@ -15,12 +15,15 @@ use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::server::{self, Acceptor, Listener, Lobby, Stage, Workers};
 use crate::signal::Signals;
+use crate::tls::{self, Reloading, ServerConfig};
 
 /// A sidecar whose addresses are bound and whose workers run; [`run`](Self::run) lets connections in.
 #[derive(Debug)]
 pub struct App {
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Option<Reloading<ServerConfig>>)>,
     admin: Option<Listener>,
+    /// What keeps certificates up to date.
+    watchers: JoinSet<()>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
     max_connections: usize,
@@ -38,6 +41,13 @@ pub enum StartError {
         address: String,
         /// Why.
         source: io::Error,
+    },
+    /// A certificate or key is no good.
+    #[error("{source}; {}", source.help())]
+    Tls {
+        /// What is wrong with it.
+        #[from]
+        source: tls::Error,
     },
     /// A thread cannot be started.
     #[error("cannot start the workers: {0}")]
@@ -66,9 +76,24 @@ impl App {
                 "cannot raise the limit of open files"
             );
         }
+        let mut watchers = JoinSet::new();
+        let upstreams = config.routes.iter().map(|route| &route.upstream);
+        let (tls, to_watch) =
+            tls::watch_all(upstreams.filter_map(|upstream| upstream.tls.as_ref()))?;
+        for watcher in to_watch {
+            watchers.spawn_local(watcher.run());
+        }
         let mut listeners = Vec::new();
         for listener in &config.listeners {
-            listeners.push(bind(&listener.address).await?);
+            let tls = match &listener.tls {
+                Some(settings) => {
+                    let (tls, watcher) = tls::watch(settings.clone())?;
+                    watchers.spawn_local(watcher.run());
+                    Some(tls)
+                }
+                None => None,
+            };
+            listeners.push((bind(&listener.address).await?, tls));
         }
         let admin = match config.admin {
             Some(address) => Some(bind(&ListenAddress::Tcp(address)).await?),
@@ -80,7 +105,7 @@ impl App {
             WorkerCount::Count(count) => count.get(),
         };
         let (for_workers, shared) = (config.clone(), metrics.clone());
-        let proxy = move || Rc::new(Proxy::new(&for_workers, &shared));
+        let proxy = move || Rc::new(Proxy::new(&for_workers, &tls, &shared));
         let workers = Workers::start(count, &metrics, proxy).map_err(StartError::Workers)?;
         let clocks = Clocks {
             request_head: config.timeouts.request_head,
@@ -91,6 +116,7 @@ impl App {
         Ok(Self {
             listeners,
             admin,
+            watchers,
             workers: Arc::new(workers),
             metrics,
             max_connections,
@@ -103,7 +129,7 @@ impl App {
     pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listeners
             .iter()
-            .filter_map(|listener| listener.address().ok())
+            .filter_map(|(listener, _)| listener.address().ok())
             .collect()
     }
 
@@ -117,6 +143,7 @@ impl App {
         let Self {
             listeners,
             admin,
+            watchers: _watchers,
             workers,
             metrics,
             max_connections,
@@ -134,14 +161,16 @@ impl App {
             admin_port.spawn_local(serve_admin(listener, handler, metrics.clone(), clocks));
         }
         let mut accepting = JoinSet::new();
-        for listener in listeners {
+        for (listener, tls) in listeners {
             tracing::info!(
                 address = listener.address().ok().map(tracing::field::display),
+                tls = tls.is_some(),
                 "listening"
             );
             let acceptor = Acceptor {
                 workers: workers.clone(),
                 max_connections,
+                tls,
                 metrics: metrics.clone(),
             };
             accepting.spawn_local(async move { acceptor.run(&listener, clocks).await });
@@ -217,15 +246,13 @@ async fn serve_admin(
 ) {
     let lobby = Rc::new(Lobby::new());
     loop {
-        match listener
-            .accept()
-            .await
-            .and_then(|accepted| accepted.into_client(clocks))
-        {
-            Ok(client) => {
+        match listener.accept().await {
+            Ok(accepted) => {
                 let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                 tokio::task::spawn_local(async move {
-                    server::serve(Rc::new(client), handler, lobby, &metrics).await;
+                    if let Some(client) = accepted.into_client(None, clocks, &metrics).await {
+                        server::serve(Rc::new(client), handler, lobby, &metrics).await;
+                    }
                 });
             }
             Err(error) => {

@@ -13,7 +13,7 @@
 //! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
 //! ```
 //!
-//! Beside it: [`config`] (the file), [`app`] (puts everything together, starts and stops it), [`cli`] (the command), [`admin`]
+//! Beside it: [`config`] (the file), [`tls`] (certificates and keys), [`app`] (puts everything together, starts and stops it), [`cli`] (the command), [`admin`]
 //! (health and metrics).
 //!
 //! The library is there for the tests and the fuzz targets; it promises no stable interface.
@@ -35,5 +35,6 @@ pub mod server;
 pub mod signal;
 pub mod socket;
 pub mod sse;
+pub mod tls;
 pub mod upstream;
 pub mod wire;

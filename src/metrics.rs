@@ -58,6 +58,8 @@ pub struct Metrics {
     pub suspected_buffering: IntCounter,
     /// Responses that the shutdown cut.
     pub cut: IntCounter,
+    /// Connections from clients whose TLS handshake failed, or was not done in time.
+    pub tls_handshakes_failed: IntCounter,
     /// Connections that were made to upstreams.
     pub upstream_connects: IntCounter,
     /// Requests that went out on a connection that was kept open.
@@ -135,6 +137,10 @@ impl Metrics {
                  seems to collect them. Look for a compressing or buffering middleware.",
             ),
             cut: catalogue.counter("cut_total", "Responses that the sidecar's shutdown cut before their end."),
+            tls_handshakes_failed: catalogue.counter(
+                "tls_handshakes_failed_total",
+                "Connections from clients whose TLS handshake failed, or was not done in time.",
+            ),
             upstream_connects: catalogue.counter("upstream_connects_total", "Connections made to upstreams."),
             upstream_reuses: catalogue
                 .counter("upstream_reuses_total", "Requests sent on an upstream connection that was kept open."),

@@ -39,6 +39,7 @@ pub enum Reason {
     UpstreamUnresolved,
     UpstreamUnreachable,
     UpstreamConnectTimeout,
+    UpstreamTlsFailed,
     UpstreamHeadTimeout,
     UpstreamClosedBeforeHead,
     UpstreamInvalidHead,
@@ -61,7 +62,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Complete,
         Self::Total,
         Self::Shutdown,
@@ -77,6 +78,7 @@ impl Reason {
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
         Self::UpstreamConnectTimeout,
+        Self::UpstreamTlsFailed,
         Self::UpstreamHeadTimeout,
         Self::UpstreamClosedBeforeHead,
         Self::UpstreamInvalidHead,
@@ -197,6 +199,12 @@ impl Reason {
                 Some(StatusCode::GATEWAY_TIMEOUT),
                 "upstream_connect_timeout",
                 "The upstream did not accept the connection in time",
+            ),
+            Self::UpstreamTlsFailed => row(
+                Upstream,
+                Some(StatusCode::BAD_GATEWAY),
+                "upstream_tls_failed",
+                "TLS with the upstream failed",
             ),
             Self::UpstreamHeadTimeout => row(
                 Upstream,

@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::problem::Mistake;
-use super::{ListenAddress, UpstreamAddress};
-
-/// Where `http://` goes without a port.
-const HTTP_PORT: u16 = 80;
+use super::{ListenAddress, Scheme, UpstreamAddress};
 
 /// The port suggested to somebody who gave none.
 const USUAL_PORT: u16 = 8080;
@@ -46,7 +43,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Mistake> {
         })
 }
 
-/// `http://host`, `http://host:port` or `unix:/path`.
+/// `http://host`, `http://host:port`, the same with `https`, or `unix:/path`.
 pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path).map(UpstreamAddress::Unix);
@@ -62,26 +59,29 @@ pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
     }
     if scheme.is_empty() {
         let meant = format!("http://{authority}");
-        let help = match host_and_port(authority) {
+        let help = match host_and_port(Scheme::Http, authority) {
             Ok(_) => format!("write `{meant}`"),
             Err(_) => "write `http://host:port` or `unix:/path`".to_owned(),
         };
         return Err(Mistake::new(format!("`{text}` is not a URL")).help(help));
     }
-    if !scheme.eq_ignore_ascii_case("http") {
+    let Some(scheme) = [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known.name()))
+    else {
         return Err(Mistake::new(format!(
-            "`{scheme}://` is not spoken by this version, only `http://` and `unix:` are"
+            "`{scheme}://` is not spoken by this version, only `http://`, `https://` and `unix:` are"
         ))
-        .help("name the backend's plain HTTP port, such as `http://127.0.0.1:3000`"));
-    }
-    let (host, port) = host_and_port(authority)?;
+        .help("name the backend's HTTP port, such as `http://127.0.0.1:3000`"));
+    };
+    let (host, port) = host_and_port(scheme, authority)?;
     if path.is_empty() {
-        Ok(UpstreamAddress::Tcp { host, port })
+        Ok(UpstreamAddress::Tcp { scheme, host, port })
     } else {
         Err(Mistake::new(format!(
             "`{path}` does not belong here: requests keep the path they came with"
         ))
-        .help(format!("write `http://{authority}`")))
+        .help(format!("write `{}://{authority}`", scheme.name())))
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) fn is_conflict(a: &ListenAddress, b: &ListenAddress) -> bool {
 /// Whether a request sent to the upstream comes back in at the listener.
 pub(super) fn is_loop(upstream: &UpstreamAddress, listener: &ListenAddress) -> bool {
     match (upstream, listener) {
-        (UpstreamAddress::Tcp { host, port }, ListenAddress::Tcp(listener)) => {
+        (UpstreamAddress::Tcp { host, port, .. }, ListenAddress::Tcp(listener)) => {
             let ips = match host.as_str() {
                 "localhost" => vec![
                     IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -155,10 +155,10 @@ fn meant_address(text: &str) -> Option<SocketAddr> {
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(String, u16), Mistake> {
+fn host_and_port(scheme: Scheme, authority: &str) -> Result<(String, u16), Mistake> {
     if authority.parse::<Ipv6Addr>().is_ok() {
         return Err(Mistake::new("an IPv6 address needs brackets")
-            .help(format!("write `http://[{authority}]`")));
+            .help(format!("write `{}://[{authority}]`", scheme.name())));
     }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -173,12 +173,12 @@ fn host_and_port(authority: &str) -> Result<(String, u16), Mistake> {
         Some(_) | None => {
             return Err(
                 Mistake::new(format!("`{host}` is not a host name or an IP address"))
-                    .help("write `http://host:port`"),
+                    .help(format!("write `{}://host:port`", scheme.name())),
             );
         }
     };
     let port = match port {
-        None => HTTP_PORT,
+        None => scheme.port(),
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
             Mistake::new(format!("`{port}` is not a port")).help("write a number from 1 to 65535")
         })?,
@@ -282,6 +282,8 @@ mod tests {
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://[::1]", "http://[::1]:80"),
             ("http://my_app.svc.:81", "http://my_app.svc.:81"),
+            ("https://api.example.com", "https://api.example.com:443"),
+            ("HTTPS://[::1]:8443", "https://[::1]:8443"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
         ] {
             assert_eq!(upstream_address(text).unwrap().to_string(), shown);
@@ -296,6 +298,9 @@ mod tests {
             ("http://a/b", "write `http://a`"),
             ("http://a:80/", "write `http://a:80`"),
             ("http://::1", "write `http://[::1]`"),
+            ("https://::1", "write `https://[::1]`"),
+            ("https://a/b", "write `https://a`"),
+            ("https://", "write `https://host:port`"),
             ("http://a:0", "write a number from 1 to 65535"),
             ("http://a:", "write a number from 1 to 65535"),
             ("http://", "write `http://host:port`"),

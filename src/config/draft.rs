@@ -1,18 +1,21 @@
 //! A configuration as far as each value is right by itself: every key with the place it is read at and its default.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
 use super::matcher::matcher;
 use super::problem::Mistake;
 use super::value::{
-    boolean, choice, clock, comment, connections, delay, end, interval, text, workers,
+    boolean, choice, clock, comment, connections, delay, end, interval, path, server_name, text,
+    workers,
 };
 use super::{
     Detect, Drain, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log, Matcher,
     OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
 };
+use crate::tls::ServerName;
 
 /// Every network, since the clients of a sidecar come from outside its pod.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -24,7 +27,7 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 #[derive(Debug)]
 pub(super) struct Draft {
     /// Those without a mistake.
-    pub(super) listeners: Vec<(String, ListenAddress)>,
+    pub(super) listeners: Vec<ListenerDraft>,
     pub(super) server: Server,
     pub(super) admin: (String, Option<SocketAddr>),
     pub(super) upstream: Target,
@@ -32,6 +35,15 @@ pub(super) struct Draft {
     pub(super) drain: Drain,
     pub(super) log: Log,
     pub(super) routes: Vec<RouteDraft>,
+}
+
+/// One `[[listener]]`.
+#[derive(Debug)]
+pub(super) struct ListenerDraft {
+    /// Whom to blame for the address.
+    pub(super) key: String,
+    pub(super) address: ListenAddress,
+    pub(super) tls: TlsDraft,
 }
 
 /// One `[[route]]`.
@@ -60,6 +72,27 @@ pub(super) struct Target {
     pub(super) is_given: bool,
     /// `None` if it is not given, or wrong and reported.
     pub(super) address: Option<UpstreamAddress>,
+    pub(super) tls: TlsDraft,
+}
+
+/// A `tls` table; its files are named as in the file.
+#[derive(Debug, Default)]
+pub(super) struct TlsDraft {
+    /// `listener[0].tls`, `upstream.tls`
+    pub(super) key: String,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) private_key: Option<PathBuf>,
+    /// A listener's `client_ca`, an upstream's `ca`.
+    pub(super) ca: Option<PathBuf>,
+    /// Only of an upstream.
+    pub(super) server_name: Option<ServerName<'static>>,
+}
+
+/// Whose TLS is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TlsSide {
+    Listener,
+    Upstream,
 }
 
 impl Draft {
@@ -71,7 +104,9 @@ impl Draft {
             let mut address =
                 (!table.has("address")).then_some(ListenAddress::Tcp(DEFAULT_LISTENER));
             table.set("address", &mut address, text(listen_address));
-            listeners.extend(address.map(|address| (table.join("address"), address)));
+            let tls = TlsDraft::read(table, TlsSide::Listener);
+            let key = table.join("address");
+            listeners.extend(address.map(|address| ListenerDraft { key, address, tls }));
         });
         if root.has("listener") {
             draft.listeners = listeners;
@@ -129,7 +164,10 @@ impl Draft {
 impl Default for Draft {
     fn default() -> Self {
         Self {
-            listeners: vec![("listener".to_owned(), ListenAddress::Tcp(DEFAULT_LISTENER))],
+            listeners: vec![ListenerDraft::plain(
+                "listener",
+                ListenAddress::Tcp(DEFAULT_LISTENER),
+            )],
             server: Server::default(),
             admin: ("admin.listen".to_owned(), Some(DEFAULT_ADMIN)),
             upstream: Target::missing("upstream.url"),
@@ -137,6 +175,17 @@ impl Default for Draft {
             drain: Drain::default(),
             log: Log::default(),
             routes: Vec::new(),
+        }
+    }
+}
+
+impl ListenerDraft {
+    /// A listener of which nothing is known but its address.
+    pub(super) fn plain(key: &str, address: ListenAddress) -> Self {
+        Self {
+            key: key.to_owned(),
+            address,
+            tls: TlsDraft::default(),
         }
     }
 }
@@ -251,24 +300,48 @@ impl Target {
         table.table("upstream", |table| {
             table.set("url", &mut target.address, text(upstream_address));
             target.is_given = table.has("url");
+            target.tls = TlsDraft::read(table, TlsSide::Upstream);
         });
         target
     }
 
-    /// An upstream that is given, though `None` if wrongly.
-    pub(super) fn given(key: &str, address: Option<UpstreamAddress>) -> Self {
-        Self {
-            key: key.to_owned(),
-            is_given: true,
-            address,
-        }
-    }
-
+    /// An upstream of which nothing else is known.
     fn missing(key: &str) -> Self {
         Self {
             key: key.to_owned(),
             is_given: false,
             address: None,
+            tls: TlsDraft::default(),
         }
+    }
+
+    /// Another upstream, `None` if it is wrong, with the same TLS.
+    pub(super) fn replace(&mut self, key: &str, address: Option<UpstreamAddress>) {
+        key.clone_into(&mut self.key);
+        self.is_given = true;
+        self.address = address;
+    }
+}
+
+impl TlsDraft {
+    fn read(table: &mut Table<'_>, side: TlsSide) -> Self {
+        let mut tls = Self {
+            key: table.join("tls"),
+            ..Self::default()
+        };
+        table.table("tls", |table| {
+            if side == TlsSide::Upstream {
+                table.set("ca", &mut tls.ca, text(path));
+            }
+            table.set("certificate", &mut tls.certificate, text(path));
+            table.set("private_key", &mut tls.private_key, text(path));
+            match side {
+                TlsSide::Listener => table.set("client_ca", &mut tls.ca, text(path)),
+                TlsSide::Upstream => {
+                    table.set("server_name", &mut tls.server_name, text(server_name));
+                }
+            }
+        });
+        tls
     }
 }

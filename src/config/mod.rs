@@ -12,6 +12,7 @@ mod matcher;
 mod nearest;
 mod problem;
 mod resolve;
+mod tls;
 mod units;
 mod value;
 
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
+use crate::tls::{ClientTls, ServerTls};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,8 @@ pub struct Config {
 pub struct Listener {
     /// The address to bind.
     pub address: ListenAddress,
+    /// Its certificate; `None` is plain.
+    pub tls: Option<ServerTls>,
 }
 
 /// An address to bind.
@@ -125,6 +129,8 @@ pub struct HeaderMatch {
 pub struct Upstream {
     /// Where to connect.
     pub address: UpstreamAddress,
+    /// How it is known, and we to it. `Some` exactly for `https://`.
+    pub tls: Option<ClientTls>,
 }
 
 /// Where a backend listens.
@@ -132,6 +138,8 @@ pub struct Upstream {
 pub enum UpstreamAddress {
     /// `http://host:port`: a name or an IP address (no brackets), resolved at each connect.
     Tcp {
+        /// What is spoken.
+        scheme: Scheme,
         /// Host name or IP address.
         host: String,
         /// TCP port.
@@ -139,6 +147,15 @@ pub enum UpstreamAddress {
     },
     /// `unix:/path`
     Unix(PathBuf),
+}
+
+/// What is spoken to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// HTTP in the clear.
+    Http,
+    /// HTTP over TLS.
+    Https,
 }
 
 /// The clocks; `None` is `"off"`. What each one ends is in `docs/operations.md`.
@@ -276,6 +293,35 @@ impl Detect {
     }
 }
 
+impl UpstreamAddress {
+    /// Its `host:port`, as a request names it that names no other.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+impl Scheme {
+    /// As it is written in a URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port where a URL names none.
+    fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -288,8 +334,7 @@ impl fmt::Display for ListenAddress {
 impl fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Tcp { scheme, .. } => write!(f, "{}://{}", scheme.name(), self.authority()),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
-use super::draft::{Draft, Settings, Target};
+use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
-use super::{
-    Config, ListenAddress, Listener, Matcher, Route, Upstream, UpstreamAddress, contradictions,
-};
+use super::{Config, ListenAddress, Listener, Matcher, Route, Upstream, contradictions, tls};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,29 +34,46 @@ pub struct Override {
 
 /// Reads a configuration and the warnings about it, or everything that is wrong with it.
 ///
-/// `file_name` is only shown. Warnings are left out where there are errors: they would be about values that nobody chose.
+/// `file_name` is only shown, and the files that the text names are not looked at. Warnings are left out where there are errors: they would be about values that nobody chose.
 pub fn parse(
     text: &str,
     file_name: &str,
     overrides: &Overrides,
 ) -> Result<(Config, Vec<Problem>), Problems> {
-    let (draft, mut report) = read(text, file_name, overrides)?;
-    check_addresses(&draft, &mut report);
-    check_upstreams(&draft, &mut report);
-    if report.has_errors() {
-        return Err(Problems::new(report.into_problems()));
-    }
-    contradictions::warn(&draft, &mut report);
-    Ok((resolve(draft), report.into_problems()))
+    complete(text, file_name, overrides, None)
 }
 
-/// Reads a configuration file like [`parse`]. Without one, the flags and the environment must name the upstream.
+/// Reads a configuration file like [`parse`], and the files that it names: relative paths start at its folder. Without one, the
+/// flags and the environment must name the upstream.
 pub fn load(
     path: Option<&Path>,
     overrides: &Overrides,
 ) -> Result<(Config, Vec<Problem>), Problems> {
     let (text, name) = open(path)?;
-    parse(&text, &name, overrides)
+    let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+    complete(&text, &name, overrides, Some(folder))
+}
+
+/// `folder` is where the files are that the text names; without it they are not looked at.
+fn complete(
+    text: &str,
+    file_name: &str,
+    overrides: &Overrides,
+    folder: Option<&Path>,
+) -> Result<(Config, Vec<Problem>), Problems> {
+    let (draft, mut report) = read(text, file_name, overrides)?;
+    check_addresses(&draft, &mut report);
+    check_upstreams(&draft, &mut report);
+    tls::check(&draft, &mut report);
+    if let Some(folder) = folder {
+        tls::check_files(&draft, folder, &mut report);
+    }
+    if report.has_errors() {
+        return Err(Problems::new(report.into_problems()));
+    }
+    contradictions::warn(&draft, &mut report);
+    let config = resolve(draft, folder.unwrap_or(Path::new("")));
+    Ok((config, report.into_problems()))
 }
 
 /// Where the admin port of a sidecar started with these is, `None` if it has none. The file is only read if it must say so, and
@@ -118,13 +133,13 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
     }
     for Override { source, value } in listen {
         match listen_address(value) {
-            Ok(address) => draft.listeners.push((source.clone(), address)),
+            Ok(address) => draft.listeners.push(ListenerDraft::plain(source, address)),
             Err(mistake) => report.error(source, &mistake),
         }
     }
     if let Some(Override { source, value }) = upstream {
         let address = upstream_address(value).map_err(|mistake| report.error(source, &mistake));
-        draft.upstream = Target::given(source, address.ok());
+        draft.upstream.replace(source, address.ok());
     }
     if let Some(Override { source, value }) = admin {
         let address = admin_address(value).map_err(|mistake| report.error(source, &mistake));
@@ -138,7 +153,7 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
     let (admin_key, admin) = &draft.admin;
     let admin = admin.map(|address| (admin_key, ListenAddress::Tcp(address)));
     let mut taken: Vec<_> = admin.iter().map(|(key, address)| (*key, address)).collect();
-    for (key, address) in &draft.listeners {
+    for ListenerDraft { key, address, .. } in &draft.listeners {
         if let Some((other_key, other)) =
             taken.iter().find(|(_, taken)| is_conflict(taken, address))
         {
@@ -156,11 +171,8 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
         .chain([&draft.upstream]);
     for Target { key, address, .. } in upstreams {
         let Some(address) = address else { continue };
-        if let Some((_, listener)) = draft
-            .listeners
-            .iter()
-            .find(|(_, listener)| is_loop(address, listener))
-        {
+        let mut listeners = draft.listeners.iter().map(|listener| &listener.address);
+        if let Some(listener) = listeners.find(|listener| is_loop(address, listener)) {
             let mistake = Mistake::new(format!(
                 "`{address}` is the sidecar itself, which listens on `{listener}`"
             ))
@@ -188,40 +200,43 @@ fn check_upstreams(draft: &Draft, report: &mut Report) {
 }
 
 /// The configuration that a draft without errors means.
-fn resolve(draft: Draft) -> Config {
+fn resolve(draft: Draft, folder: &Path) -> Config {
     let Draft {
         listeners,
         server,
         admin: (_, admin),
-        upstream: Target {
-            address: fallback, ..
-        },
+        upstream: fallback,
         settings,
         drain,
         log,
         routes,
     } = draft;
     let timeouts = settings.timeouts.clone();
+    let upstream = |target: &Target| {
+        Some(Upstream {
+            address: target.address.clone()?,
+            tls: tls::client(target, folder),
+        })
+    };
+    let fallback = upstream(&fallback);
     let last = fallback
         .clone()
-        .map(|address| (Matcher::default(), address, settings));
+        .map(|upstream| (Matcher::default(), upstream, settings));
     // `check_upstreams` saw to it that no route is lost here.
     let routes = routes.into_iter().filter_map(|route| {
-        let address = route.upstream.address.or_else(|| fallback.clone())?;
-        Some((route.matcher, address, route.settings))
+        let upstream = upstream(&route.upstream).or_else(|| fallback.clone())?;
+        Some((route.matcher, upstream, route.settings))
     });
-    let mut upstreams: HashMap<UpstreamAddress, Arc<Upstream>> = HashMap::new();
-    let routes = routes.chain(last).map(|(matcher, address, settings)| {
+    let mut upstreams: HashMap<Upstream, Arc<Upstream>> = HashMap::new();
+    let routes = routes.chain(last).map(|(matcher, upstream, settings)| {
         let Settings {
             timeouts,
             heartbeat,
             events,
         } = settings;
-        let upstream = upstreams.entry(address).or_insert_with_key(|address| {
-            Arc::new(Upstream {
-                address: address.clone(),
-            })
-        });
+        let upstream = upstreams
+            .entry(upstream)
+            .or_insert_with_key(|upstream| Arc::new(upstream.clone()));
         Route {
             matcher,
             upstream: Arc::clone(upstream),
@@ -234,7 +249,10 @@ fn resolve(draft: Draft) -> Config {
         routes: routes.collect(),
         listeners: listeners
             .into_iter()
-            .map(|(_, address)| Listener { address })
+            .map(|listener| Listener {
+                tls: tls::server(&listener.tls, folder),
+                address: listener.address,
+            })
             .collect(),
         server,
         admin,

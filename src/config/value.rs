@@ -1,6 +1,7 @@
 //! Readers of single values: each takes what stands behind a key and gives what it means, or what is wrong with it.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Workers;
@@ -8,6 +9,7 @@ use super::file::Value;
 use super::nearest::nearest;
 use super::problem::Mistake;
 use super::units::{self, DurationError};
+use crate::tls::ServerName;
 
 /// Far more threads than any machine has cores for.
 const MOST_WORKERS: usize = 1024;
@@ -152,6 +154,25 @@ pub(super) fn comment(text: &str) -> Result<String, Mistake> {
             .help(format!("write at most {LONGEST_TEXT} bytes")));
     }
     Ok(text.to_owned())
+}
+
+/// The path of a file.
+pub(super) fn path(text: &str) -> Result<PathBuf, Mistake> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Mistake::new("this is no path").help("name a file in PEM form"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// `tls.server_name`: a name or an IP address, as a certificate has it.
+pub(super) fn server_name(text: &str) -> Result<ServerName<'static>, Mistake> {
+    let name = ServerName::try_from(text.trim_end_matches('.').to_owned());
+    name.map_err(|_| {
+        Mistake::new(format!(
+            "`{text}` is not a name that a certificate can have"
+        ))
+        .help("write a host name such as `api.example.com`, or an IP address without a port")
+    })
 }
 
 fn duration(text: &str) -> Result<Duration, Mistake> {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{FORWARDED, HOST, HeaderMap};
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -18,8 +19,13 @@ pub(super) fn is_trusted(peer: Option<SocketAddr>, trusted: &[IpNet]) -> bool {
     })
 }
 
-/// Tells of `peer`, which is appended to what a trusted peer said and replaces what another one did.
-pub(super) fn tell(headers: &mut HeaderMap, peer: Option<SocketAddr>, is_trusted: bool) {
+/// Tells of `peer`, which came by `scheme`: appended to what a trusted peer said, in place of what another one did.
+pub(super) fn tell(
+    headers: &mut HeaderMap,
+    peer: Option<SocketAddr>,
+    scheme: &Scheme,
+    is_trusted: bool,
+) {
     if !is_trusted {
         for name in [
             &X_FORWARDED_FOR,
@@ -31,7 +37,7 @@ pub(super) fn tell(headers: &mut HeaderMap, peer: Option<SocketAddr>, is_trusted
         }
     }
     let host = headers.get(HOST).cloned();
-    let element = element(peer, host.as_ref());
+    let element = element(peer, host.as_ref(), scheme);
     append(headers, &FORWARDED, &element);
     if let Some(peer) = peer {
         append(
@@ -42,7 +48,11 @@ pub(super) fn tell(headers: &mut HeaderMap, peer: Option<SocketAddr>, is_trusted
     }
     headers
         .entry(&X_FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
+        .or_insert(HeaderValue::from_static(if *scheme == Scheme::HTTPS {
+            "https"
+        } else {
+            "http"
+        }));
     if let Some(host) = host {
         headers.entry(&X_FORWARDED_HOST).or_insert(host);
     }
@@ -62,7 +72,7 @@ fn append(headers: &mut HeaderMap, name: &HeaderName, item: &str) {
 
 /// RFC 7239, section 4: `for=192.0.2.60;host="example.com:8080";proto=http`. "Note that an IPv6 address is always enclosed in
 /// square brackets", and quoted for its colons.
-fn element(peer: Option<SocketAddr>, host: Option<&HeaderValue>) -> String {
+fn element(peer: Option<SocketAddr>, host: Option<&HeaderValue>, scheme: &Scheme) -> String {
     let node = match peer.map(|peer| peer.ip().to_canonical()) {
         Some(IpAddr::V4(ip)) => ip.to_string(),
         Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
@@ -75,7 +85,7 @@ fn element(peer: Option<SocketAddr>, host: Option<&HeaderValue>) -> String {
     let host = host
         .map(|host| format!(";host=\"{host}\""))
         .unwrap_or_default();
-    format!("for={node}{host};proto=http")
+    format!("for={node}{host};proto={scheme}")
 }
 
 #[cfg(test)]
@@ -96,7 +106,12 @@ mod tests {
         for &(name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
-        tell(&mut headers, peer, is_trusted(peer, &trusted));
+        tell(
+            &mut headers,
+            peer,
+            &Scheme::HTTP,
+            is_trusted(peer, &trusted),
+        );
         let mut told: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 use crate::server::Handler;
+use crate::tls::ClientConfigs;
 use crate::upstream::{Answer, Error, Terms, Upstream};
 
 /// The proxy as one thread sees it.
@@ -38,11 +39,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy for the routes of `config`. Routes with the same upstream share its connections.
-    pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections.
+    pub fn new(config: &Config, tls: &ClientConfigs, metrics: &Arc<Metrics>) -> Self {
         let mut upstreams: HashMap<_, Rc<Upstream>> = HashMap::new();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
-            let make = || Rc::new(Upstream::new(config.clone(), metrics.clone()));
+            let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
+            let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics.clone()));
             upstreams.entry(config.clone()).or_insert_with(make).clone()
         };
         let routes = config
@@ -70,7 +72,7 @@ impl Proxy {
             route::find(&self.routes, &request).ok_or_else(|| Error::new(Reason::NoRoute, None))?;
         let timeouts = &route.config.timeouts;
         client.set_write_timeout(timeouts.write);
-        let outgoing = request::outgoing(request, route, client.peer(), &self.trusted_proxies);
+        let outgoing = request::outgoing(request, route, client, &self.trusted_proxies);
         exchange.engage_upstream();
         let terms = Terms {
             detect: outgoing.detect,

@@ -1,12 +1,11 @@
 //! The request as it goes to the upstream.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
 };
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -15,6 +14,7 @@ use super::headers::remove_hop_by_hop;
 use super::route::Route;
 use super::{forwarded, upgrade};
 use crate::body::{Upload, UploadProgress};
+use crate::client::Client;
 use crate::config::Detect;
 use crate::reason::Reason;
 use crate::upstream::Error;
@@ -58,11 +58,11 @@ pub(super) struct Outgoing {
     pub(super) upgrades: bool,
 }
 
-/// Turns the request of the client at `peer` into the one that the route's upstream gets.
+/// Turns the request of `client` into the one that the route's upstream gets.
 pub(super) fn outgoing(
     request: Request<Incoming>,
     route: &Route,
-    peer: Option<SocketAddr>,
+    client: &Client,
     trusted_proxies: &[IpNet],
 ) -> Outgoing {
     let config = &route.config;
@@ -81,10 +81,16 @@ pub(super) fn outgoing(
     if let Some(host) = host {
         parts.headers.insert(HOST, host);
     }
+    let scheme = if client.is_tls() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
     forwarded::tell(
         &mut parts.headers,
-        peer,
-        forwarded::is_trusted(peer, trusted_proxies),
+        client.peer(),
+        &scheme,
+        forwarded::is_trusted(client.peer(), trusted_proxies),
     );
     let events = &config.events;
     if asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always {

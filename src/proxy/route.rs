@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::request::asks_for_events;
 use crate::body::UploadProgress;
-use crate::config::{self, Frame, Matcher, OnUpstreamFailure, UpstreamAddress};
+use crate::config::{self, Frame, Matcher, OnUpstreamFailure};
 use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
 use crate::upstream::Upstream;
 
@@ -32,10 +32,7 @@ const KEPT_FOR_MCP: usize = 64 * 1024;
 impl Route {
     pub(super) fn new(config: config::Route, upstream: Rc<Upstream>) -> Self {
         let upstream_name = config.upstream.address.to_string();
-        let authority = match &config.upstream.address {
-            UpstreamAddress::Tcp { .. } => upstream_name.trim_start_matches("http://").to_owned(),
-            UpstreamAddress::Unix(_) => "localhost".to_owned(),
-        };
+        let authority = config.upstream.address.authority();
         let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
         Self {
             config,

@@ -1,5 +1,6 @@
 //! Binding, accepting, and turning away what is too much.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
@@ -16,6 +17,7 @@ use crate::problem;
 use crate::reason::Reason;
 use crate::server::Workers;
 use crate::socket::Socket;
+use crate::tls::{Reloading, ServerConfig};
 
 /// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
 pub const PAUSE: Duration = Duration::from_millis(50);
@@ -49,6 +51,8 @@ pub struct Acceptor {
     pub workers: Arc<Workers>,
     /// How many there may be at once.
     pub max_connections: usize,
+    /// What they are encrypted by, as it is when each is accepted.
+    pub tls: Option<Reloading<ServerConfig>>,
     /// Where refusals are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -89,18 +93,48 @@ impl Listener {
 }
 
 impl Accepted {
-    /// The connection on this thread's runtime.
-    pub fn into_client(self, clocks: Clocks) -> io::Result<Client> {
-        Ok(match self {
-            Self::Tcp(stream, peer) => Client::new(
-                Socket::tcp(tokio::net::TcpStream::from_std(stream)?)?,
-                Some(peer),
-                clocks,
-            ),
-            Self::Unix(stream) => {
-                Client::new(Socket::Unix(UnixStream::from_std(stream)?), None, clocks)
+    /// The connection on this thread's runtime, its TLS handshake done; `None` if it is lost by then.
+    ///
+    /// The `request_head` clock runs for the handshake: a client that stays silent is not waited for.
+    pub async fn into_client(
+        self,
+        tls: Option<Arc<ServerConfig>>,
+        clocks: Clocks,
+        metrics: &Metrics,
+    ) -> Option<Client> {
+        let (socket, peer) = match self {
+            Self::Tcp(stream, peer) => {
+                let stream = tokio::net::TcpStream::from_std(stream);
+                (stream.and_then(Socket::tcp), Some(peer))
             }
-        })
+            Self::Unix(stream) => (UnixStream::from_std(stream).map(Socket::Unix), None),
+        };
+        let opened = match (socket, tls) {
+            (Ok(socket), Some(config)) => {
+                let shaken = shake_hands(socket, config, clocks.request_head).await;
+                shaken.inspect_err(|_| metrics.tls_handshakes_failed.inc())
+            }
+            (socket, _) => socket,
+        };
+        opened
+            .inspect_err(|error| {
+                let peer = peer.map(tracing::field::display);
+                tracing::debug!(error = error as &dyn Error, peer, "connection lost");
+            })
+            .map(|socket| Client::new(socket, peer, clocks))
+            .ok()
+    }
+}
+
+async fn shake_hands(
+    socket: Socket,
+    config: Arc<ServerConfig>,
+    timeout: Option<Duration>,
+) -> io::Result<Socket> {
+    let shaking = socket.accept_tls(config);
+    match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, shaking).await?,
+        None => shaking.await,
     }
 }
 
@@ -114,10 +148,7 @@ impl Acceptor {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     if !std::mem::replace(&mut exhausted, true) {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "cannot accept connections"
-                        );
+                        tracing::warn!(error = &error as &dyn Error, "cannot accept connections");
                     }
                     tokio::time::sleep(PAUSE).await;
                     continue;
@@ -127,22 +158,28 @@ impl Acceptor {
                 tracing::warn!("accepting connections again");
             }
             if self.workers.connections() < self.max_connections {
-                self.workers.give(accepted, clocks);
+                let tls = self.tls.as_ref().map(Reloading::current);
+                self.workers.give(accepted, tls, clocks);
             } else {
                 self.turn_away(accepted, clocks);
             }
         }
     }
 
+    /// Over TLS it just closes: a handshake costs more than the answer is worth to who has too much to do already.
     fn turn_away(&self, accepted: Accepted, clocks: Clocks) {
         self.metrics.refused(Reason::TooManyConnections);
-        if let Ok(client) = accepted.into_client(clocks) {
-            tokio::task::spawn_local(async move {
+        if self.tls.is_some() {
+            return;
+        }
+        let metrics = self.metrics.clone();
+        tokio::task::spawn_local(async move {
+            if let Some(client) = accepted.into_client(None, clocks, &metrics).await {
                 client
                     .send_last(&problem::bytes(Reason::TooManyConnections, None))
                     .await;
-            });
-        }
+            }
+        });
     }
 }
 

@@ -14,6 +14,7 @@ use super::accept::Accepted;
 use super::{Handler, Lobby, Stage, connection};
 use crate::client::Clocks;
 use crate::metrics::Metrics;
+use crate::tls::ServerConfig;
 
 /// The running workers.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ struct Worker {
 
 #[derive(Debug)]
 enum Order {
-    Serve(Accepted, Clocks, Permit),
+    Serve(Accepted, Option<Arc<ServerConfig>>, Clocks, Permit),
     Enter(Stage),
 }
 
@@ -89,7 +90,7 @@ impl Workers {
     }
 
     /// Gives a connection to the worker that has the fewest: a few long streams are spread as evenly as many short requests.
-    pub(super) fn give(&self, accepted: Accepted, clocks: Clocks) {
+    pub(super) fn give(&self, accepted: Accepted, tls: Option<Arc<ServerConfig>>, clocks: Clocks) {
         let Some(worker) = self
             .workers
             .iter()
@@ -100,7 +101,9 @@ impl Workers {
         worker.load.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(worker.load.clone());
         // A worker that is gone takes nothing any more: the connection closes with the order.
-        let _ = worker.orders.send(Order::Serve(accepted, clocks, permit));
+        let _ = worker
+            .orders
+            .send(Order::Serve(accepted, tls, clocks, permit));
     }
 
     /// Tells every worker how far the shutdown has come.
@@ -133,12 +136,11 @@ async fn work<H: Handler>(
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Serve(accepted, clocks, permit)) => {
+                Some(Order::Serve(accepted, tls, clocks, permit)) => {
                     let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                     open.spawn_local(async move {
-                        match accepted.into_client(clocks) {
-                            Ok(client) => connection::serve(Rc::new(client), handler, lobby, &metrics).await,
-                            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "connection lost"),
+                        if let Some(client) = accepted.into_client(tls, clocks, &metrics).await {
+                            connection::serve(Rc::new(client), handler, lobby, &metrics).await;
                         }
                         drop(permit);
                     });

@@ -41,7 +41,7 @@ impl Socket {
 
     /// Shakes hands over this socket as a TLS server.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let tls = TlsSocket::accept(self, config).await?;
+        let tls = Box::pin(TlsSocket::accept(self, config)).await?; // short-lived, and large
         Ok(Self::Tls(Box::new(tls)))
     }
 
@@ -51,7 +51,7 @@ impl Socket {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        let tls = TlsSocket::connect(self, config, name).await?;
+        let tls = Box::pin(TlsSocket::connect(self, config, name)).await?;
         Ok(Self::Tls(Box::new(tls)))
     }
 

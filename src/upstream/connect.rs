@@ -6,22 +6,28 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::Error;
-use crate::config::UpstreamAddress;
+use crate::config::{Upstream, UpstreamAddress};
 use crate::reason::Reason;
 use crate::socket::Socket;
+use crate::tls::{self, ClientConfig, ClientTls, Reloading};
 
-/// Connects to `address`, all its resolved addresses in turn.
+/// Connects to `upstream`, all its resolved addresses in turn, and shakes hands if it speaks TLS.
 pub(super) async fn connect(
-    address: &UpstreamAddress,
+    upstream: &Upstream,
+    tls: Option<&Reloading<ClientConfig>>,
     timeout: Option<Duration>,
 ) -> Result<Socket, Error> {
     let connecting = async {
-        match address {
-            UpstreamAddress::Tcp { host, port } => connect_tcp(host, *port).await,
+        let socket = match &upstream.address {
+            UpstreamAddress::Tcp { host, port, .. } => connect_tcp(host, *port).await?,
             UpstreamAddress::Unix(path) => UnixStream::connect(path)
                 .await
                 .map(Socket::Unix)
-                .map_err(unreachable),
+                .map_err(unreachable)?,
+        };
+        match &upstream.tls {
+            None => Ok(socket),
+            Some(settings) => shake_hands(socket, settings, tls).await,
         }
     };
     match timeout {
@@ -30,6 +36,19 @@ pub(super) async fn connect(
             .unwrap_or_else(|_| Err(Error::new(Reason::UpstreamConnectTimeout, None))),
         None => connecting.await,
     }
+}
+
+async fn shake_hands(
+    socket: Socket,
+    settings: &ClientTls,
+    tls: Option<&Reloading<ClientConfig>>,
+) -> Result<Socket, Error> {
+    let failed = |detail| Error::new(Reason::UpstreamTlsFailed, Some(detail));
+    let config = tls.ok_or_else(|| failed("there is no configuration for it".to_owned()))?;
+    socket
+        .connect_tls(config.current(), settings.server_name.clone())
+        .await
+        .map_err(|error| failed(tls::explain(&error)))
 }
 
 async fn connect_tcp(host: &str, port: u16) -> Result<Socket, Error> {

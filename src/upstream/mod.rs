@@ -33,6 +33,7 @@ use crate::body::{Upload, UploadProgress};
 use crate::config::{self, Detect};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
+use crate::tls::{self, ClientConfig, Reloading};
 use crate::wire::is_only_chunked;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
@@ -46,6 +47,7 @@ const BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
+    tls: Option<Reloading<ClientConfig>>,
     idle: RefCell<Vec<(Lease, Instant)>>,
     metrics: Arc<Metrics>,
 }
@@ -107,10 +109,15 @@ pub struct Lease {
 }
 
 impl Upstream {
-    /// An upstream without connections.
-    pub fn new(config: Arc<config::Upstream>, metrics: Arc<Metrics>) -> Self {
+    /// An upstream without connections; `tls` is what its settings mean.
+    pub fn new(
+        config: Arc<config::Upstream>,
+        tls: Option<Reloading<ClientConfig>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             config,
+            tls,
             idle: RefCell::default(),
             metrics,
         }
@@ -174,7 +181,7 @@ impl Upstream {
 
     async fn connect(&self, terms: &Terms<'_>) -> Result<Lease, Error> {
         terms.phase.set(Phase::Connecting);
-        let socket = connect::connect(&self.config.address, terms.connect).await?;
+        let socket = connect::connect(&self.config, self.tls.as_ref(), terms.connect).await?;
         self.metrics.upstream_connects.inc();
         let (gate, latch) = Gate::new(socket);
         let (sender, connection) = http1::Builder::new()
@@ -353,13 +360,19 @@ impl Error {
 
     /// hyper failed before there was a response's head.
     fn before_head(error: &hyper::Error, upload: &UploadProgress) -> Self {
+        let source = std::error::Error::source(error);
+        // Such as a client certificate that is not accepted, of which TLS 1.3 tells only after the handshake.
+        let failed = source.and_then(|source| source.downcast_ref());
+        if let Some(failed) = failed.filter(|failed| tls::is_tls_error(failed)) {
+            return Self::new(Reason::UpstreamTlsFailed, Some(tls::explain(failed)));
+        }
         let reason = match upload.failure() {
             Some(reason) => reason,
             None if error.is_parse() => Reason::UpstreamInvalidHead,
             None => Reason::UpstreamClosedBeforeHead,
         };
-        let detail = std::error::Error::source(error)
-            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        let detail =
+            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
         Self::new(reason, Some(detail))
     }
 }

@@ -1,0 +1,155 @@
+//! The `tls` tables: whether each is whole, and whether its files are what they should be.
+
+use std::path::Path;
+
+use super::draft::{Draft, Target, TlsDraft};
+use super::file::Report;
+use super::problem::Mistake;
+use super::value::server_name;
+use super::{Scheme, UpstreamAddress};
+use crate::tls::{ClientTls, Error, Files, Identity, Part, ServerTls, Settings};
+
+/// Reports what is missing from the tables or of no use there.
+pub(super) fn check(draft: &Draft, report: &mut Report) {
+    for listener in &draft.listeners {
+        check_identity(&listener.tls, report.is_written(&listener.tls.key), report);
+    }
+    for Target {
+        key,
+        is_given,
+        address,
+        tls,
+    } in targets(draft)
+    {
+        check_identity(tls, false, report);
+        let is_written = report.is_written(&tls.key);
+        match address {
+            None if is_written && !is_given => {
+                let mistake = Mistake::new("there is no `url` beside it")
+                    .help("write `upstream.url = \"https://host:port\"` here too");
+                report.error(&tls.key, &mistake);
+            }
+            None => {}
+            Some(UpstreamAddress::Tcp {
+                scheme: Scheme::Https,
+                host,
+                ..
+            }) => {
+                if tls.server_name.is_none()
+                    && let Err(mistake) = server_name(host)
+                {
+                    let help = format!("name its certificate's in `{}.server_name`", tls.key);
+                    report.error(key, &mistake.help(help));
+                }
+            }
+            Some(address) if is_written => {
+                let mistake = Mistake::new(format!("`{address}` is not encrypted"))
+                    .help("write `https://host:port` in `url`, or leave out `tls`");
+                report.error(&tls.key, &mistake);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Reports files that are not what they should be. Relative paths start at `folder`.
+pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
+    for listener in &draft.listeners {
+        if let Some(settings) = server(&listener.tls, folder) {
+            read(
+                &settings,
+                &listener.tls.key,
+                "client_ca",
+                &listener.key,
+                report,
+            );
+        }
+    }
+    for target in targets(draft) {
+        if let Some(settings) = client(target, folder) {
+            read(&settings, &target.tls.key, "ca", &target.key, report);
+        }
+    }
+}
+
+/// A listener's TLS, if it has a whole one.
+pub(super) fn server(tls: &TlsDraft, folder: &Path) -> Option<ServerTls> {
+    Some(ServerTls {
+        identity: identity(tls, folder)?,
+        client_ca: tls.ca.as_ref().map(|path| folder.join(path)),
+    })
+}
+
+/// An upstream's TLS, if it speaks it.
+pub(super) fn client(target: &Target, folder: &Path) -> Option<ClientTls> {
+    let Target { address, tls, .. } = target;
+    let Some(UpstreamAddress::Tcp {
+        scheme: Scheme::Https,
+        host,
+        ..
+    }) = address
+    else {
+        return None;
+    };
+    let named = tls.server_name.clone();
+    Some(ClientTls {
+        ca: tls.ca.as_ref().map(|path| folder.join(path)),
+        identity: identity(tls, folder),
+        server_name: named.or_else(|| server_name(host).ok())?,
+    })
+}
+
+fn identity(tls: &TlsDraft, folder: &Path) -> Option<Identity> {
+    Some(Identity {
+        certificate: folder.join(tls.certificate.as_ref()?),
+        private_key: folder.join(tls.private_key.as_ref()?),
+    })
+}
+
+fn targets(draft: &Draft) -> impl Iterator<Item = &Target> {
+    let of_routes = draft.routes.iter().map(|route| &route.upstream);
+    of_routes.chain([&draft.upstream])
+}
+
+/// A certificate has a key, and a key a certificate; `needed` ones have both.
+fn check_identity(tls: &TlsDraft, needed: bool, report: &mut Report) {
+    let certificate = format!("{}.certificate", tls.key);
+    let private_key = format!("{}.private_key", tls.key);
+    let has_either = needed || report.is_written(&certificate) || report.is_written(&private_key);
+    for (key, example) in [
+        (certificate, "certificate = \"tls.crt\""),
+        (private_key, "private_key = \"tls.key\""),
+    ] {
+        if has_either && !report.is_written(&key) {
+            let mistake = Mistake::new("missing: a certificate and its private key go together")
+                .help(format!("write `tls.{example}`"));
+            report.error(&key, &mistake);
+        }
+    }
+}
+
+/// `authorities` is the key of the CAs in `table`, `owner` the one that asks for TLS.
+fn read(
+    settings: &impl Settings,
+    table: &str,
+    authorities: &str,
+    owner: &str,
+    report: &mut Report,
+) {
+    let files = Files::read(settings.paths());
+    if let Err(error) = settings.build(&files) {
+        let key = match &error {
+            Error::File { part, .. } => {
+                let key = match part {
+                    Part::Certificate => "certificate",
+                    Part::PrivateKey => "private_key",
+                    Part::Authorities => authorities,
+                };
+                format!("{table}.{key}")
+            }
+            Error::NoSystemRoots => owner.to_owned(),
+        };
+        let mistake = Mistake::new(error.to_string()).help(error.help());
+        report.error(&key, &mistake);
+    }
+}

@@ -1,0 +1,102 @@
+//! Configurations that follow their files.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::watch as channel;
+
+use super::files::{Error, Files};
+use super::settings::{ClientTls, Settings};
+
+/// How often the files are looked at. Their content is compared: that sees what is written in place as well as the symlinks that
+/// Kubernetes swaps, on every file system.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A configuration as its files are now. Who has taken one keeps it.
+#[derive(Debug)]
+pub struct Reloading<C>(channel::Receiver<Arc<C>>);
+
+/// Keeps a [`Reloading`] up to date.
+#[derive(Debug)]
+pub struct Watcher<S: Settings> {
+    settings: S,
+    seen: Files,
+    newest: channel::Sender<Arc<S::Config>>,
+}
+
+/// Reads what `settings` name, and makes ready to read it again when it changes.
+pub fn watch<S: Settings>(settings: S) -> Result<(Reloading<S::Config>, Watcher<S>), Error> {
+    let seen = Files::read(settings.paths());
+    let (newest, current) = channel::channel(Arc::new(settings.build(&seen)?));
+    let watcher = Watcher {
+        settings,
+        seen,
+        newest,
+    };
+    Ok((Reloading(current), watcher))
+}
+
+/// The TLS of upstreams, each once.
+pub type ClientConfigs = HashMap<ClientTls, Reloading<ClientConfig>>;
+
+/// Reads what the TLS of upstreams names, each once.
+pub fn watch_all<'a>(
+    settings: impl IntoIterator<Item = &'a ClientTls>,
+) -> Result<(ClientConfigs, Vec<Watcher<ClientTls>>), Error> {
+    let mut configs = ClientConfigs::new();
+    let mut watchers = Vec::new();
+    for settings in settings {
+        if let Entry::Vacant(entry) = configs.entry(settings.clone()) {
+            let (config, watcher) = watch(settings.clone())?;
+            entry.insert(config);
+            watchers.push(watcher);
+        }
+    }
+    Ok((configs, watchers))
+}
+
+impl<C> Reloading<C> {
+    /// The newest that is good.
+    pub fn current(&self) -> Arc<C> {
+        self.0.borrow().clone()
+    }
+}
+
+impl<C> Clone for Reloading<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Settings> Watcher<S> {
+    /// Watches for ever. Files that are no good, such as a new certificate whose key is not there yet, change nothing and are told
+    /// of once.
+    pub async fn run(mut self) {
+        while !self.seen.is_empty() {
+            tokio::time::sleep(INTERVAL).await;
+            let files = Files::read(self.settings.paths());
+            if files == self.seen {
+                continue;
+            }
+            let paths = files.to_string();
+            match self.settings.build(&files) {
+                Ok(config) => {
+                    self.newest.send_replace(Arc::new(config));
+                    tracing::info!(
+                        paths,
+                        "certificates changed: new connections use the new ones"
+                    );
+                }
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    help = error.help(),
+                    "certificates changed, but not to something usable: the old ones stay in use"
+                ),
+            }
+            self.seen = files;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What is set about TLS, and the configurations of rustls that it means.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
+
+use super::files::{Error, Fault, Files, Part};
+use super::{CLIENT_PROTOCOLS, SERVER_PROTOCOLS};
+
+/// Settings that name files.
+pub trait Settings {
+    /// What they mean.
+    type Config;
+
+    /// The files.
+    fn paths(&self) -> Vec<&Path>;
+
+    /// What they mean with these files.
+    fn build(&self, files: &Files) -> Result<Self::Config, Error>;
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The certificate, followed by those between it and a CA's.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub private_key: PathBuf,
+}
+
+/// The TLS of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerTls {
+    /// What clients are shown.
+    pub identity: Identity,
+    /// The CAs of which each client has to show a certificate; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The TLS of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientTls {
+    /// The CAs of which the upstream has to show a certificate; `None` are those of the system.
+    pub ca: Option<PathBuf>,
+    /// What the upstream is shown if it asks.
+    pub identity: Option<Identity>,
+    /// Whose certificate the upstream has to show.
+    pub server_name: ServerName<'static>,
+}
+
+impl Settings for ServerTls {
+    type Config = ServerConfig;
+
+    fn paths(&self) -> Vec<&Path> {
+        let identity = self.identity.paths();
+        identity
+            .into_iter()
+            .chain(self.client_ca.as_deref())
+            .collect()
+    }
+
+    fn build(&self, files: &Files) -> Result<ServerConfig, Error> {
+        let Self {
+            identity,
+            client_ca,
+        } = self;
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has suites for TLS 1.2 and 1.3");
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(files.authorities(path)?);
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+                builder.with_client_cert_verifier(
+                    verifier.expect("there are roots, and no revocation lists"),
+                )
+            }
+        };
+        let (chain, key) = identity.read(files)?;
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| identity.fault(error))?;
+        config.alpn_protocols = SERVER_PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        Ok(config)
+    }
+}
+
+impl Settings for ClientTls {
+    type Config = ClientConfig;
+
+    fn paths(&self) -> Vec<&Path> {
+        let identity = self.identity.iter().flat_map(Identity::paths);
+        identity.chain(self.ca.as_deref()).collect()
+    }
+
+    fn build(&self, files: &Files) -> Result<ClientConfig, Error> {
+        let Self {
+            ca,
+            identity,
+            server_name: _,
+        } = self;
+        let roots = match ca {
+            Some(path) => files.authorities(path)?,
+            None => system_roots()?,
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("ring has suites for TLS 1.2 and 1.3")
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let (chain, key) = identity.read(files)?;
+                let built = builder.with_client_auth_cert(chain, key);
+                built.map_err(|error| identity.fault(error))?
+            }
+        };
+        config.alpn_protocols = CLIENT_PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        Ok(config)
+    }
+}
+
+impl Identity {
+    fn paths(&self) -> [&Path; 2] {
+        [&self.certificate, &self.private_key]
+    }
+
+    fn read(
+        &self,
+        files: &Files,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+        let chain = files.certificates(Part::Certificate, &self.certificate)?;
+        Ok((chain, files.private_key(&self.private_key)?))
+    }
+
+    /// What rustls says of the two.
+    fn fault(&self, error: rustls::Error) -> Error {
+        match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                Fault::OtherKey.of(Part::PrivateKey, &self.private_key)
+            }
+            rustls::Error::InvalidCertificate(_) => {
+                Fault::Unusable(error).of(Part::Certificate, &self.certificate)
+            }
+            error => Fault::Unusable(error).of(Part::PrivateKey, &self.private_key),
+        }
+    }
+}
+
+/// A few of many being unreadable is usual; none is not.
+fn system_roots() -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(Error::NoSystemRoots);
+    }
+    Ok(roots)
+}
+
+/// Named each time, so that what is used never depends on who else in the process uses rustls.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
