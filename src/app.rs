@@ -13,14 +13,14 @@ use crate::client::Clocks;
 use crate::config::{Config, Drain, ListenAddress, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
-use crate::server::{self, Acceptor, Listener, Lobby, Stage, Workers};
+use crate::server::{self, Acceptor, Entrance, Listener, Lobby, Stage, Workers};
 use crate::signal::Signals;
-use crate::tls::{self, Reloading, ServerConfig};
+use crate::tls;
 
 /// A sidecar whose addresses are bound and whose workers run; [`run`](Self::run) lets connections in.
 #[derive(Debug)]
 pub struct App {
-    listeners: Vec<(Listener, Option<Reloading<ServerConfig>>)>,
+    listeners: Vec<(Listener, Entrance)>,
     admin: Option<Listener>,
     /// What keeps certificates up to date.
     watchers: JoinSet<()>,
@@ -93,7 +93,11 @@ impl App {
                 }
                 None => None,
             };
-            listeners.push((bind(&listener.address).await?, tls));
+            let entrance = Entrance {
+                proxy_protocol: listener.proxy_protocol,
+                tls,
+            };
+            listeners.push((bind(&listener.address).await?, entrance));
         }
         let admin = match config.admin {
             Some(address) => Some(bind(&ListenAddress::Tcp(address)).await?),
@@ -161,16 +165,16 @@ impl App {
             admin_port.spawn_local(serve_admin(listener, handler, metrics.clone(), clocks));
         }
         let mut accepting = JoinSet::new();
-        for (listener, tls) in listeners {
+        for (listener, entrance) in listeners {
             tracing::info!(
                 address = listener.address().ok().map(tracing::field::display),
-                tls = tls.is_some(),
+                tls = entrance.tls.is_some(),
                 "listening"
             );
             let acceptor = Acceptor {
                 workers: workers.clone(),
                 max_connections,
-                tls,
+                entrance,
                 metrics: metrics.clone(),
             };
             accepting.spawn_local(async move { acceptor.run(&listener, clocks).await });
@@ -246,13 +250,15 @@ async fn serve_admin(
 ) {
     let lobby = Rc::new(Lobby::new());
     loop {
-        match listener.accept().await {
-            Ok(accepted) => {
+        match listener
+            .accept()
+            .await
+            .and_then(|accepted| accepted.into_client(clocks))
+        {
+            Ok(client) => {
                 let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                 tokio::task::spawn_local(async move {
-                    if let Some(client) = accepted.into_client(None, clocks, &metrics).await {
-                        server::serve(Rc::new(client), handler, lobby, &metrics).await;
-                    }
+                    server::serve(Rc::new(client), handler, lobby, &metrics).await;
                 });
             }
             Err(error) => {

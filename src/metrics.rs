@@ -91,7 +91,7 @@ impl Metrics {
             requests_active: catalogue.gauge("requests_active", "Requests that are being answered, event streams among them."),
             refused: catalogue.counters(
                 "refused_total",
-                "Requests and connections that the sidecar answered itself, by reason and by the side it is laid to.",
+                "Requests and connections that the sidecar answered or closed itself, by reason and by the side it is laid to.",
                 &["reason", "side"],
             ),
             cancels: catalogue.counters(
@@ -210,7 +210,8 @@ impl Metrics {
     fn show_zeros(&self) {
         for reason in Reason::ALL {
             let labels = [reason.name(), reason.side().name()];
-            if reason.status().is_some() {
+            // Without a PROXY header there is nobody to answer, and no stream that could end.
+            if reason.status().is_some() || reason == Reason::ProxyHeaderInvalid {
                 self.refused.with_label_values(&labels);
             } else {
                 self.ends.with_label_values(&labels);

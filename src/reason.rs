@@ -29,6 +29,7 @@ pub enum Reason {
     Shutdown,
     ClientGone,
     ClientStalled,
+    ProxyHeaderInvalid,
     RequestMalformed,
     RequestHeadTooLarge,
     RequestUriTooLong,
@@ -62,12 +63,13 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Complete,
         Self::Total,
         Self::Shutdown,
         Self::ClientGone,
         Self::ClientStalled,
+        Self::ProxyHeaderInvalid,
         Self::RequestMalformed,
         Self::RequestHeadTooLarge,
         Self::RequestUriTooLong,
@@ -139,6 +141,12 @@ impl Reason {
                 None,
                 "client_stalled",
                 "The client took no bytes for too long",
+            ),
+            Self::ProxyHeaderInvalid => row(
+                Client,
+                None,
+                "proxy_header_invalid",
+                "The connection does not begin with a valid PROXY protocol header",
             ),
             Self::RequestMalformed => row(
                 Client,

@@ -39,7 +39,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "server",
         &[
-            "alarm", "client", "config", "metrics", "problem", "reason", "socket",
+            "alarm", "client", "config", "metrics", "problem", "reason", "socket", "wire",
         ],
         &[],
     ),

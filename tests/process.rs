@@ -400,6 +400,46 @@ fn sockets_of_both_kinds_on_both_sides() {
 }
 
 #[test]
+fn a_proxy_protocol_header_on_a_unix_socket() {
+    let front =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("proxied-{}", std::process::id()));
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let toml = format!(
+        "admin.listen = \"off\"\nupstream.url = \"http://{}\"\n[[listener]]\naddress = \"unix:{}\"\nproxy_protocol = true\n",
+        backend.local_addr().unwrap(),
+        front.display()
+    );
+    std::thread::spawn(move || {
+        for stream in backend.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).unwrap();
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
+            stream.write_all(&head[..length]).unwrap();
+        }
+    });
+    let mut sidecar = Sidecar::start(&toml);
+    for (header, says) in [
+        (
+            "PROXY TCP4 192.0.2.60 192.0.2.1 56324 443\r\n",
+            "\r\nx-forwarded-for: 192.0.2.60\r\n",
+        ),
+        ("PROXY UNKNOWN\r\n", "\r\nforwarded: for=unknown;"),
+    ] {
+        let mut client = UnixStream::connect(&front).unwrap();
+        write!(client, "{header}GET / HTTP/1.0\r\nHost: t\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(says), "{answer}");
+    }
+    // One that still has to say who it is does not hold up the end.
+    let mut silent = UnixStream::connect(&front).unwrap();
+    silent.write_all(b"PROXY ").unwrap();
+    sidecar.signal("INT");
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
 fn too_many_connections_are_turned_away_and_no_open_one_suffers() {
     let sidecar = Sidecar::start(&config(backend(), "server.max_connections = 2"));
     let mut first = sidecar.get("/events");

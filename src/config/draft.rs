@@ -43,6 +43,7 @@ pub(super) struct ListenerDraft {
     /// Whom to blame for the address.
     pub(super) key: String,
     pub(super) address: ListenAddress,
+    pub(super) proxy_protocol: bool,
     pub(super) tls: TlsDraft,
 }
 
@@ -103,10 +104,17 @@ impl Draft {
         root.tables("listener", |table| {
             let mut address =
                 (!table.has("address")).then_some(ListenAddress::Tcp(DEFAULT_LISTENER));
+            let mut proxy_protocol = false;
             table.set("address", &mut address, text(listen_address));
+            table.set("proxy_protocol", &mut proxy_protocol, boolean);
             let tls = TlsDraft::read(table, TlsSide::Listener);
             let key = table.join("address");
-            listeners.extend(address.map(|address| ListenerDraft { key, address, tls }));
+            listeners.extend(address.map(|address| ListenerDraft {
+                key,
+                address,
+                proxy_protocol,
+                tls,
+            }));
         });
         if root.has("listener") {
             draft.listeners = listeners;
@@ -185,6 +193,7 @@ impl ListenerDraft {
         Self {
             key: key.to_owned(),
             address,
+            proxy_protocol: false,
             tls: TlsDraft::default(),
         }
     }

@@ -55,6 +55,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Its certificate; `None` is plain.
     pub tls: Option<ServerTls>,
+    /// Each connection begins with a PROXY protocol header, which says who its client is.
+    pub proxy_protocol: bool,
 }
 
 /// An address to bind.

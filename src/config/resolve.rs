@@ -251,6 +251,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
             .into_iter()
             .map(|listener| Listener {
                 tls: tls::server(&listener.tls, folder),
+                proxy_protocol: listener.proxy_protocol,
                 address: listener.address,
             })
             .collect(),

@@ -44,6 +44,15 @@ pub enum Accepted {
     Unix(std::os::unix::net::UnixStream),
 }
 
+/// What stands between an accepted connection and its first byte of HTTP.
+#[derive(Debug, Clone, Default)]
+pub struct Entrance {
+    /// It begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// It is encrypted.
+    pub tls: Option<Reloading<ServerConfig>>,
+}
+
 /// Hands what a listener accepts to the workers.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -51,8 +60,8 @@ pub struct Acceptor {
     pub workers: Arc<Workers>,
     /// How many there may be at once.
     pub max_connections: usize,
-    /// What they are encrypted by, as it is when each is accepted.
-    pub tls: Option<Reloading<ServerConfig>>,
+    /// What each has to pass before it is served.
+    pub entrance: Entrance,
     /// Where refusals are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -93,48 +102,21 @@ impl Listener {
 }
 
 impl Accepted {
-    /// The connection on this thread's runtime, its TLS handshake done; `None` if it is lost by then.
-    ///
-    /// The `request_head` clock runs for the handshake: a client that stays silent is not waited for.
-    pub async fn into_client(
-        self,
-        tls: Option<Arc<ServerConfig>>,
-        clocks: Clocks,
-        metrics: &Metrics,
-    ) -> Option<Client> {
-        let (socket, peer) = match self {
-            Self::Tcp(stream, peer) => {
-                let stream = tokio::net::TcpStream::from_std(stream);
-                (stream.and_then(Socket::tcp), Some(peer))
-            }
-            Self::Unix(stream) => (UnixStream::from_std(stream).map(Socket::Unix), None),
-        };
-        let opened = match (socket, tls) {
-            (Ok(socket), Some(config)) => {
-                let shaken = shake_hands(socket, config, clocks.request_head).await;
-                shaken.inspect_err(|_| metrics.tls_handshakes_failed.inc())
-            }
-            (socket, _) => socket,
-        };
-        opened
-            .inspect_err(|error| {
-                let peer = peer.map(tracing::field::display);
-                tracing::debug!(error = error as &dyn Error, peer, "connection lost");
-            })
-            .map(|socket| Client::new(socket, peer, clocks))
-            .ok()
+    /// The connection on this thread's runtime.
+    pub fn into_client(self, clocks: Clocks) -> io::Result<Client> {
+        let (socket, peer) = self.into_socket()?;
+        Ok(Client::new(socket, peer, clocks))
     }
-}
 
-async fn shake_hands(
-    socket: Socket,
-    config: Arc<ServerConfig>,
-    timeout: Option<Duration>,
-) -> io::Result<Socket> {
-    let shaking = socket.accept_tls(config);
-    match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, shaking).await?,
-        None => shaking.await,
+    /// The same before anything is known of it but its peer's address, which a Unix socket has none of.
+    pub(super) fn into_socket(self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => (
+                Socket::tcp(tokio::net::TcpStream::from_std(stream)?)?,
+                Some(peer),
+            ),
+            Self::Unix(stream) => (Socket::Unix(UnixStream::from_std(stream)?), None),
+        })
     }
 }
 
@@ -158,8 +140,7 @@ impl Acceptor {
                 tracing::warn!("accepting connections again");
             }
             if self.workers.connections() < self.max_connections {
-                let tls = self.tls.as_ref().map(Reloading::current);
-                self.workers.give(accepted, tls, clocks);
+                self.workers.give(accepted, self.entrance.clone(), clocks);
             } else {
                 self.turn_away(accepted, clocks);
             }
@@ -169,17 +150,16 @@ impl Acceptor {
     /// Over TLS it just closes: a handshake costs more than the answer is worth to who has too much to do already.
     fn turn_away(&self, accepted: Accepted, clocks: Clocks) {
         self.metrics.refused(Reason::TooManyConnections);
-        if self.tls.is_some() {
+        if self.entrance.tls.is_some() {
             return;
         }
-        let metrics = self.metrics.clone();
-        tokio::task::spawn_local(async move {
-            if let Some(client) = accepted.into_client(None, clocks, &metrics).await {
+        if let Ok(client) = accepted.into_client(clocks) {
+            tokio::task::spawn_local(async move {
                 client
                     .send_last(&problem::bytes(Reason::TooManyConnections, None))
                     .await;
-            }
-        });
+            });
+        }
     }
 }
 

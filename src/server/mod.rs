@@ -1,6 +1,7 @@
 //! Connections from clients: accepted on one thread, spread over the workers, each served on the thread it was given to.
 
 mod accept;
+mod admit;
 mod connection;
 mod lobby;
 mod worker;
@@ -13,7 +14,8 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
-pub use self::accept::{Accepted, Acceptor, Listener, PAUSE, SocketFile};
+pub use self::accept::{Accepted, Acceptor, Entrance, Listener, PAUSE, SocketFile};
+pub use self::admit::admit;
 pub use self::connection::serve;
 pub use self::lobby::{Lobby, Stage};
 pub use self::worker::{Workers, available_cores};

@@ -10,11 +10,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::Accepted;
+use super::accept::{Accepted, Entrance};
+use super::admit::admit;
 use super::{Handler, Lobby, Stage, connection};
 use crate::client::Clocks;
 use crate::metrics::Metrics;
-use crate::tls::ServerConfig;
 
 /// The running workers.
 #[derive(Debug)]
@@ -33,7 +33,12 @@ struct Worker {
 
 #[derive(Debug)]
 enum Order {
-    Serve(Accepted, Option<Arc<ServerConfig>>, Clocks, Permit),
+    Serve {
+        accepted: Accepted,
+        entrance: Entrance,
+        clocks: Clocks,
+        permit: Permit,
+    },
     Enter(Stage),
 }
 
@@ -90,7 +95,7 @@ impl Workers {
     }
 
     /// Gives a connection to the worker that has the fewest: a few long streams are spread as evenly as many short requests.
-    pub(super) fn give(&self, accepted: Accepted, tls: Option<Arc<ServerConfig>>, clocks: Clocks) {
+    pub(super) fn give(&self, accepted: Accepted, entrance: Entrance, clocks: Clocks) {
         let Some(worker) = self
             .workers
             .iter()
@@ -101,9 +106,12 @@ impl Workers {
         worker.load.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(worker.load.clone());
         // A worker that is gone takes nothing any more: the connection closes with the order.
-        let _ = worker
-            .orders
-            .send(Order::Serve(accepted, tls, clocks, permit));
+        let _ = worker.orders.send(Order::Serve {
+            accepted,
+            entrance,
+            clocks,
+            permit,
+        });
     }
 
     /// Tells every worker how far the shutdown has come.
@@ -136,10 +144,10 @@ async fn work<H: Handler>(
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Serve(accepted, tls, clocks, permit)) => {
+                Some(Order::Serve { accepted, entrance, clocks, permit }) => {
                     let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                     open.spawn_local(async move {
-                        if let Some(client) = accepted.into_client(tls, clocks, &metrics).await {
+                        if let Some(client) = admit(accepted, &entrance, clocks, &lobby, &metrics).await {
                             connection::serve(Rc::new(client), handler, lobby, &metrics).await;
                         }
                         drop(permit);

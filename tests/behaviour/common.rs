@@ -11,12 +11,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sse_sidecar::client::{Client as ClientConnection, Clocks};
+use sse_sidecar::client::Clocks;
 use sse_sidecar::config::{self, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::Proxy;
-use sse_sidecar::server::{self, Lobby};
-use sse_sidecar::socket::Socket;
+use sse_sidecar::server::{self, Accepted, Entrance, Lobby, admit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -76,6 +75,10 @@ impl Sidecar {
             keep_alive: config.timeouts.keep_alive,
             write: config.timeouts.write,
         };
+        let entrance = Entrance {
+            proxy_protocol: config.listeners[0].proxy_protocol,
+            tls: None,
+        };
         let metrics = Arc::new(Metrics::new());
         let proxy = Rc::new(Proxy::new(config, &metrics));
         let lobby = Rc::new(Lobby::new());
@@ -85,11 +88,16 @@ impl Sidecar {
         spawn_local(async move {
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
-                let socket = Socket::tcp(stream).unwrap();
-                let client = Rc::new(ClientConnection::new(socket, Some(peer), clocks));
+                let accepted = Accepted::Tcp(stream.into_std().unwrap(), peer);
                 let (proxy, lobby, metrics) =
                     (proxy.clone(), for_connections.clone(), counted.clone());
-                spawn_local(async move { server::serve(client, proxy, lobby, &metrics).await });
+                let entrance = entrance.clone();
+                spawn_local(async move {
+                    let admitted = admit(accepted, &entrance, clocks, &lobby, &metrics);
+                    if let Some(client) = admitted.await {
+                        server::serve(Rc::new(client), proxy, lobby, &metrics).await;
+                    }
+                });
             }
         });
         Self { address, metrics }

@@ -11,4 +11,5 @@ mod event_mode;
 mod garbage;
 mod heartbeats;
 mod ordinary;
+mod proxy_protocol;
 mod upgrades;

@@ -1,0 +1,145 @@
+//! From an accepted connection to a client: what comes before the first byte of HTTP.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use super::{Accepted, Entrance, Lobby, Stage};
+use crate::alarm::Alarm;
+use crate::client::{Client, Clocks};
+use crate::metrics::Metrics;
+use crate::reason::Reason;
+use crate::socket::Socket;
+use crate::wire::{BadProxyHeader, ProxyHeader};
+
+/// Why there is no client on a connection.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Without a byte: a load balancer that looks whether the port is open.
+    #[error("it was closed before it said anything")]
+    Empty,
+    #[error("it was closed inside its PROXY protocol header")]
+    Cut,
+    #[error(transparent)]
+    Bad(#[from] BadProxyHeader),
+    #[error("TLS failed")]
+    Tls(#[source] io::Error),
+    #[error("its PROXY protocol header, or TLS, was not done in time")]
+    Late,
+    #[error("the sidecar is shutting down")]
+    Draining,
+}
+
+/// The client on a connection, once it has passed the `entrance`; `None` if it is closed instead.
+///
+/// A PROXY protocol header and the TLS handshake are waited for together, as long as the `request_head` clock allows.
+pub async fn admit(
+    accepted: Accepted,
+    entrance: &Entrance,
+    clocks: Clocks,
+    lobby: &Lobby,
+    metrics: &Metrics,
+) -> Option<Client> {
+    let admitted = async {
+        let (socket, peer) = accepted.into_socket()?;
+        if !entrance.proxy_protocol && entrance.tls.is_none() {
+            return Ok((socket, peer));
+        }
+        let passing = Box::pin(pass(entrance, socket, peer)); // short-lived, and large
+        in_time(passing, clocks.request_head, lobby).await
+    };
+    match admitted.await {
+        Ok((socket, peer)) => Some(Client::new(socket, peer, clocks)),
+        Err(lost) => {
+            if matches!(lost, Lost::Tls(_)) || matches!(lost, Lost::Late) && entrance.tls.is_some()
+            {
+                metrics.tls_handshakes_failed.inc();
+            }
+            if let Some(reason) = lost.reason() {
+                metrics.refused(reason);
+            }
+            let error = &lost as &dyn std::error::Error;
+            tracing::debug!(error, "connection closed before its first request");
+            None
+        }
+    }
+}
+
+type Introduced = Result<(Socket, Option<SocketAddr>), Lost>;
+
+/// Says who is on a connection that was opened from `peer`, and decrypts it.
+async fn pass(entrance: &Entrance, mut socket: Socket, peer: Option<SocketAddr>) -> Introduced {
+    let named = match entrance.proxy_protocol {
+        true => read_header(&mut socket).await?,
+        false => None,
+    };
+    if let Some(tls) = &entrance.tls {
+        socket = socket.accept_tls(tls.current()).await.map_err(Lost::Tls)?;
+    }
+    Ok((socket, named.or(peer)))
+}
+
+/// Waits until the clock runs out or the shutdown begins.
+async fn in_time(
+    passing: Pin<Box<impl Future<Output = Introduced>>>,
+    clock: Option<Duration>,
+    lobby: &Lobby,
+) -> Introduced {
+    let deadline = clock.and_then(|clock| Instant::now().checked_add(clock));
+    let mut alarm = Alarm::default();
+    let mut place = lobby.place();
+    let mut passing = passing;
+    poll_fn(|cx| {
+        place.take(cx);
+        if let Poll::Ready(passed) = passing.as_mut().poll(cx) {
+            return Poll::Ready(passed);
+        }
+        if lobby.stage() >= Stage::Draining {
+            return Poll::Ready(Err(Lost::Draining));
+        }
+        match deadline {
+            Some(at) => alarm.poll(cx, at).map(|()| Err(Lost::Late)),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Reads the header and no byte after it: those are for TLS or HTTP.
+async fn read_header(socket: &mut Socket) -> Result<Option<SocketAddr>, Lost> {
+    let mut bytes = Vec::new();
+    loop {
+        let needs = match ProxyHeader::parse(&bytes)? {
+            ProxyHeader::Needs(needs) => needs,
+            ProxyHeader::Whole(client) => return Ok(client),
+        };
+        let read = (&mut *socket)
+            .take(needs as u64)
+            .read_buf(&mut bytes)
+            .await?;
+        match read {
+            0 if bytes.is_empty() => return Err(Lost::Empty),
+            0 => return Err(Lost::Cut),
+            _ => {}
+        }
+    }
+}
+
+impl Lost {
+    /// What it counts as, if anybody is to blame.
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Io(_) | Self::Tls(_) | Self::Empty | Self::Draining => None,
+            Self::Cut | Self::Bad(_) => Some(Reason::ProxyHeaderInvalid),
+            Self::Late => Some(Reason::RequestHeadTimeout),
+        }
+    }
+}
