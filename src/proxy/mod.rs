@@ -1,5 +1,6 @@
 //! The way of a request: [`Proxy::handle`] tells it from top to bottom.
 
+mod authority;
 mod deliver;
 mod forwarded;
 mod headers;

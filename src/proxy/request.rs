@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::headers::remove_hop_by_hop;
 use super::route::Route;
-use super::{forwarded, upgrade};
+use super::{authority, forwarded, upgrade};
 use crate::body::{Upload, UploadProgress};
 use crate::client::Client;
 use crate::config::Detect;
@@ -25,25 +25,12 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
     if request.method() == Method::CONNECT {
         return Err(Error::new(Reason::MethodRefused, None));
     }
+    let malformed = |detail: &str| Error::new(Reason::RequestMalformed, Some(detail.to_owned()));
     let codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if !is_only_chunked(codings.map(HeaderValue::as_bytes)) {
-        let detail = "its Transfer-Encoding is not just `chunked`";
-        return Err(Error::new(
-            Reason::RequestMalformed,
-            Some(detail.to_owned()),
-        ));
+        return Err(malformed("its Transfer-Encoding is not just `chunked`"));
     }
-    // RFC 9112, section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
-    // lacks a Host header field and to any request message that contains more than one Host header field line".
-    let detail = match request.headers().get_all(HOST).iter().count() {
-        0 if request.version() == Version::HTTP_11 => "the Host header field is missing",
-        0 | 1 => return Ok(()),
-        _ => "there is more than one Host header field",
-    };
-    Err(Error::new(
-        Reason::RequestMalformed,
-        Some(detail.to_owned()),
-    ))
+    authority::check(request).map_err(malformed)
 }
 
 /// A request as it goes up.
@@ -123,10 +110,7 @@ fn host(parts: &request::Parts, fallback: &str) -> Option<HeaderValue> {
     let host = match parts.uri.authority() {
         // RFC 9112, section 3.2.2: for a target in absolute form, "a proxy ... MUST ignore the received Host header field (if
         // any) and instead replace it with the host information of the request-target".
-        Some(authority) => {
-            let host = authority.as_str().rsplit('@').next().unwrap_or_default(); // without user information
-            HeaderValue::from_str(host).ok()
-        }
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => parts.headers.get(HOST).cloned(),
     };
     host.or_else(|| HeaderValue::from_str(fallback).ok())

@@ -92,6 +92,36 @@ fn malformed_requests_are_refused_and_never_reach_the_backend() {
             400,
             "more than one Host",
         ),
+        (
+            "a Host that is none",
+            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            400,
+            "is no host",
+        ),
+        (
+            "another host in the target",
+            "GET http://example.com/ HTTP/1.1\r\nHost: example.org\r\n\r\n",
+            400,
+            "another host than the target",
+        ),
+        (
+            "another port in the target",
+            "GET http://example.com:8080/ HTTP/1.1\r\nHost: example.com\r\n\r\n",
+            400,
+            "another host than the target",
+        ),
+        (
+            "user information in the target",
+            "GET http://user@example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n",
+            400,
+            "user information",
+        ),
+        (
+            "a host for a target",
+            "GET example.com HTTP/1.1\r\nHost: example.com\r\n\r\n",
+            400,
+            "neither a path nor a URL",
+        ),
         ("no version", "GET /\r\n\r\n", 400, "request_malformed"),
         (
             "a version that is none",
