@@ -103,7 +103,8 @@ impl PlainBody {
         }
     }
 
-    pub(super) fn is_end_stream(&self) -> bool {
+    /// Whether all of it has passed, or there was nothing to pass.
+    pub fn is_complete(&self) -> bool {
         self.keep.is_none() && self.abort.is_none()
     }
 

@@ -17,6 +17,8 @@ pub enum ResponseBody {
     Plain(Box<PlainBody>),
     /// What the sidecar says itself.
     Own(Bytes),
+    /// Nothing, of a length that only the head tells: hyper leaves `Content-Length` out where a body says that it is empty.
+    Unsent(u64),
 }
 
 impl Body for ResponseBody {
@@ -30,6 +32,7 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Events(body) => body.poll_frame(cx),
             Self::Plain(body) => body.poll_frame(cx),
+            Self::Unsent(_) => Poll::Ready(None),
             Self::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
@@ -37,8 +40,8 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Events(_) => false,
-            Self::Plain(body) => body.is_end_stream(),
+            Self::Events(_) | Self::Unsent(_) => false,
+            Self::Plain(body) => body.is_complete(),
             Self::Own(bytes) => bytes.is_empty(),
         }
     }
@@ -49,6 +52,7 @@ impl Body for ResponseBody {
             Self::Events(_) => SizeHint::default(),
             Self::Plain(body) => body.size_hint(),
             Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Unsent(length) => SizeHint::with_exact(*length),
         }
     }
 }

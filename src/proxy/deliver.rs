@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, UPGRADE};
-use http::{Method, Request, Response, Version, response};
+use http::header::{CONTENT_LENGTH, HeaderMap, UPGRADE};
+use http::{Method, Request, Response, StatusCode, Version, response};
 use hyper::body::Incoming;
 
 use super::headers::remove_hop_by_hop;
@@ -114,6 +114,21 @@ impl Delivery<'_> {
             timeout,
             close_delimited,
         );
+        if body.is_complete() && (is_head || head.status == StatusCode::NOT_MODIFIED) {
+            if let Some(length) = stated_length(&head.headers) {
+                return ResponseBody::Unsent(length);
+            }
+            head.headers.remove(CONTENT_LENGTH);
+        }
         ResponseBody::Plain(Box::new(body))
     }
+}
+
+/// The length that a response without a body states: that of "the content of a 200 (OK) response to the same request" (RFC 9110,
+/// section 8.6). hyper, which checks that of other responses, takes this one as it is.
+fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    let length = values.next()?.to_str().ok()?;
+    let is_one = values.all(|value| value == length) && length.bytes().all(|b| b.is_ascii_digit());
+    length.parse().ok().filter(|_| is_one)
 }

@@ -293,6 +293,61 @@ fn statuses_without_a_body() {
     }
 }
 
+#[test]
+fn a_304_tells_the_length_of_what_it_leaves_out() {
+    let not_modified =
+        |fields: &str| format!("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n{fields}\r\n");
+    for (says, passes) in [
+        ("Content-Length: 5\r\n", "Content-Length: 5\r\n"),
+        ("Content-Length: 0\r\n", "Content-Length: 0\r\n"),
+        (
+            "content-length: 18446744073709551615\r\n",
+            "content-length: 18446744073709551615\r\n",
+        ),
+        // What is no length is no use to anybody.
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", ""),
+        ("Content-Length: +5\r\n", ""),
+        ("Content-Length: x\r\n", ""),
+        ("Content-Length: \r\n", ""),
+        ("Transfer-Encoding: chunked\r\n", ""),
+        ("", ""),
+    ] {
+        for method in ["GET", "HEAD"] {
+            run(move || async move {
+                let response = not_modified(says);
+                let backend = backend(move |mut peer| {
+                    let response = response.clone();
+                    async move {
+                        loop {
+                            peer.head().await;
+                            peer.send(&response).await;
+                            peer.head().await;
+                            peer.send(OK).await;
+                        }
+                    }
+                })
+                .await;
+                let sidecar = Sidecar::start(backend, "").await;
+                let mut client = sidecar.connect().await;
+                let conditional =
+                    format!("{method} / HTTP/1.1\r\nHost: t\r\nIf-None-Match: \"x\"\r\n\r\n");
+                // One after the other, and pipelined.
+                for _ in 0..2 {
+                    client.send(&conditional).await;
+                    assert_eq!(client.head().await, not_modified(passes), "{method} {says}");
+                    client.send(GET).await;
+                    assert_eq!(client.head().await + &client.until("ok").await, OK);
+                }
+                client.send([&conditional, GET].concat()).await;
+                assert_eq!(client.head().await, not_modified(passes), "{method} {says}");
+                assert_eq!(client.head().await + &client.until("ok").await, OK);
+                assert!((sidecar.metric("sse_sidecar_upstream_connects_total") - 1.0).abs() < 0.1);
+                assert!(sidecar.metric("sse_sidecar_requests_active").abs() < 0.1);
+            });
+        }
+    }
+}
+
 const EXPECTS: &str =
     "POST / HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
 
