@@ -320,6 +320,7 @@ mod tests {
             "sse_sidecar_streams_active 1",
             r#"sse_sidecar_stream_ends_total{reason="client_gone",side="client"} 0"#,
             r#"sse_sidecar_refused_total{reason="upstream_head_timeout",side="upstream"} 0"#,
+            r#"sse_sidecar_refused_total{reason="proxy_header_invalid",side="client"} 0"#,
             r#"sse_sidecar_upstream_cancels_total{phase="streaming"} 0"#,
         ] {
             assert!(

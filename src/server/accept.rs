@@ -102,21 +102,26 @@ impl Listener {
 }
 
 impl Accepted {
-    /// The connection on this thread's runtime.
-    pub fn into_client(self, clocks: Clocks) -> io::Result<Client> {
-        let (socket, peer) = self.into_socket()?;
-        Ok(Client::new(socket, peer, clocks))
+    /// The address at the other end; none on a Unix socket.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(*peer),
+            Self::Unix(_) => None,
+        }
     }
 
-    /// The same before anything is known of it but its peer's address, which a Unix socket has none of.
-    pub(super) fn into_socket(self) -> io::Result<(Socket, Option<SocketAddr>)> {
-        Ok(match self {
-            Self::Tcp(stream, peer) => (
-                Socket::tcp(tokio::net::TcpStream::from_std(stream)?)?,
-                Some(peer),
-            ),
-            Self::Unix(stream) => (Socket::Unix(UnixStream::from_std(stream)?), None),
-        })
+    /// The connection on this thread's runtime.
+    pub(super) fn into_socket(self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(stream, _) => Socket::tcp(tokio::net::TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Ok(Socket::Unix(UnixStream::from_std(stream)?)),
+        }
+    }
+
+    /// The same as a client's.
+    pub fn into_client(self, clocks: Clocks) -> io::Result<Client> {
+        let peer = self.peer();
+        Ok(Client::new(self.into_socket()?, peer, clocks))
     }
 }
 

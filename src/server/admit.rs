@@ -48,8 +48,9 @@ pub async fn admit(
     lobby: &Lobby,
     metrics: &Metrics,
 ) -> Option<Client> {
+    let peer = accepted.peer();
     let admitted = async {
-        let (socket, peer) = accepted.into_socket()?;
+        let socket = accepted.into_socket()?;
         if !entrance.proxy_protocol && entrance.tls.is_none() {
             return Ok((socket, peer));
         }
@@ -66,8 +67,11 @@ pub async fn admit(
             if let Some(reason) = lost.reason() {
                 metrics.refused(reason);
             }
-            let error = &lost as &dyn std::error::Error;
-            tracing::debug!(error, "connection closed before its first request");
+            tracing::debug!(
+                error = &lost as &dyn std::error::Error,
+                peer = peer.map(tracing::field::display),
+                "connection closed before its first request"
+            );
             None
         }
     }
