@@ -84,6 +84,11 @@ pub(super) fn outgoing(
         let identity = HeaderValue::from_static("identity");
         parts.headers.insert(ACCEPT_ENCODING, identity);
     }
+    if parts.version == Version::HTTP_10 && names(&parts.headers, EXPECT, "100-continue") {
+        // RFC 9110, section 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that
+        // expectation." The upstream cannot, since it gets the request as HTTP/1.1.
+        parts.headers.remove(EXPECT);
+    }
     let target = parts.uri.path_and_query().cloned();
     parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
     parts.version = Version::HTTP_11;

@@ -253,6 +253,28 @@ impl Peer {
         }
     }
 
+    /// The same for bytes that are no text.
+    pub(crate) async fn bytes_until(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end) {
+            bytes.extend(self.bytes(1).await);
+        }
+        bytes
+    }
+
+    /// So many bytes.
+    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        while self.rest.len() < length {
+            let read = self.stream.read_buf(&mut self.rest).await;
+            assert!(
+                read.is_ok_and(|length| length > 0),
+                "the connection ended; it said {:?}",
+                self.rest.escape_ascii().to_string()
+            );
+        }
+        self.rest.drain(..length).collect()
+    }
+
     /// A head.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
