@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -31,10 +32,14 @@ impl Alarm {
     }
 }
 
+/// Between 90 % and 100 % of `time`, so that what began together does not end together (F112).
+pub fn jittered(time: Duration) -> Duration {
+    time.mul_f64(1.0 - 0.1 * fastrand::f64())
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
     use super::*;
 
@@ -58,5 +63,17 @@ mod tests {
         );
         poll_fn(|cx| alarm.poll(cx, after(30))).await;
         assert_eq!(start.elapsed().as_secs(), 30);
+    }
+
+    #[test]
+    fn a_time_is_never_exceeded_by_its_jitter() {
+        let time = Duration::from_secs(100);
+        let times: Vec<_> = (0..1000).map(|_| jittered(time)).collect();
+        assert!(
+            times
+                .iter()
+                .all(|&jittered| jittered <= time && jittered >= time.mul_f64(0.9))
+        );
+        assert!(times.iter().max() != times.iter().min());
     }
 }

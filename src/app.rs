@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
-use crate::client::Clocks;
-use crate::config::{Config, Drain, ListenAddress, Workers as WorkerCount};
+use crate::client::{Clocks, Limits};
+use crate::config::{self, Config, Drain, ListenAddress, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::server::{self, Acceptor, Entrance, Listener, Lobby, Stage, Workers};
@@ -111,11 +111,7 @@ impl App {
         let (for_workers, shared) = (config.clone(), metrics.clone());
         let proxy = move || Rc::new(Proxy::new(&for_workers, &tls, &shared));
         let workers = Workers::start(count, &metrics, proxy).map_err(StartError::Workers)?;
-        let clocks = Clocks {
-            request_head: config.timeouts.request_head,
-            keep_alive: config.timeouts.keep_alive,
-            write: config.timeouts.write,
-        };
+        let clocks = clocks(config);
         let (max_connections, drain) = (config.server.max_connections, config.drain.clone());
         Ok(Self {
             listeners,
@@ -214,6 +210,21 @@ impl App {
             0 => Ending::Complete,
             cut => Ending::Cut(cut),
         }
+    }
+}
+
+/// What holds for a client's connection.
+pub fn clocks(config: &Config) -> Clocks {
+    Clocks {
+        request_head: config.timeouts.request_head,
+        keep_alive: config.timeouts.keep_alive,
+        write: config.timeouts.write,
+        connection_age: config.timeouts.connection_age,
+        limits: Limits {
+            request_head: config.server.max_request_head,
+            request_headers: config.server.max_request_headers,
+            streams: config.server.max_streams,
+        },
     }
 }
 

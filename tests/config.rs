@@ -227,9 +227,26 @@ mod meaning {
     }
 
     #[test]
+    fn limits() {
+        let config = config(
+            "upstream.url = 'http://a'\ntimeouts.connection_age = 'off'\n[server]\nmax_request_head = 1048576\nmax_request_headers = 10\nmax_streams = 1",
+        );
+        assert_eq!(config.timeouts.connection_age, None);
+        assert_eq!(
+            config.server,
+            Server {
+                max_request_head: 1024 * 1024,
+                max_request_headers: 10,
+                max_streams: 1,
+                ..Server::default()
+            }
+        );
+    }
+
+    #[test]
     fn several_listeners() {
         let config = config(
-            "upstream.url = 'http://a'\n[[listener]]\naddress = '[::1]:80'\n[[listener]]\naddress = 'unix:/run/a.sock'\n[[listener]]",
+            "upstream.url = 'http://a'\n[[listener]]\naddress = '[::1]:80'\n[[listener]]\naddress = 'unix:/run/a.sock'\nproxy_protocol = true\n[[listener]]",
         );
         let addresses: Vec<_> = config
             .listeners
@@ -237,6 +254,11 @@ mod meaning {
             .map(|listener| listener.address.to_string())
             .collect();
         assert_eq!(addresses, ["[::1]:80", "unix:/run/a.sock", "0.0.0.0:8080"]);
+        let proxied = config
+            .listeners
+            .iter()
+            .map(|listener| listener.proxy_protocol);
+        assert_eq!(proxied.collect::<Vec<_>>(), [false, true, false]);
     }
 }
 

@@ -18,7 +18,11 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("socket", &[], &["hyper", "http"]),
     ("log", &["config"], &["tokio", "hyper"]),
     ("signal", &[], &["hyper", "http"]),
-    ("client", &["reason", "socket", "wire"], &["hyper", "http"]),
+    (
+        "client",
+        &["alarm", "reason", "socket", "wire"],
+        &["hyper", "http"],
+    ),
     (
         "exchange",
         &["client", "metrics", "reason", "sse"],
@@ -46,8 +50,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "proxy",
         &[
-            "body", "client", "config", "exchange", "metrics", "problem", "reason", "server",
-            "sse", "upstream", "wire",
+            "alarm", "body", "client", "config", "exchange", "metrics", "problem", "reason",
+            "server", "sse", "upstream", "wire",
         ],
         &[],
     ),

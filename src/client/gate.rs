@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::{Client, Expects, Inbound, Phase};
-use crate::wire::{Chunked, Piece, RequestHead};
+use crate::wire::{Chunked, Piece};
 
 /// hyper's side of a [`Client`].
 #[derive(Debug)]
@@ -152,14 +152,14 @@ impl Inbound {
                     usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= length as u64;
                 if *left == 0 {
-                    self.expects = Expects::Head(RequestHead::new());
+                    self.expects = Expects::head(client.limits());
                 }
                 Ok(length)
             }
             Expects::Chunked(chunked) => {
                 let length = length_in(chunked, bytes).map_err(invalid)?;
                 if chunked.is_done() {
-                    self.expects = Expects::Head(RequestHead::new());
+                    self.expects = Expects::head(client.limits());
                 }
                 Ok(length)
             }
@@ -226,7 +226,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::client::Clocks;
+    use crate::client::{Clocks, Limits};
     use crate::reason::Reason;
     use crate::socket::Socket;
 
@@ -236,6 +236,12 @@ mod tests {
             request_head: None,
             keep_alive: None,
             write: None,
+            connection_age: None,
+            limits: Limits {
+                request_head: 1024,
+                request_headers: 10,
+                streams: 1,
+            },
         };
         let client = Rc::new(Client::new(Socket::Unix(near), None, clocks));
         (Gate::new(client.clone()), client, far)

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 pub use self::gate::Gate;
 pub use self::stream::ClientStream;
+use crate::alarm::jittered;
 use crate::reason::Reason;
 use crate::socket::Socket;
 use crate::wire::{Chunked, Malformed, RequestHead};
@@ -31,6 +32,7 @@ pub struct Client {
     socket: Socket,
     peer: Option<SocketAddr>,
     clocks: Clocks,
+    retires_at: Option<Instant>,
     phase: Cell<Phase>,
     inbound: RefCell<Inbound>,
     /// Whoever waits to read while there is nothing that may be read.
@@ -51,7 +53,8 @@ struct Heir(Box<dyn FnOnce(Rc<Client>) -> Inheritance>);
 /// What its heir does with a connection.
 pub type Inheritance = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The clocks that run before a request has a route, and the `write` clock where no route says otherwise.
+/// What a connection is held to before a request has a route: its clocks, the `write` clock where no route says otherwise, and
+/// the size of what may come.
 #[derive(Debug, Clone, Copy)]
 pub struct Clocks {
     /// For a whole request head to arrive.
@@ -60,6 +63,21 @@ pub struct Clocks {
     pub keep_alive: Option<Duration>,
     /// For the client to take a byte of those that wait for it.
     pub write: Option<Duration>,
+    /// For the connection to take new requests, before its jitter.
+    pub connection_age: Option<Duration>,
+    /// How much may come.
+    pub limits: Limits,
+}
+
+/// How much a client may send at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of one request head, in bytes.
+    pub request_head: usize,
+    /// Fields of one request head.
+    pub request_headers: usize,
+    /// Requests on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 /// What a connection is doing.
@@ -92,19 +110,27 @@ enum Expects {
     Chunked(Chunked),
 }
 
+impl Expects {
+    /// The next request.
+    fn head(limits: Limits) -> Self {
+        Self::Head(RequestHead::new(limits.request_head))
+    }
+}
+
 impl Client {
     /// A connection on which nothing has happened yet.
     pub fn new(socket: Socket, peer: Option<SocketAddr>, clocks: Clocks) -> Self {
         socket.set_user_timeout(clocks.write);
+        let now = Instant::now();
+        let age = clocks.connection_age.map(jittered);
         Self {
             socket,
             peer,
             clocks,
-            phase: Cell::new(Phase::Fresh {
-                since: Instant::now(),
-            }),
+            retires_at: age.and_then(|age| now.checked_add(age)),
+            phase: Cell::new(Phase::Fresh { since: now }),
             inbound: RefCell::new(Inbound {
-                expects: Expects::Head(RequestHead::new()),
+                expects: Expects::head(clocks.limits),
                 rest: Vec::new(),
             }),
             reader: RefCell::new(None),
@@ -128,6 +154,16 @@ impl Client {
         self.socket.is_tls()
     }
 
+    /// How much may come.
+    pub fn limits(&self) -> Limits {
+        self.clocks.limits
+    }
+
+    /// When the connection is so old that it is to take no new request; the same for its whole life.
+    pub fn retires_at(&self) -> Option<Instant> {
+        self.retires_at
+    }
+
     /// Waits until the client is gone.
     pub async fn closed(&self) {
         self.socket.closed().await;
@@ -137,7 +173,7 @@ impl Client {
     pub fn begin_request(&self, body_length: Option<u64>) {
         self.phase.set(Phase::Request);
         self.inbound.borrow_mut().expects = match body_length {
-            Some(0) => Expects::Head(RequestHead::new()),
+            Some(0) => Expects::head(self.limits()),
             Some(length) => Expects::Length(length),
             None => Expects::Chunked(Chunked::new()),
         };
@@ -203,7 +239,7 @@ impl Client {
     pub fn refusal(&self) -> Option<(Reason, Option<String>)> {
         if let Some(malformed) = self.refusal.get() {
             let reason = match malformed {
-                Malformed::TooLong => Reason::RequestHeadTooLarge,
+                Malformed::TooLong(_) => Reason::RequestHeadTooLarge,
                 _ => Reason::RequestMalformed,
             };
             return Some((reason, Some(malformed.to_string())));

@@ -8,8 +8,8 @@ use super::file::Table;
 use super::matcher::matcher;
 use super::problem::Mistake;
 use super::value::{
-    boolean, choice, clock, comment, connections, delay, end, interval, path, server_name, text,
-    workers,
+    boolean, choice, clock, comment, connections, delay, end, head_length, header_count, interval,
+    path, server_name, streams, text, workers,
 };
 use super::{
     Detect, Drain, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log, Matcher,
@@ -126,6 +126,17 @@ impl Draft {
                 &mut draft.server.max_connections,
                 connections,
             );
+            table.set(
+                "max_request_head",
+                &mut draft.server.max_request_head,
+                head_length,
+            );
+            table.set(
+                "max_request_headers",
+                &mut draft.server.max_request_headers,
+                header_count,
+            );
+            table.set("max_streams", &mut draft.server.max_streams, streams);
             table.list(
                 "trusted_proxies",
                 &mut draft.server.trusted_proxies,
@@ -280,6 +291,7 @@ fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
         request_head,
         request_body,
         keep_alive,
+        connection_age,
     } = timeouts;
     let connection_clock = |table: &mut Table<'_>, key, target| match scope {
         Scope::Top => table.set(key, target, clock),
@@ -298,6 +310,7 @@ fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
     connection_clock(table, "request_head", request_head);
     table.set("request_body", request_body, clock);
     connection_clock(table, "keep_alive", keep_alive);
+    connection_clock(table, "connection_age", connection_age);
 }
 
 impl Target {

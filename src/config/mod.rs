@@ -38,7 +38,8 @@ pub struct Config {
     pub server: Server,
     /// Where health, readiness and metrics are served; `None` is `"off"`.
     pub admin: Option<SocketAddr>,
-    /// The clocks of a connection before its request has a route: `request_head`, `keep_alive`, `write`. A route has its own copy of the rest.
+    /// The clocks of a connection before its request has a route: `request_head`, `keep_alive`, `connection_age`, `write`. A route has its own
+    /// copy of the rest.
     pub timeouts: Timeouts,
     /// First match wins. Never empty; where the file has an `[upstream]`, the last one matches every request.
     pub routes: Vec<Route>,
@@ -75,6 +76,12 @@ pub struct Server {
     pub workers: Workers,
     /// A connection beyond these is answered 503 and closed; an open one is never evicted for it.
     pub max_connections: usize,
+    /// The longest request head that is read, in bytes.
+    pub max_request_head: usize,
+    /// The most fields that a request head may have.
+    pub max_request_headers: usize,
+    /// The most requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
     /// Proxies whose `X-Forwarded-*` and `Forwarded` fields are kept.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -181,6 +188,8 @@ pub struct Timeouts {
     pub request_body: Option<Duration>,
     /// How long a connection may stay open between two requests.
     pub keep_alive: Option<Duration>,
+    /// How long a connection takes new requests; each one ends between 90 % and 100 % of it.
+    pub connection_age: Option<Duration>,
 }
 
 /// What keeps silent streams alive.
@@ -354,6 +363,7 @@ impl Default for Timeouts {
             request_head: Some(Duration::from_secs(10)),
             request_body: Some(Duration::from_secs(60)),
             keep_alive: Some(Duration::from_secs(75)),
+            connection_age: Some(Duration::from_hours(1)),
         }
     }
 }
@@ -401,6 +411,9 @@ impl Default for Server {
         Self {
             workers: Workers::Auto,
             max_connections: 10_000,
+            max_request_head: 64 * 1024,
+            max_request_headers: 100,
+            max_streams: 100,
             trusted_proxies: Vec::new(),
         }
     }

@@ -1,6 +1,8 @@
 //! Readers of single values: each takes what stands behind a key and gives what it means, or what is wrong with it.
 
+use std::fmt::Display;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +18,13 @@ const MOST_WORKERS: usize = 1024;
 
 /// More connections than Linux gives file descriptors to one process by default.
 const MOST_CONNECTIONS: usize = 1_048_576;
+
+/// A browser's request takes a few hundred bytes and ten fields, one with many cookies some KiB.
+const HEAD_LENGTHS: RangeInclusive<usize> = 1024..=1024 * 1024;
+const HEADER_COUNTS: RangeInclusive<usize> = 10..=1000;
+
+/// Each stream is a request of its own.
+const STREAMS: RangeInclusive<u32> = 1..=10_000;
 
 /// Heartbeats more often than this are a mistake, or a load test.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
@@ -129,7 +138,10 @@ pub(super) fn workers(value: Value<'_>) -> Result<Workers, Mistake> {
     let help = format!("write `\"auto\"` or a number from 1 to {MOST_WORKERS}, without quotes");
     match value {
         Value::String("auto") => Ok(Workers::Auto),
-        Value::Integer(_) => number(value, MOST_WORKERS).map(Workers::Count),
+        Value::Integer(_) => {
+            let count = NonZeroUsize::new(number(value, 1..=MOST_WORKERS)?);
+            Ok(count.map_or(Workers::Auto, Workers::Count)) // from 1 on it is always one
+        }
         Value::String(_) | Value::Boolean(_) | Value::Other(_) => {
             Err(expected("a number of threads", value).help(help))
         }
@@ -138,7 +150,22 @@ pub(super) fn workers(value: Value<'_>) -> Result<Workers, Mistake> {
 
 /// `server.max_connections`: at least one.
 pub(super) fn connections(value: Value<'_>) -> Result<usize, Mistake> {
-    number(value, MOST_CONNECTIONS).map(NonZeroUsize::get)
+    number(value, 1..=MOST_CONNECTIONS)
+}
+
+/// `server.max_request_head`: in bytes.
+pub(super) fn head_length(value: Value<'_>) -> Result<usize, Mistake> {
+    number(value, HEAD_LENGTHS)
+}
+
+/// `server.max_request_headers`.
+pub(super) fn header_count(value: Value<'_>) -> Result<usize, Mistake> {
+    number(value, HEADER_COUNTS)
+}
+
+/// `server.max_streams`: at least one.
+pub(super) fn streams(value: Value<'_>) -> Result<u32, Mistake> {
+    number(value, STREAMS)
 }
 
 /// `heartbeat.text`: what can stand in a comment line.
@@ -201,15 +228,18 @@ fn no_duration(value: Value<'_>) -> Mistake {
     ))
 }
 
-fn number(value: Value<'_>, most: usize) -> Result<NonZeroUsize, Mistake> {
-    let help = format!("write a number from 1 to {most}, without quotes");
+fn number<N>(value: Value<'_>, range: RangeInclusive<N>) -> Result<N, Mistake>
+where
+    N: TryFrom<i64> + PartialOrd + Display,
+{
+    let (least, most) = (range.start(), range.end());
+    let help = format!("write a number from {least} to {most}, without quotes");
     let Value::Integer(number) = value else {
         return Err(expected("a number", value).help(help));
     };
-    usize::try_from(number)
+    N::try_from(number)
         .ok()
-        .and_then(NonZeroUsize::new)
-        .filter(|number| number.get() <= most)
+        .filter(|number| range.contains(number))
         .ok_or_else(|| Mistake::new(format!("`{number}` is out of range")).help(help))
 }
 

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{HOST, HeaderMap, USER_AGENT};
 use http::{Request, uri};
 use tokio::time::Instant;
 
 use super::request::asks_for_events;
+use crate::alarm::jittered;
 use crate::body::UploadProgress;
 use crate::config::{self, Frame, Matcher, OnUpstreamFailure};
 use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
@@ -169,11 +169,6 @@ fn is_old_openai_go(request: &HeaderMap) -> bool {
     version().is_some_and(|version| version < (3, 43))
 }
 
-/// Between 90 % and 100 % of `total`, so that streams opened together do not end together (F112).
-fn jittered(total: Duration) -> Duration {
-    total.mul_f64(1.0 - 0.1 * fastrand::f64())
-}
-
 /// The `id` of a JSON-RPC request as JSON text; `null` if there is none to be found.
 fn json_rpc_id(request: &[u8]) -> String {
     let request: Option<serde_json::Value> = serde_json::from_slice(request).ok();
@@ -304,16 +299,5 @@ mod tests {
         ] {
             assert_eq!(json_rpc_id(request), id);
         }
-    }
-
-    #[test]
-    fn total_is_never_exceeded_by_its_jitter() {
-        let total = Duration::from_secs(100);
-        let ages: Vec<_> = (0..1000).map(|_| jittered(total)).collect();
-        assert!(
-            ages.iter()
-                .all(|&age| age <= total && age >= total.mul_f64(0.9))
-        );
-        assert!(ages.iter().max() != ages.iter().min());
     }
 }

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,7 +24,8 @@ use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 
-/// What hyper may hold of a response that the client does not take yet, and of a head while it arrives.
+/// What hyper may hold of a response that the client does not take yet, and of a head while it arrives; more where a head may be
+/// longer than this.
 const BUFFER: usize = 64 * 1024;
 
 /// How long a stream that is ended by the shutdown has to say so to its client.
@@ -53,18 +55,27 @@ pub async fn serve<H: Handler>(
             let guard = RequestGuard {
                 client: client.clone(),
             };
-            let response = handler.handle(client, request).await;
+            let retires_at = client.retires_at();
+            let mut response = handler.handle(client, request).await;
+            // An idle connection is left alone: closed by us, it might cross with a request.
+            let is_last = retires_at.is_some_and(|at| Instant::now() >= at);
+            if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             Ok::<_, std::convert::Infallible>(response.map(|body| Tracked {
                 body,
                 _guard: guard,
             }))
         }
     });
+    let limits = client.limits();
     let http = http1::Builder::new()
         .header_read_timeout(None) // the gate knows a slow head from an idle connection
         .auto_date_header(false)
         .preserve_header_case(true)
-        .max_buf_size(BUFFER)
+        .max_headers(limits.request_headers)
+        .max_buf_size(BUFFER.max(limits.request_head + 1)) // it is the gate that refuses a longer head
         .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
     let mut http = Box::pin(http);
 

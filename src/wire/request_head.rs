@@ -8,6 +8,8 @@
 pub struct RequestHead {
     state: State,
     length: usize,
+    /// The most bytes it may have.
+    limit: usize,
     name: Name,
     has_length: bool,
     has_encoding: bool,
@@ -54,20 +56,18 @@ pub enum Malformed {
     /// RFC 9112, section 6.1: such a message "might indicate an attempt to perform request smuggling".
     #[error("the request has both a Content-Length and a Transfer-Encoding")]
     LengthAndEncoding,
-    /// Longer than [`RequestHead::LIMIT`].
-    #[error("the request head is longer than {} KiB", RequestHead::LIMIT / 1024)]
-    TooLong,
+    /// Longer than it may be, in bytes.
+    #[error("the request head is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 impl RequestHead {
-    /// The longest head that is read, in bytes.
-    pub const LIMIT: usize = 64 * 1024;
-
-    /// Before the first byte of a request.
-    pub fn new() -> Self {
+    /// Before the first byte of a request, whose head may have `limit` bytes.
+    pub fn new(limit: usize) -> Self {
         Self {
             state: State::Start,
             length: 0,
+            limit,
             name: Name::EMPTY,
             has_length: false,
             has_encoding: false,
@@ -83,8 +83,8 @@ impl RequestHead {
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         for (index, &byte) in bytes.iter().enumerate() {
             self.length += 1;
-            if self.length > Self::LIMIT {
-                return Err(Malformed::TooLong);
+            if self.length > self.limit {
+                return Err(Malformed::TooLong(self.limit));
             }
             self.state = self.step(byte)?;
             if self.state == State::Done {
@@ -135,12 +135,6 @@ impl RequestHead {
     }
 }
 
-impl Default for RequestHead {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// `tchar` of RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -176,11 +170,13 @@ impl Name {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 64 * 1024;
+
     /// The same verdict for the whole and at every split.
     fn verdict(input: &[u8]) -> Result<Option<usize>, Malformed> {
-        let whole = RequestHead::new().scan(input);
+        let whole = RequestHead::new(LIMIT).scan(input);
         for split in 0..=input.len() {
-            let mut head = RequestHead::new();
+            let mut head = RequestHead::new(LIMIT);
             let parts = head.scan(&input[..split]).and_then(|end| match end {
                 Some(end) => Ok(Some(end)),
                 None => Ok(head.scan(&input[split..])?.map(|end| split + end)),
@@ -260,23 +256,26 @@ mod tests {
 
     #[test]
     fn a_head_without_end_is_refused() {
-        let mut head = RequestHead::new();
+        let mut head = RequestHead::new(LIMIT);
         assert_eq!(head.scan(b"GET / HTTP/1.1\r\nX: "), Ok(None));
         assert_eq!(
-            head.scan(&b"x".repeat(RequestHead::LIMIT)),
-            Err(Malformed::TooLong)
+            head.scan(&b"x".repeat(LIMIT)),
+            Err(Malformed::TooLong(LIMIT))
         );
         let long = [
             &b"GET / HTTP/1.1\r\nX: "[..],
-            &b"x".repeat(RequestHead::LIMIT),
+            &b"x".repeat(LIMIT),
             b"\r\n\r\n",
         ]
         .concat();
-        assert_eq!(RequestHead::new().scan(&long), Err(Malformed::TooLong));
-        let mut head = RequestHead::new();
         assert_eq!(
-            head.scan(&b"\r\n".repeat(RequestHead::LIMIT)),
-            Err(Malformed::TooLong)
+            RequestHead::new(LIMIT).scan(&long),
+            Err(Malformed::TooLong(LIMIT))
+        );
+        let mut head = RequestHead::new(LIMIT);
+        assert_eq!(
+            head.scan(&b"\r\n".repeat(LIMIT)),
+            Err(Malformed::TooLong(LIMIT))
         );
     }
 }

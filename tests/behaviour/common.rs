@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sse_sidecar::client::Clocks;
+use sse_sidecar::app;
 use sse_sidecar::config::{self, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::Proxy;
@@ -70,11 +70,7 @@ impl Sidecar {
     }
 
     pub(crate) async fn with_config(config: &config::Config) -> Self {
-        let clocks = Clocks {
-            request_head: config.timeouts.request_head,
-            keep_alive: config.timeouts.keep_alive,
-            write: config.timeouts.write,
-        };
+        let clocks = app::clocks(config);
         let entrance = Entrance {
             proxy_protocol: config.listeners[0].proxy_protocol,
             tls: None,

@@ -10,6 +10,7 @@ mod disconnects;
 mod event_mode;
 mod garbage;
 mod heartbeats;
+mod limits;
 mod messages;
 mod ordinary;
 mod proxy_protocol;
