@@ -135,6 +135,8 @@ pub async fn serve<H: Handler>(
             drop(http);
             if client.has_partial_head() {
                 refuse(&client, Reason::RequestHeadTimeout, None, metrics).await;
+            } else {
+                client.close().await;
             }
         }
         Outcome::Expired(reason) => client.depart(reason),

@@ -12,11 +12,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use sse_sidecar::app;
-use sse_sidecar::config::{self, Override, Overrides};
+use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::Proxy;
-use sse_sidecar::server::{self, Accepted, Entrance, Lobby, admit};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use sse_sidecar::server::{self, Entrance, Listener, Lobby, admit};
+use sse_sidecar::tls;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -56,9 +57,14 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
 impl Sidecar {
     /// In front of `backend`, with the rest of its configuration as TOML.
     pub(crate) async fn start(backend: SocketAddr, toml: &str) -> Self {
+        Self::in_front_of(&format!("http://{backend}"), toml).await
+    }
+
+    /// In front of the backend at `url`.
+    pub(crate) async fn in_front_of(url: &str, toml: &str) -> Self {
         let upstream = Override {
             source: "--upstream".to_owned(),
-            value: format!("http://{backend}"),
+            value: url.to_owned(),
         };
         let overrides = Overrides {
             upstream: Some(upstream),
@@ -71,20 +77,33 @@ impl Sidecar {
 
     pub(crate) async fn with_config(config: &config::Config) -> Self {
         let clocks = app::clocks(config);
+        let metrics = Arc::new(Metrics::new());
+        let upstreams = config.routes.iter().map(|route| &route.upstream);
+        let (upstream_tls, watchers) =
+            tls::watch_all(upstreams.filter_map(|upstream| upstream.tls.as_ref())).unwrap();
+        for watcher in watchers {
+            spawn_local(watcher.run());
+        }
+        let server_tls = config.listeners[0].tls.clone().map(|settings| {
+            let (tls, watcher) = tls::watch(settings).unwrap();
+            spawn_local(watcher.run());
+            tls
+        });
         let entrance = Entrance {
             proxy_protocol: config.listeners[0].proxy_protocol,
-            tls: None,
+            tls: server_tls,
         };
-        let metrics = Arc::new(Metrics::new());
-        let proxy = Rc::new(Proxy::new(config, &metrics));
+        let proxy = Rc::new(Proxy::new(config, &upstream_tls, &metrics));
         let lobby = Rc::new(Lobby::new());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let listener = Listener::bind(&any_port).await.unwrap();
+        let ListenAddress::Tcp(address) = listener.address().unwrap() else {
+            unreachable!()
+        };
         let (for_connections, counted) = (lobby, metrics.clone());
         spawn_local(async move {
             loop {
-                let (stream, peer) = listener.accept().await.unwrap();
-                let accepted = Accepted::Tcp(stream.into_std().unwrap(), peer);
+                let accepted = listener.accept().await.unwrap();
                 let (proxy, lobby, metrics) =
                     (proxy.clone(), for_connections.clone(), counted.clone());
                 let entrance = entrance.clone();
@@ -205,13 +224,16 @@ pub(crate) fn unanswering() -> (SocketAddr, impl Sized) {
 /// How the other side ended a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
+    /// In order: over TLS with `close_notify`.
     Fin,
     Reset,
+    /// Over TLS without `close_notify`.
+    Cut,
 }
 
 /// One end of a connection, read as the test wants it.
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Peer<S = TcpStream> {
+    pub(crate) stream: S,
     /// Read, and not yet asked for.
     rest: Vec<u8>,
 }
@@ -219,6 +241,19 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    /// Closes with RST.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    pub(crate) fn over(stream: S) -> Self {
         Self {
             stream,
             rest: Vec::new(),
@@ -227,6 +262,7 @@ impl Peer {
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// The next bytes up to and with `end`.
@@ -314,12 +350,18 @@ impl Peer {
         }
     }
 
+    /// What was read and not asked for.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest)
+    }
+
     /// Everything up to the end, and how it ended.
     pub(crate) async fn rest(&mut self) -> (Vec<u8>, Closed) {
         let closed = loop {
             match self.stream.read_buf(&mut self.rest).await {
                 Ok(0) => break Closed::Fin,
                 Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break Closed::Cut,
                 Err(error) => {
                     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
                     break Closed::Reset;
@@ -332,13 +374,6 @@ impl Peer {
     /// Waits until the other side is gone, whatever it says before.
     pub(crate) async fn closed(&mut self) -> Closed {
         self.rest().await.1
-    }
-
-    /// Closes with RST.
-    pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
     }
 
     /// What comes within `time`; nothing if nothing does.

@@ -4,6 +4,7 @@
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
 mod bad_input;
+mod certificates;
 mod clocks;
 mod common;
 mod disconnects;
@@ -14,4 +15,5 @@ mod limits;
 mod messages;
 mod ordinary;
 mod proxy_protocol;
+mod tls;
 mod upgrades;
