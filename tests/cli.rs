@@ -168,6 +168,26 @@ mod check {
     }
 
     #[test]
+    fn the_files_it_names_are_looked_at() {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("missing-certificate.toml");
+        let toml = "upstream.url = 'http://a'\n[[listener]]\ntls.certificate = 'no.crt'\ntls.private_key = 'no.key'";
+        fs::write(&path, toml).unwrap();
+        for command in ["check", "run"] {
+            let path = path.to_str().unwrap();
+            let (code, _, stderr) = outcome(&mut sidecar(&[command, "--config", path]));
+            assert_eq!(code, 2);
+            let missing = env!("CARGO_TARGET_TMPDIR").to_owned() + "/no.crt";
+            assert!(
+                stderr.starts_with(&format!(
+                    "error: listener[0].tls.certificate: `{missing}` cannot be read: No such file"
+                )),
+                "{stderr}"
+            );
+            assert!(stderr.contains("missing-certificate.toml:3:"), "{stderr}");
+        }
+    }
+
+    #[test]
     fn without_a_file_the_flags_are_checked() {
         let (code, stdout, _) = outcome(&mut sidecar(&["check", "--upstream", "http://a"]));
         assert_eq!(

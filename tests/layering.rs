@@ -14,7 +14,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
     ("metrics", &["reason"], &["tokio", "hyper"]),
-    ("config", &[], &["tokio", "hyper"]),
+    ("tls", &[], &["hyper", "http"]),
+    ("config", &["tls"], &["tokio", "hyper", "rustls"]),
     ("socket", &[], &["hyper", "http"]),
     ("log", &["config"], &["tokio", "hyper"]),
     ("signal", &[], &["hyper", "http"]),
@@ -36,14 +37,14 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "upstream",
         &[
-            "alarm", "body", "config", "metrics", "reason", "socket", "sse", "wire",
+            "alarm", "body", "config", "metrics", "reason", "socket", "sse", "tls", "wire",
         ],
         &[],
     ),
     (
         "server",
         &[
-            "alarm", "client", "config", "metrics", "problem", "reason", "socket", "wire",
+            "alarm", "client", "config", "metrics", "problem", "reason", "socket", "tls", "wire",
         ],
         &[],
     ),
@@ -51,7 +52,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         "proxy",
         &[
             "alarm", "body", "client", "config", "exchange", "metrics", "problem", "reason",
-            "server", "sse", "upstream", "wire",
+            "server", "sse", "tls", "upstream", "wire",
         ],
         &[],
     ),
@@ -59,7 +60,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "app",
         &[
-            "admin", "client", "config", "metrics", "proxy", "server", "signal",
+            "admin", "client", "config", "metrics", "proxy", "server", "signal", "tls",
         ],
         &["hyper", "toml"],
     ),

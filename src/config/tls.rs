@@ -38,8 +38,10 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
                 if tls.server_name.is_none()
                     && let Err(mistake) = server_name(host)
                 {
-                    let help = format!("name its certificate's in `{}.server_name`", tls.key);
-                    report.error(key, &mistake.help(help));
+                    report.error(
+                        key,
+                        &mistake.help("name its certificate's in `tls.server_name`"),
+                    );
                 }
             }
             Some(address) if is_written => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, fs};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The content of some files at one moment.
 #[derive(PartialEq, Eq)]
-pub struct Files(BTreeMap<PathBuf, Result<Vec<u8>, io::ErrorKind>>);
+pub struct Files(BTreeMap<PathBuf, Result<Vec<u8>, String>>);
 
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum Part {
 pub enum Fault {
     /// It is not there, or not for us.
     #[error("cannot be read: {0}")]
-    Unreadable(io::ErrorKind),
+    Unreadable(String),
     /// It is another kind of file.
     #[error("holds no certificate in PEM form")]
     NoCertificate,
@@ -88,7 +88,7 @@ impl Error {
 impl Files {
     /// Reads what is there now.
     pub fn read<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
-        let read = |path| fs::read(path).map_err(|error| error.kind());
+        let read = |path| fs::read(path).map_err(|error| error.to_string());
         let files = paths.into_iter().map(|path| (path.to_owned(), read(path)));
         Self(files.collect())
     }
@@ -136,8 +136,8 @@ impl Files {
     fn content(&self, part: Part, path: &Path) -> Result<&[u8], Error> {
         match self.0.get(path) {
             Some(Ok(content)) => Ok(content),
-            Some(Err(kind)) => Err(Fault::Unreadable(*kind).of(part, path)),
-            None => Err(Fault::Unreadable(io::ErrorKind::NotFound).of(part, path)),
+            Some(Err(error)) => Err(Fault::Unreadable(error.clone()).of(part, path)),
+            None => Err(Fault::Unreadable("nobody has".to_owned()).of(part, path)),
         }
     }
 }
