@@ -248,6 +248,49 @@ fn it_proxies_and_its_admin_port_answers() {
 }
 
 #[test]
+fn it_speaks_tls_and_closes_what_is_too_much() {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let path = |name: &str| {
+        let name = format!("process-{}-{name}", std::process::id());
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+    };
+    let (certificate, key) = (path("tls.crt"), path("tls.key"));
+    fs::write(&certificate, pair.cert.pem()).unwrap();
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let tls = format!("tls = {{ certificate = {certificate:?}, private_key = {key:?} }}");
+    let mut sidecar = Sidecar::start(&(config(backend(), "server.max_connections = 1") + &tls));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let session = rustls::ClientConnection::new(client.into(), name).unwrap();
+    let mut client = rustls::StreamOwned::new(session, sidecar.connect());
+    let get = "GET /plain HTTP/1.1\r\nHost: t\r\n\r\n";
+    client.write_all(get.as_bytes()).unwrap();
+    let mut answer = vec![0; 15];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+    while !answer.ends_with(b"\r\n\r\nok") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+
+    let mut refused = sidecar.connect();
+    assert_eq!(refused.read(&mut [0]).unwrap(), 0, "without a word");
+    let metrics = sidecar.ask_admin("/metrics");
+    let counted = "sse_sidecar_refused_total{reason=\"too_many_connections\",side=\"proxy\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+
+    sidecar.signal("INT");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed in order");
+    assert_eq!(sidecar.exit().code(), Some(0));
+    let _ = (fs::remove_file(certificate), fs::remove_file(key));
+}
+
+#[test]
 fn a_stream_is_logged_when_it_opens_and_when_it_ends() {
     let mut sidecar = Sidecar::start(&config(backend(), ""));
     let mut client = sidecar.get("/events?token=secret");

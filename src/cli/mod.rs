@@ -129,7 +129,7 @@ struct Flags {
         long,
         value_name = "URL",
         env = "SSE_SIDECAR_UPSTREAM",
-        help = "The backend: http://HOST:PORT or unix:/PATH"
+        help = "The backend: http://HOST:PORT, https://HOST:PORT or unix:/PATH"
     )]
     upstream: Option<String>,
     #[command(flatten)]

@@ -50,7 +50,7 @@ pub fn load(
     overrides: &Overrides,
 ) -> Result<(Config, Vec<Problem>), Problems> {
     let (text, name) = open(path)?;
-    let folder = path.and_then(Path::parent).unwrap_or(Path::new(""));
+    let folder = path.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
     complete(&text, &name, overrides, Some(folder))
 }
 
@@ -72,7 +72,7 @@ fn complete(
         return Err(Problems::new(report.into_problems()));
     }
     contradictions::warn(&draft, &mut report);
-    let config = resolve(draft, folder.unwrap_or(Path::new("")));
+    let config = resolve(draft, folder.unwrap_or_else(|| Path::new("")));
     Ok((config, report.into_problems()))
 }
 

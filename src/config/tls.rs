@@ -14,43 +14,43 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
     for listener in &draft.listeners {
         check_identity(&listener.tls, report.is_written(&listener.tls.key), report);
     }
-    for Target {
+    for target in targets(draft) {
+        check_identity(&target.tls, false, report);
+        check_upstream(target, report);
+    }
+}
+
+fn check_upstream(target: &Target, report: &mut Report) {
+    let Target {
         key,
         is_given,
         address,
         tls,
-    } in targets(draft)
-    {
-        check_identity(tls, false, report);
-        let is_written = report.is_written(&tls.key);
-        match address {
-            None if is_written && !is_given => {
-                let mistake = Mistake::new("there is no `url` beside it")
-                    .help("write `upstream.url = \"https://host:port\"` here too");
-                report.error(&tls.key, &mistake);
+    } = target;
+    let mistake = match address {
+        Some(UpstreamAddress::Tcp {
+            scheme: Scheme::Https,
+            host,
+            ..
+        }) => {
+            if tls.server_name.is_none()
+                && let Err(mistake) = server_name(host)
+            {
+                report.error(
+                    key,
+                    &mistake.help("name its certificate's in `tls.server_name`"),
+                );
             }
-            None => {}
-            Some(UpstreamAddress::Tcp {
-                scheme: Scheme::Https,
-                host,
-                ..
-            }) => {
-                if tls.server_name.is_none()
-                    && let Err(mistake) = server_name(host)
-                {
-                    report.error(
-                        key,
-                        &mistake.help("name its certificate's in `tls.server_name`"),
-                    );
-                }
-            }
-            Some(address) if is_written => {
-                let mistake = Mistake::new(format!("`{address}` is not encrypted"))
-                    .help("write `https://host:port` in `url`, or leave out `tls`");
-                report.error(&tls.key, &mistake);
-            }
-            Some(_) => {}
+            return;
         }
+        Some(address) => Mistake::new(format!("`{address}` is not encrypted"))
+            .help("write `https://host:port` in `url`, or leave out `tls`"),
+        None if *is_given => return, // reported
+        None => Mistake::new("there is no `url` beside it")
+            .help("write `upstream.url = \"https://host:port\"` here too"),
+    };
+    if report.is_written(&tls.key) {
+        report.error(&tls.key, &mistake);
     }
 }
 

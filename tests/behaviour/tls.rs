@@ -1,8 +1,9 @@
 //! TLS on either side. The test's own ends speak it through tokio-rustls.
 
 use std::future::Future;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
@@ -95,7 +96,7 @@ fn server(pair: &Pair) -> Arc<ServerConfig> {
     Arc::new(builder.with_single_cert(chain, key).unwrap())
 }
 
-async fn try_connect(sidecar: &Sidecar, config: Arc<ClientConfig>) -> std::io::Result<TlsPeer> {
+async fn try_connect(sidecar: &Sidecar, config: Arc<ClientConfig>) -> io::Result<TlsPeer> {
     let stream = TcpStream::connect(sidecar.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
@@ -604,8 +605,14 @@ fn certificates_are_swapped_under_open_streams() {
 }
 
 #[test]
-fn files_that_are_no_good_change_nothing() {
+fn files_that_are_no_good_change_nothing_and_are_told_of_once() {
     run(|| async {
+        let log = Log::default();
+        let for_log = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || for_log.clone());
+        let _logging = tracing::subscriber::set_default(subscriber.finish());
         let setup = Setup::new();
         let (first, second) = (setup.ca.issue("localhost"), setup.ca.issue("localhost"));
         setup.folder.write_pair("own", &first);
@@ -622,12 +629,37 @@ fn files_that_are_no_good_change_nothing() {
             assert_eq!(shown(&client), certificate(&first), "{bad}");
         }
         std::fs::remove_file(setup.folder.join("own/tls.key")).unwrap();
-        sleep(Duration::from_secs(6)).await;
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(log.count(" WARN "), 4, "each time once");
+        assert_eq!(log.count(" INFO "), 0);
         setup.folder.write_pair("own", &second);
         sleep(Duration::from_secs(6)).await;
         let client = setup.request(&sidecar, GET_EVENTS).await;
         assert_eq!(shown(&client), certificate(&second));
+        assert_eq!((log.count(" WARN "), log.count(" INFO ")), (4, 1));
     });
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn count(&self, what: &str) -> usize {
+        let log = self.0.lock().unwrap();
+        String::from_utf8_lossy(&log).matches(what).count()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -655,7 +687,7 @@ fn large_bodies_pass_unharmed_both_ways() {
     const SIZE: usize = 10_000_000;
     run(|| async {
         let setup = Setup::new();
-        let body: Arc<Vec<u8>> = Arc::new((0..SIZE).map(|n| (n % 251) as u8).collect());
+        let body: Arc<Vec<u8>> = Arc::new((0..=250).cycle().take(SIZE).collect());
         let expected = body.clone();
         let backend = tls_backend(setup.server(), move |mut peer| {
             let body = expected.clone();
