@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
-use crate::client::Client;
+use crate::body::Incoming;
+use crate::client::Reader;
 use crate::metrics::Metrics;
 use crate::server::Handler;
 
@@ -58,7 +58,7 @@ impl Handler for Admin {
 
     async fn handle(
         self: Rc<Self>,
-        _: Rc<Client>,
+        _: Rc<dyn Reader>,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         self.answer(request.method(), request.uri().path())

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::client::{Clocks, Limits};
-use crate::config::{self, Config, Drain, ListenAddress, Workers as WorkerCount};
+use crate::config::{Config, Drain, ListenAddress, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::server::{self, Acceptor, Entrance, Listener, Lobby, Stage, Workers};
@@ -269,7 +269,7 @@ async fn serve_admin(
             Ok(client) => {
                 let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                 tokio::task::spawn_local(async move {
-                    server::serve(Rc::new(client), handler, lobby, &metrics).await;
+                    server::serve(client, handler, lobby, &metrics).await;
                 });
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::Reader;
 use crate::metrics::{Active, Metrics, Phase};
 use crate::reason::{Reason, Side};
 use crate::sse::Counts;
@@ -17,7 +17,7 @@ use crate::sse::Counts;
 #[derive(Debug)]
 pub struct Exchange {
     metrics: Arc<Metrics>,
-    client: Rc<Client>,
+    client: Rc<dyn Reader>,
     request: RequestLine,
     began: Instant,
     /// How far its upstream's part has come; shown to the upstream, which moves it on.
@@ -55,7 +55,7 @@ const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
     /// A request has arrived.
-    pub fn new(metrics: Arc<Metrics>, client: Rc<Client>, method: &Method, path: &str) -> Self {
+    pub fn new(metrics: Arc<Metrics>, client: Rc<dyn Reader>, method: &Method, path: &str) -> Self {
         let active = metrics.request();
         Self {
             metrics,

@@ -26,6 +26,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exchange;
+pub mod http2;
 pub mod log;
 pub mod metrics;
 pub mod problem;

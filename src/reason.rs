@@ -37,6 +37,7 @@ pub enum Reason {
     RequestBodyTimeout,
     RequestBodyFailed,
     MethodRefused,
+    RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
     UpstreamConnectTimeout,
@@ -63,7 +64,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Complete,
         Self::Total,
         Self::Shutdown,
@@ -77,6 +78,7 @@ impl Reason {
         Self::RequestBodyTimeout,
         Self::RequestBodyFailed,
         Self::MethodRefused,
+        Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
         Self::UpstreamConnectTimeout,
@@ -189,6 +191,12 @@ impl Reason {
                 Some(StatusCode::METHOD_NOT_ALLOWED),
                 "method_refused",
                 "This is a reverse proxy: CONNECT is refused",
+            ),
+            Self::RapidReset => row(
+                Client,
+                None,
+                "rapid_reset",
+                "The client gave up too many requests before they were answered",
             ),
             Self::UpstreamUnresolved => row(
                 Upstream,

@@ -19,11 +19,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("socket", &[], &["hyper", "http"]),
     ("log", &["config"], &["tokio", "hyper"]),
     ("signal", &[], &["hyper", "http"]),
-    (
-        "client",
-        &["alarm", "reason", "socket", "wire"],
-        &["hyper", "http"],
-    ),
+    ("http2", &["alarm", "socket"], &["hyper"]),
+    ("client", &["alarm", "reason", "socket", "wire"], &["hyper"]),
     (
         "exchange",
         &["client", "metrics", "reason", "sse"],
@@ -31,20 +28,21 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "body",
-        &["alarm", "client", "exchange", "reason", "sse"],
+        &["alarm", "client", "exchange", "http2", "reason", "sse"],
         &[],
     ),
     (
         "upstream",
         &[
-            "alarm", "body", "config", "metrics", "reason", "socket", "sse", "tls", "wire",
+            "alarm", "body", "config", "http2", "metrics", "reason", "socket", "sse", "tls", "wire",
         ],
         &[],
     ),
     (
         "server",
         &[
-            "alarm", "client", "config", "metrics", "problem", "reason", "socket", "tls", "wire",
+            "alarm", "body", "client", "config", "http2", "metrics", "problem", "reason", "socket",
+            "tls", "wire",
         ],
         &[],
     ),
@@ -56,7 +54,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         ],
         &[],
     ),
-    ("admin", &["client", "metrics", "server"], &[]),
+    ("admin", &["body", "client", "metrics", "server"], &[]),
     (
         "app",
         &[

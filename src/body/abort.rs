@@ -3,27 +3,34 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::client::Client;
+use crate::client::Reader;
 
-/// A response was cut: hyper drops the connection for it.
+/// A body was cut: on HTTP/1 the connection is dropped for it, on HTTP/2 the stream is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response was cut")]
-pub struct Aborted;
+#[error("the body was cut")]
+pub struct Aborted {
+    /// The code of the reset that caused it, if there was one: a gRPC client makes its status of that.
+    pub code: Option<h2::Reason>,
+}
 
 /// An abort under way. hyper forgets what it has not flushed when a body fails, so the failure waits for the flush.
 #[derive(Debug)]
 pub(super) struct Abort {
     asked: bool,
+    aborted: Aborted,
 }
 
 impl Abort {
     /// To be polled until it is ready; the body then fails with the error.
-    pub(super) fn new() -> Self {
-        Self { asked: false }
+    pub(super) fn new(code: Option<h2::Reason>) -> Self {
+        Self {
+            asked: false,
+            aborted: Aborted { code },
+        }
     }
 
     /// Ready when what was handed to hyper has left.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, client: &Rc<Client>) -> Poll<Aborted> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, client: &Rc<dyn Reader>) -> Poll<Aborted> {
         if !self.asked {
             // hyper flushes between two polls of a body that is pending.
             self.asked = true;
@@ -31,8 +38,8 @@ impl Abort {
             return Poll::Pending;
         }
         if client.is_stalled() {
-            return Poll::Pending; // the gate wakes this task when bytes leave
+            return Poll::Pending; // this task is woken when bytes leave
         }
-        Poll::Ready(Aborted)
+        Poll::Ready(self.aborted)
     }
 }

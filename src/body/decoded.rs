@@ -76,4 +76,8 @@ impl EventSource for DecodedSource {
             }
         }
     }
+
+    fn park(&mut self, cx: &mut Context<'_>) {
+        self.source.park(cx);
+    }
 }

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::Aborted;
 use super::abort::Abort;
 use crate::alarm::Alarm;
-use crate::client::Client;
+use crate::client::Reader;
 use crate::exchange::Exchange;
-use crate::sse::{Client as ClientState, End, EventStream, Manner, Output, Reason, UpstreamEnd};
+use crate::sse::{Client, End, EventStream, Manner, Output, Reason, UpstreamEnd};
 
 /// Where the bytes of an event stream come from, decoded and without framing. Dropping it cancels the upstream's request.
 pub trait EventSource: fmt::Debug {
@@ -24,6 +24,9 @@ pub trait EventSource: fmt::Debug {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, UpstreamEnd>>;
+
+    /// Nothing can be passed on now, because the client takes nothing. What has arrived may be kept in a smaller form meanwhile.
+    fn park(&mut self, _: &mut Context<'_>) {}
 }
 
 /// The body of an event stream on its way to a client.
@@ -31,7 +34,7 @@ pub struct EventStreamBody {
     stream: EventStream,
     /// `None` once the stream has ended: the upstream is cancelled at once, not when the client has read the rest.
     source: Option<Box<dyn EventSource>>,
-    client: Rc<Client>,
+    client: Rc<dyn Reader>,
     exchange: Exchange,
     alarm: Alarm,
     /// What is left to be done.
@@ -59,7 +62,7 @@ impl EventStreamBody {
     pub fn new(
         stream: EventStream,
         source: Box<dyn EventSource>,
-        client: Rc<Client>,
+        client: Rc<dyn Reader>,
         exchange: Exchange,
         close_delimited: bool,
     ) -> Self {
@@ -107,12 +110,15 @@ impl EventStreamBody {
         if !stalled && let Poll::Ready(bytes) = self.poll_source(cx) {
             return Poll::Ready(bytes);
         }
+        if stalled && let Some(source) = &mut self.source {
+            source.park(cx);
+        }
         while let Some(at) = self.stream.poll_timeout() {
             ready!(self.alarm.poll(cx, Instant::from_std(at)));
             let client = if stalled {
-                ClientState::Stalled
+                Client::Stalled
             } else {
-                ClientState::Taking
+                Client::Taking
             };
             let written = Written::of(
                 &self
@@ -158,7 +164,7 @@ impl EventStreamBody {
             }
             self.ending = Some(match end.manner {
                 Manner::Clean => Ending::Clean,
-                Manner::Abort => Ending::Abort(Abort::new()),
+                Manner::Abort => Ending::Abort(Abort::new(None)),
             });
             if end.manner == Manner::Abort && self.resets {
                 self.client.reset_on_close();

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::Aborted;
 use super::abort::Abort;
+use super::{Aborted, Broken, Incoming};
 use crate::alarm::Alarm;
-use crate::client::Client;
+use crate::client::Reader;
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 
@@ -23,7 +22,7 @@ pub struct PlainBody {
     incoming: Incoming,
     /// Called when the response is complete, to keep the upstream's connection; dropped otherwise, which closes it.
     keep: Option<Box<dyn FnOnce()>>,
-    client: Rc<Client>,
+    client: Rc<dyn Reader>,
     exchange: Exchange,
     /// The `read` clock.
     timeout: Option<Duration>,
@@ -39,7 +38,7 @@ impl PlainBody {
     pub fn new(
         incoming: Incoming,
         keep: Box<dyn FnOnce()>,
-        client: Rc<Client>,
+        client: Rc<dyn Reader>,
         exchange: Exchange,
         timeout: Option<Duration>,
         close_delimited: bool,
@@ -83,20 +82,14 @@ impl PlainBody {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => {
-                let closed = error.is_incomplete_message();
-                self.fail(
-                    cx,
-                    if closed {
-                        Reason::UpstreamClosed
-                    } else {
-                        Reason::UpstreamFailed
-                    },
-                )
+            Poll::Ready(Some(Err(Broken::Closed))) => self.fail(cx, Reason::UpstreamClosed, None),
+            Poll::Ready(Some(Err(Broken::Failed))) => self.fail(cx, Reason::UpstreamFailed, None),
+            Poll::Ready(Some(Err(Broken::Reset(code)))) => {
+                self.fail(cx, Reason::UpstreamClosed, Some(code))
             }
             Poll::Pending => match self.timeout {
                 Some(timeout) if self.alarm.poll(cx, self.last_read + timeout).is_ready() => {
-                    self.fail(cx, Reason::UpstreamReadTimeout)
+                    self.fail(cx, Reason::UpstreamReadTimeout, None)
                 }
                 _ => Poll::Pending,
             },
@@ -123,6 +116,7 @@ impl PlainBody {
         &mut self,
         cx: &Context<'_>,
         reason: Reason,
+        code: Option<h2::Reason>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.keep = None;
         self.exchange.end(reason);
@@ -130,7 +124,7 @@ impl PlainBody {
             self.client.reset_on_close();
         }
         self.abort
-            .insert(Abort::new())
+            .insert(Abort::new(code))
             .poll(cx, &self.client)
             .map(|aborted| Some(Err(aborted)))
     }

@@ -4,17 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::Aborted;
+use super::{Aborted, Incoming};
 use crate::alarm::Alarm;
 use crate::reason::Reason;
 
@@ -84,8 +82,8 @@ impl Upload {
 
     /// The client waits to be asked for its body (`Expect: 100-continue`), which hyper does as soon as it is read. So it is not
     /// read before the upstream has asked for it: then the returned one is to be notified.
-    pub fn hold(&mut self) -> Arc<Notify> {
-        let asked = Arc::new(Notify::new());
+    pub fn hold(&mut self) -> Rc<Notify> {
+        let asked = Rc::new(Notify::new());
         let waits = asked.clone();
         self.hold = Some(Box::pin(async move {
             let _ = timeout(CONTINUE_PATIENCE, waits.notified()).await;
@@ -96,7 +94,7 @@ impl Upload {
     fn fail(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.progress.failure.set(Some(reason));
         self.incoming = None;
-        Poll::Ready(Some(Err(Aborted)))
+        Poll::Ready(Some(Err(Aborted { code: None })))
     }
 }
 

@@ -19,17 +19,12 @@ use crate::wire::{Chunked, Piece};
 #[derive(Debug)]
 pub struct Gate {
     client: Rc<Client>,
-    /// hyper flushes when it has nothing left to write: until then, what it writes may belong to an earlier response.
-    flushed: bool,
 }
 
 impl Gate {
     /// The gate of `client`; there is one.
     pub fn new(client: Rc<Client>) -> Self {
-        Self {
-            client,
-            flushed: true,
-        }
+        Self { client }
     }
 
     /// Whether the client takes what is written and flushed.
@@ -49,7 +44,7 @@ impl Gate {
     /// hyper answers a head that it cannot parse by itself, with an empty response. What the client gets instead is written by
     /// the connection's task, so this one goes nowhere. Returns its status.
     fn automatic_answer(&self, bufs: &[IoSlice<'_>]) -> Option<u16> {
-        if !self.flushed || !matches!(self.client.phase.get(), Phase::Head { .. }) {
+        if !self.client.flushed.get() || !matches!(self.client.phase.get(), Phase::Head { .. }) {
             return None;
         }
         let answer = bufs
@@ -87,6 +82,9 @@ impl AsyncRead for Gate {
             let length = inbound.rest.len().min(buf.remaining());
             buf.put_slice(&inbound.rest[..length]);
             inbound.rest.drain(..length);
+            if inbound.rest.is_empty() {
+                inbound.rest = Vec::new();
+            }
         }
         let passes = inbound.pass(&buf.filled()[start..], client)?;
         let surplus = buf.filled()[start + passes..].to_vec();
@@ -189,7 +187,7 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -197,7 +195,8 @@ impl AsyncWrite for Gate {
             self.client.automatic_answer.set(Some(status));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        self.flushed = false;
+        ready!(self.client.poll_inform(cx))?;
+        self.client.flushed.set(false);
         let written = self.client.socket.poll_write_shared(cx, bufs);
         self.note_taken(&written, cx);
         written
@@ -207,10 +206,12 @@ impl AsyncWrite for Gate {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.client.socket.poll_flush_shared(cx);
         self.note_taken(&flushed, cx);
-        self.flushed |= flushed.is_ready();
+        if flushed.is_ready() {
+            self.client.flushed.set(true);
+        }
         flushed
     }
 

@@ -4,6 +4,7 @@
 //! are written to it) shares the [`Client`] itself. All of it stays on one thread.
 
 mod gate;
+mod reader;
 mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -11,15 +12,16 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use http::Response;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 pub use self::gate::Gate;
+pub use self::reader::{Heir, Inheritance, Reader};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
 use crate::reason::Reason;
@@ -44,14 +46,15 @@ pub struct Client {
     automatic_answer: Cell<Option<u16>>,
     departure: Cell<Option<Reason>>,
     is_cut: Cell<bool>,
-    heir: RefCell<Option<Heir>>,
+    /// Interim responses, which hyper cannot write.
+    interim: RefCell<Vec<u8>>,
+    /// hyper flushes when it has nothing left to write: until then, what it writes may belong to an earlier response.
+    flushed: Cell<bool>,
+    heir: RefCell<Option<Inherits>>,
 }
 
 /// Who gets the connection when hyper is done with it.
-struct Heir(Box<dyn FnOnce(Rc<Client>) -> Inheritance>);
-
-/// What its heir does with a connection.
-pub type Inheritance = Pin<Box<dyn Future<Output = ()>>>;
+struct Inherits(Heir);
 
 /// What a connection is held to before a request has a route: its clocks, the `write` clock where no route says otherwise, and
 /// the size of what may come.
@@ -140,18 +143,44 @@ impl Client {
             automatic_answer: Cell::new(None),
             departure: Cell::new(None),
             is_cut: Cell::new(false),
+            interim: RefCell::default(),
+            flushed: Cell::new(true),
             heir: RefCell::new(None),
         }
     }
 
-    /// The client's address; none on a Unix socket.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+    /// Waits for the client's first bytes, until they show which HTTP it speaks: HTTP/2 "with prior knowledge" begins with a
+    /// preface of its own (RFC 9113, section 3.4). They are kept for whoever serves it.
+    pub fn poll_speaks_http2(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if let Some(protocol) = self.socket.alpn_protocol() {
+            return Poll::Ready(Ok(protocol == b"h2"));
+        }
+        let mut scratch = [0; 4096];
+        loop {
+            let seen = &mut self.inbound.borrow_mut().rest;
+            if !seen
+                .iter()
+                .zip(PREFACE)
+                .all(|(seen, preface)| seen == preface)
+            {
+                return Poll::Ready(Ok(false));
+            }
+            if seen.len() >= PREFACE.len() {
+                return Poll::Ready(Ok(true));
+            }
+            let mut buf = ReadBuf::new(&mut scratch);
+            ready!(self.socket.poll_read_shared(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            seen.extend_from_slice(buf.filled());
+        }
     }
 
-    /// Whether the connection is encrypted.
-    pub fn is_tls(&self) -> bool {
-        self.socket.is_tls()
+    /// The socket, the client's address, its clocks, and what was read and not yet looked at.
+    pub fn into_parts(self) -> (Socket, Option<SocketAddr>, Clocks, Vec<u8>) {
+        let unread = self.inbound.into_inner().rest;
+        (self.socket, self.peer, self.clocks, unread)
     }
 
     /// How much may come.
@@ -191,18 +220,6 @@ impl Client {
         self.wake_reader();
     }
 
-    /// The `write` clock of the request's route.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) {
-        if self.write_timeout.replace(timeout) != timeout {
-            self.socket.set_user_timeout(timeout);
-        }
-    }
-
-    /// Whether bytes wait that the client does not take.
-    pub fn is_stalled(&self) -> bool {
-        self.stalled_since.get().is_some()
-    }
-
     /// The next instant at which a clock of this connection runs out, and what that means.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
@@ -235,6 +252,17 @@ impl Client {
             || !matches!(&inbound.expects, Expects::Head(head) if !head.is_started())
     }
 
+    /// Writes the interim responses, as far as hyper is not in the midst of something.
+    pub fn poll_inform(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut interim = self.interim.borrow_mut();
+        while self.flushed.get() && !interim.is_empty() {
+            let bufs = [IoSlice::new(&interim)];
+            let written = ready!(self.socket.poll_write_shared(cx, &bufs))?;
+            interim.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Why the request's head was refused, if it was: the reason, and what was wrong with it.
     pub fn refusal(&self) -> Option<(Reason, Option<String>)> {
         if let Some(malformed) = self.refusal.get() {
@@ -252,11 +280,6 @@ impl Client {
         Some((reason, None))
     }
 
-    /// Why this connection is about to be dropped in the middle of a request; the client's own leaving if nobody has said.
-    pub fn departure(&self) -> Reason {
-        self.departure.get().unwrap_or(Reason::ClientGone)
-    }
-
     /// Says why this connection is about to be dropped.
     pub fn depart(&self, reason: Reason) {
         self.departure.set(Some(reason));
@@ -267,45 +290,15 @@ impl Client {
         self.is_cut.set(true);
     }
 
-    /// Whether streams are to end now.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut.get()
-    }
-
-    /// When hyper has written the response that changes the protocol, the connection goes to `heir`.
-    pub fn hand_over<F: Future<Output = ()> + 'static>(
-        &self,
-        heir: impl FnOnce(Rc<Self>) -> F + 'static,
-    ) {
-        let boxed = Heir(Box::new(move |client| Box::pin(heir(client))));
-        *self.heir.borrow_mut() = Some(boxed);
-    }
-
     /// What becomes of the connection now that hyper is done with it; `None` if it is to be closed.
     pub fn inherited(self: &Rc<Self>) -> Option<Inheritance> {
         let heir = self.heir.borrow_mut().take()?;
-        Some(heir.0(self.clone()))
+        Some((heir.0)(ClientStream::new(self.clone())))
     }
 
-    /// Makes the end of this connection a reset. See [`Socket::reset_on_close`].
-    pub fn reset_on_close(&self) {
-        self.socket.reset_on_close();
-    }
-
-    /// Writes a last response that hyper has no part in, and reads on for a moment: a client that is still sending must not
-    /// lose the answer to a reset.
+    /// Writes a last response that hyper has no part in, and closes the connection so that it can be read.
     pub async fn send_last(&self, response: &[u8]) {
-        let talk = async {
-            let mut rest = response;
-            while !rest.is_empty() {
-                let bufs = [IoSlice::new(rest)];
-                let written = poll_fn(|cx| self.socket.poll_write_shared(cx, &bufs)).await?;
-                rest = &rest[written..];
-            }
-            poll_fn(|cx| self.socket.poll_shutdown_shared(cx)).await?;
-            self.drain_input().await
-        };
-        let _ = tokio::time::timeout(LINGER, talk).await;
+        self.socket.finish(response).await;
     }
 
     /// Ends the connection in order: over TLS one that is just dropped looks cut.
@@ -314,21 +307,7 @@ impl Client {
             return; // FIN comes with the drop
         }
         let closing = poll_fn(|cx| self.socket.poll_shutdown_shared(cx));
-        let _ = tokio::time::timeout(self.clocks.write.unwrap_or(LINGER), closing).await;
-    }
-
-    async fn drain_input(&self) -> io::Result<()> {
-        let mut scratch = vec![0; 16 * 1024];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            let mut buf = ReadBuf::new(&mut scratch);
-            poll_fn(|cx| self.socket.poll_read_shared(cx, &mut buf)).await?;
-            match buf.filled().len() {
-                0 => break,
-                length => left = left.saturating_sub(length),
-            }
-        }
-        Ok(())
+        let _ = tokio::time::timeout(self.clocks.write.unwrap_or(CLOSING), closing).await;
     }
 
     fn wait_to_read(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
@@ -343,13 +322,61 @@ impl Client {
     }
 }
 
-/// How long a refused client is listened to, so that it can read why.
-const LINGER: Duration = Duration::from_secs(1);
-/// And how many bytes of what it still sends are read.
-const LINGER_BYTES: usize = 1024 * 1024;
+/// What a client sends first on a connection with HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-impl fmt::Debug for Heir {
+/// How long `close_notify` may take to leave, where no `write` clock says so.
+const CLOSING: Duration = Duration::from_secs(1);
+
+impl Reader for Client {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    fn is_tls(&self) -> bool {
+        self.socket.is_tls()
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) {
+        if self.write_timeout.replace(timeout) != timeout {
+            self.socket.set_user_timeout(timeout);
+        }
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled_since.get().is_some()
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
+    fn departure(&self) -> Reason {
+        self.departure.get().unwrap_or(Reason::ClientGone)
+    }
+
+    fn reset_on_close(&self) {
+        self.socket.reset_on_close();
+    }
+
+    fn inform(&self, interim: Response<()>) {
+        let (head, ()) = interim.into_parts();
+        let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+        for (name, value) in &head.headers {
+            let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+            bytes.extend(line.concat());
+        }
+        bytes.extend(b"\r\n");
+        self.interim.borrow_mut().extend(bytes);
+    }
+
+    fn hand_over(&self, heir: Heir) {
+        *self.heir.borrow_mut() = Some(Inherits(heir));
+    }
+}
+
+impl fmt::Debug for Inherits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Heir")
+        f.write_str("Inherits")
     }
 }

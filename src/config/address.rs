@@ -43,7 +43,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, Mistake> {
         })
 }
 
-/// `http://host`, `http://host:port`, the same with `https`, or `unix:/path`.
+/// `http://host`, `http://host:port`, the same with `https` or `h2c`, or `unix:/path`.
 pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
     if let Some(path) = text.strip_prefix("unix:") {
         return socket_path(path).map(UpstreamAddress::Unix);
@@ -65,12 +65,12 @@ pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
         };
         return Err(Mistake::new(format!("`{text}` is not a URL")).help(help));
     }
-    let Some(scheme) = [Scheme::Http, Scheme::Https]
+    let Some(scheme) = [Scheme::Http, Scheme::Https, Scheme::H2c]
         .into_iter()
         .find(|known| scheme.eq_ignore_ascii_case(known.name()))
     else {
         return Err(Mistake::new(format!(
-            "`{scheme}://` is not spoken by this version, only `http://`, `https://` and `unix:` are"
+            "`{scheme}://` is not spoken by this version, only `http://`, `https://`, `h2c://` and `unix:` are"
         ))
         .help("name the backend's HTTP port, such as `http://127.0.0.1:3000`"));
     };

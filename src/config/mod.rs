@@ -165,6 +165,8 @@ pub enum Scheme {
     Http,
     /// HTTP over TLS.
     Https,
+    /// HTTP/2 in the clear, with prior knowledge.
+    H2c,
 }
 
 /// The clocks; `None` is `"off"`. What each one ends is in `docs/operations.md`.
@@ -315,19 +317,30 @@ impl UpstreamAddress {
     }
 }
 
+impl UpstreamAddress {
+    /// Which protocol is spoken there.
+    pub fn scheme(&self) -> Scheme {
+        match self {
+            Self::Tcp { scheme, .. } => *scheme,
+            Self::Unix(_) => Scheme::Http,
+        }
+    }
+}
+
 impl Scheme {
     /// As it is written in a URL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::H2c => "h2c",
         }
     }
 
     /// The port where a URL names none.
     fn port(self) -> u16 {
         match self {
-            Self::Http => 80,
+            Self::Http | Self::H2c => 80,
             Self::Https => 443,
         }
     }

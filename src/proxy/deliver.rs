@@ -5,14 +5,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Version, response};
-use hyper::body::Incoming;
 
 use super::headers::remove_hop_by_hop;
 use super::response::{Coding, edit_event_stream_head, opens_event_stream};
 use super::route::Route;
 use super::upgrade;
-use crate::body::{EventStreamBody, PlainBody, ResponseBody, UploadProgress};
-use crate::client::Client;
+use crate::body::{EventStreamBody, Incoming, PlainBody, ResponseBody, UploadProgress};
+use crate::client::Reader;
 use crate::exchange::Exchange;
 use crate::upstream::{Answer, AnswerBody, Lease, Source, Tunnel};
 
@@ -22,7 +21,7 @@ pub(super) struct Delivery<'a> {
     pub(super) route: &'a Route,
     pub(super) asked: Asked,
     pub(super) upload: Rc<UploadProgress>,
-    pub(super) client: Rc<Client>,
+    pub(super) client: Rc<dyn Reader>,
     pub(super) exchange: Exchange,
 }
 
@@ -86,7 +85,7 @@ impl Delivery<'_> {
         if let Some(protocols) = protocols {
             upgrade::announce(&mut head.headers, protocols);
         }
-        upgrade::join(&self.client, tunnel, self.exchange);
+        upgrade::join(&*self.client, tunnel, self.exchange);
         ResponseBody::Own(Bytes::new())
     }
 

@@ -4,6 +4,7 @@ mod authority;
 mod deliver;
 mod forwarded;
 mod headers;
+mod interim;
 mod request;
 mod response;
 mod route;
@@ -13,14 +14,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode};
 use ipnet::IpNet;
 
 use self::deliver::{Asked, Delivery};
 use self::route::Route;
-use crate::body::{ResponseBody, UploadProgress};
-use crate::client::Client;
+use crate::body::{Incoming, ResponseBody, UploadProgress};
+use crate::client::Reader;
 use crate::config::{self, Config};
 use crate::exchange::Exchange;
 use crate::metrics::Metrics;
@@ -65,7 +65,7 @@ impl Proxy {
     async fn ask(
         &self,
         request: Request<Incoming>,
-        client: &Client,
+        client: &dyn Reader,
         exchange: &mut Exchange,
     ) -> Result<(&Route, Answer, Rc<UploadProgress>), Error> {
         request::check(&request)?;
@@ -73,14 +73,20 @@ impl Proxy {
             route::find(&self.routes, &request).ok_or_else(|| Error::new(Reason::NoRoute, None))?;
         let timeouts = &route.config.timeouts;
         client.set_write_timeout(timeouts.write);
+        let version = request.version();
         let outgoing = request::outgoing(request, route, client, &self.trusted_proxies);
         exchange.engage_upstream();
+        let interim = |status, headers| match &outgoing.held {
+            Some(held) if status == StatusCode::CONTINUE => held.notify_one(),
+            _ => interim::pass_on(status, headers, version, client),
+        };
         let terms = Terms {
             detect: outgoing.detect,
             upgrades: outgoing.upgrades,
             connect: timeouts.connect,
             response_head: timeouts.response_head,
             upload: &outgoing.progress,
+            interim: &interim,
             phase: &exchange.phase,
         };
         let answer = route.upstream.send(outgoing.request, &terms).await?;
@@ -93,13 +99,13 @@ impl Handler for Proxy {
 
     async fn handle(
         self: Rc<Self>,
-        client: Rc<Client>,
+        client: Rc<dyn Reader>,
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let asked = Asked::of(&request);
         let (method, path) = (request.method(), request.uri().path());
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), method, path);
-        match self.ask(request, &client, &mut exchange).await {
+        match self.ask(request, &*client, &mut exchange).await {
             Ok((route, answer, upload)) => {
                 let delivery = Delivery {
                     route,

@@ -3,19 +3,19 @@
 use std::rc::Rc;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
+    ACCEPT, ACCEPT_ENCODING, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
 };
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, request};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, Uri, Version, request};
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 use super::headers::remove_hop_by_hop;
 use super::route::Route;
 use super::{authority, forwarded, upgrade};
-use crate::body::{Upload, UploadProgress};
-use crate::client::Client;
-use crate::config::Detect;
+use crate::body::{Incoming, Upload, UploadProgress};
+use crate::client::Reader;
+use crate::config::{self, Detect};
 use crate::reason::Reason;
 use crate::upstream::Error;
 use crate::wire::{is_event_stream, is_only_chunked};
@@ -39,6 +39,8 @@ pub(super) struct Outgoing {
     pub(super) request: Request<Upload>,
     /// What its body says of itself.
     pub(super) progress: Rc<UploadProgress>,
+    /// To be notified when the upstream asks for the body.
+    pub(super) held: Option<Rc<Notify>>,
     /// What its response has to be to count as an event stream.
     pub(super) detect: Detect,
     /// It offers to change the protocol.
@@ -49,7 +51,7 @@ pub(super) struct Outgoing {
 pub(super) fn outgoing(
     request: Request<Incoming>,
     route: &Route,
-    client: &Client,
+    client: &dyn Reader,
     trusted_proxies: &[IpNet],
 ) -> Outgoing {
     let config = &route.config;
@@ -57,13 +59,15 @@ pub(super) fn outgoing(
         Method::HEAD => Detect::Never, // there is no stream to come
         _ => config.events.detect,
     };
-    let offer = upgrade::offered(&request);
+    let is_http2 = config.upstream.address.scheme() == config::Scheme::H2c;
+    let offer = upgrade::offered(&request).filter(|_| !is_http2);
     let upgrades = offer.is_some();
     let (mut parts, incoming) = request.into_parts();
     let kept = route.kept_of_request();
     let (upload, progress) = Upload::new(incoming, config.timeouts.request_body, kept);
 
     let host = host(&parts, &route.authority);
+    join_cookies(&mut parts.headers);
     edit_connection(&mut parts.headers, offer);
     if let Some(host) = host {
         parts.headers.insert(HOST, host);
@@ -91,20 +95,13 @@ pub(super) fn outgoing(
     }
     let target = parts.uri.path_and_query().cloned();
     parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    parts.version = Version::HTTP_11;
 
     let mut request = Request::from_parts(parts, upload);
-    if names(request.headers(), EXPECT, "100-continue") {
-        let asked = request.body_mut().hold();
-        hyper::ext::on_informational(&mut request, move |interim| {
-            if interim.status() == StatusCode::CONTINUE {
-                asked.notify_one();
-            }
-        });
-    }
+    let held = names(request.headers(), EXPECT, "100-continue").then(|| request.body_mut().hold());
     Outgoing {
         request,
         progress,
+        held,
         detect,
         upgrades,
     }
@@ -121,13 +118,25 @@ fn host(parts: &request::Parts, fallback: &str) -> Option<HeaderValue> {
     host.or_else(|| HeaderValue::from_str(fallback).ok())
 }
 
+/// HTTP/2 may split the cookies over several fields, which "MUST be concatenated into a single octet string using the two-octet
+/// delimiter of 0x3b, 0x20" before anybody else gets them (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let joined = cookies.collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// What concerns the client's connection goes, and what concerns the upstream's comes: trailers that are welcome, and an
 /// `offer` to change the protocol.
 fn edit_connection(headers: &mut HeaderMap, offer: Option<HeaderValue>) {
     let takes_trailers = names(headers, TE, "trailers");
     remove_hop_by_hop(headers);
     if takes_trailers {
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(protocols) = offer {

@@ -1,13 +1,11 @@
 //! Connections that change their protocol (WebSocket and others): after a 101 the bytes pass both ways until both sides are done.
 
-use std::rc::Rc;
-
 use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::{HeaderValue, Request, Version};
 use tokio::io::copy_bidirectional_with_sizes;
 
 use super::request::names;
-use crate::client::{Client, ClientStream};
+use crate::client::{ClientStream, Reader};
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::upstream::Tunnel;
@@ -36,9 +34,8 @@ pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
 }
 
 /// Joins the client's connection, once hyper has written the 101, with the upstream's.
-pub(super) fn join(client: &Client, tunnel: Tunnel, mut exchange: Exchange) {
-    client.hand_over(move |client: Rc<Client>| async move {
-        let mut near = ClientStream::new(client);
+pub(super) fn join(client: &dyn Reader, tunnel: Tunnel, mut exchange: Exchange) {
+    let join = async move |mut near: ClientStream| {
         let mut far = tunnel;
         let passed = copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await;
         exchange.end(match passed {
@@ -46,5 +43,6 @@ pub(super) fn join(client: &Client, tunnel: Tunnel, mut exchange: Exchange) {
             Err(_) if near.has_failed() => Reason::ClientGone,
             Err(_) => Reason::UpstreamFailed,
         });
-    });
+    };
+    client.hand_over(Box::new(move |near| Box::pin(join(near))));
 }

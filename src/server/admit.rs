@@ -81,9 +81,10 @@ type Introduced = Result<(Socket, Option<SocketAddr>), Lost>;
 
 /// Says who is on a connection that was opened from `peer`, and decrypts it.
 async fn pass(entrance: &Entrance, mut socket: Socket, peer: Option<SocketAddr>) -> Introduced {
-    let named = match entrance.proxy_protocol {
-        true => read_header(&mut socket).await?,
-        false => None,
+    let named = if entrance.proxy_protocol {
+        read_header(&mut socket).await?
+    } else {
+        None
     };
     if let Some(tls) = &entrance.tls {
         socket = socket.accept_tls(tls.current()).await.map_err(Lost::Tls)?;

@@ -4,22 +4,21 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{Handler, Lobby, Stage};
+use super::{Handler, LAST_WORDS, Lobby, Stage, http2};
 use crate::alarm::Alarm;
-use crate::client::{Client, Gate, Inheritance};
+use crate::body::Incoming;
+use crate::client::{Client, Gate, Inheritance, Reader};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -27,9 +26,6 @@ use crate::reason::Reason;
 /// What hyper may hold of a response that the client does not take yet, and of a head while it arrives; more where a head may be
 /// longer than this.
 const BUFFER: usize = 64 * 1024;
-
-/// How long a stream that is ended by the shutdown has to say so to its client.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why hyper no longer serves the connection.
 enum Outcome {
@@ -41,14 +37,47 @@ enum Outcome {
     Expired(Reason),
 }
 
-/// Serves `client` until one side is done.
+/// Serves `client`, whichever HTTP it speaks, until one side is done.
 pub async fn serve<H: Handler>(
+    client: Client,
+    handler: Rc<H>,
+    lobby: Rc<Lobby>,
+    metrics: &Metrics,
+) {
+    match speaks_http2(&client, &lobby).await {
+        Some(true) => http2::serve(client, handler, lobby, metrics).await,
+        Some(false) => serve_http1(Rc::new(client), handler, lobby, metrics).await,
+        None => {}
+    }
+}
+
+/// Whether the client speaks HTTP/2; `None` if it has not said before its clock ran out or the shutdown began.
+async fn speaks_http2(client: &Client, lobby: &Lobby) -> Option<bool> {
+    let mut place = lobby.place();
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        if let Poll::Ready(speaks) = client.poll_speaks_http2(cx) {
+            return Poll::Ready(speaks.ok());
+        }
+        place.take(cx);
+        if lobby.stage() >= Stage::Draining {
+            return Poll::Ready(None);
+        }
+        match client.deadline() {
+            Some((at, _)) => alarm.poll(cx, at).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn serve_http1<H: Handler>(
     client: Rc<Client>,
     handler: Rc<H>,
     lobby: Rc<Lobby>,
     metrics: &Metrics,
 ) {
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
         client.begin_request(request.body().size_hint().exact());
         let (client, handler) = (client.clone(), handler.clone());
         async move {
@@ -56,6 +85,7 @@ pub async fn serve<H: Handler>(
                 client: client.clone(),
             };
             let retires_at = client.retires_at();
+            let request = request.map(Incoming::Http1);
             let mut response = handler.handle(client, request).await;
             // An idle connection is left alone: closed by us, it might cross with a request.
             let is_last = retires_at.is_some_and(|at| Instant::now() >= at);
@@ -96,6 +126,9 @@ pub async fn serve<H: Handler>(
             }
             if let Poll::Ready(result) = http.as_mut().poll(cx) {
                 return Poll::Ready(Outcome::Served(result));
+            }
+            if let Poll::Ready(Err(_)) = client.poll_inform(cx) {
+                return Poll::Ready(Outcome::Left);
             }
             if closed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Left);

@@ -3,23 +3,28 @@
 mod accept;
 mod admit;
 mod connection;
+mod http2;
 mod lobby;
 mod worker;
 
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 
 pub use self::accept::{Accepted, Acceptor, Entrance, Listener, PAUSE, SocketFile};
 pub use self::admit::admit;
 pub use self::connection::serve;
 pub use self::lobby::{Lobby, Stage};
 pub use self::worker::{Workers, available_cores};
-use crate::client::Client;
+use crate::body::Incoming;
+use crate::client::Reader;
+
+/// How long a stream that is ended by the shutdown has to say so to its client.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What answers requests: the proxy on the workers, the admin port on the main thread.
 pub trait Handler: 'static {
@@ -29,7 +34,7 @@ pub trait Handler: 'static {
     /// Answers one request of `client`. The future is dropped when the client leaves.
     fn handle(
         self: Rc<Self>,
-        client: Rc<Client>,
+        client: Rc<dyn Reader>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>>;
 }

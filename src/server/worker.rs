@@ -148,7 +148,7 @@ async fn work<H: Handler>(
                     let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                     open.spawn_local(async move {
                         if let Some(client) = admit(accepted, &entrance, clocks, &lobby, &metrics).await {
-                            connection::serve(Rc::new(client), handler, lobby, &metrics).await;
+                            connection::serve(client, handler, lobby, &metrics).await;
                         }
                         drop(permit);
                     });

@@ -2,6 +2,7 @@
 
 mod tls;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -30,6 +31,11 @@ pub enum Socket {
 
 /// How long a peer that sends nothing is believed to be there before the kernel probes it: it may have vanished without a packet.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// How long a peer that is done with is listened to, so that it can read the last it was told.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how many bytes of what it still sends are read.
+const LINGER_BYTES: usize = 1024 * 1024;
 
 impl Socket {
     /// A TCP connection, set up as event streams need it: every write leaves at once, and a vanished peer is noticed.
@@ -100,6 +106,36 @@ impl Socket {
                 return tls.socket().poll_shutdown_shared(cx);
             }
         })
+    }
+
+    /// Writes `last`, and FIN, and reads on for a moment. Closing at once would reset the connection of a peer that is still
+    /// sending, and take with it what it has not read yet.
+    pub async fn finish(&self, last: &[u8]) {
+        let talk = async {
+            let mut rest = last;
+            while !rest.is_empty() {
+                let bufs = [io::IoSlice::new(rest)];
+                let written = poll_fn(|cx| self.poll_write_shared(cx, &bufs)).await?;
+                rest = &rest[written..];
+            }
+            poll_fn(|cx| self.poll_shutdown_shared(cx)).await?;
+            self.drain().await
+        };
+        let _ = tokio::time::timeout(LINGER, talk).await;
+    }
+
+    async fn drain(&self) -> io::Result<()> {
+        let mut scratch = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            let mut buf = ReadBuf::new(&mut scratch);
+            poll_fn(|cx| self.poll_read_shared(cx, &mut buf)).await?;
+            match buf.filled().len() {
+                0 => break,
+                length => left = left.saturating_sub(length),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the peer has sent FIN or RST, however many unread bytes lie before it.

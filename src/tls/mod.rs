@@ -15,9 +15,12 @@ pub use rustls::pki_types::ServerName;
 pub use rustls::{ClientConfig, ServerConfig};
 
 /// The protocols that clients of a listener may choose from, the best first.
-pub const SERVER_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+pub const SERVER_PROTOCOLS: &[&[u8]] = &[H2, b"http/1.1"];
 /// The protocols that an upstream may choose from.
-pub const CLIENT_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+pub const CLIENT_PROTOCOLS: &[&[u8]] = &[H2, b"http/1.1"];
+
+/// HTTP/2 over TLS, as RFC 9113, section 3.1, names it.
+pub const H2: &[u8] = b"h2";
 
 /// Whether TLS itself failed, and not the connection below it.
 pub fn is_tls_error(error: &io::Error) -> bool {

@@ -1,7 +1,7 @@
-//! A connection to an upstream, under its clock.
+//! A connection to an upstream.
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
@@ -9,44 +9,35 @@ use super::Error;
 use crate::config::{Upstream, UpstreamAddress};
 use crate::reason::Reason;
 use crate::socket::Socket;
-use crate::tls::{self, ClientConfig, ClientTls, Reloading};
+use crate::tls::{self, ClientConfig, ClientTls};
 
 /// Connects to `upstream`, all its resolved addresses in turn, and shakes hands if it speaks TLS.
 pub(super) async fn connect(
     upstream: &Upstream,
-    tls: Option<&Reloading<ClientConfig>>,
-    timeout: Option<Duration>,
+    tls: Option<Arc<ClientConfig>>,
 ) -> Result<Socket, Error> {
-    let connecting = async {
-        let socket = match &upstream.address {
-            UpstreamAddress::Tcp { host, port, .. } => connect_tcp(host, *port).await?,
-            UpstreamAddress::Unix(path) => UnixStream::connect(path)
-                .await
-                .map(Socket::Unix)
-                .map_err(unreachable)?,
-        };
-        match &upstream.tls {
-            None => Ok(socket),
-            Some(settings) => shake_hands(socket, settings, tls).await,
-        }
-    };
-    match timeout {
-        Some(timeout) => tokio::time::timeout(timeout, connecting)
+    let socket = match &upstream.address {
+        UpstreamAddress::Tcp { host, port, .. } => connect_tcp(host, *port).await?,
+        UpstreamAddress::Unix(path) => UnixStream::connect(path)
             .await
-            .unwrap_or_else(|_| Err(Error::new(Reason::UpstreamConnectTimeout, None))),
-        None => connecting.await,
+            .map(Socket::Unix)
+            .map_err(unreachable)?,
+    };
+    match &upstream.tls {
+        None => Ok(socket),
+        Some(settings) => shake_hands(socket, settings, tls).await,
     }
 }
 
 async fn shake_hands(
     socket: Socket,
     settings: &ClientTls,
-    tls: Option<&Reloading<ClientConfig>>,
+    tls: Option<Arc<ClientConfig>>,
 ) -> Result<Socket, Error> {
     let failed = |detail| Error::new(Reason::UpstreamTlsFailed, Some(detail));
     let config = tls.ok_or_else(|| failed("there is no configuration for it".to_owned()))?;
     socket
-        .connect_tls(config.current(), settings.server_name.clone())
+        .connect_tls(config, settings.server_name.clone())
         .await
         .map_err(|error| failed(tls::explain(&error)))
 }

@@ -5,11 +5,13 @@
 //! bytes are then either read from the socket itself, hyper set aside, or the gate is opened.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::Detect;
@@ -43,6 +45,9 @@ pub(super) struct Latch {
     answered: Cell<bool>,
     head: RefCell<Option<ResponseHead>>,
     reader: RefCell<Option<Waker>>,
+    /// Interim responses that the request's owner has not heard of yet, and the owner.
+    interims: RefCell<VecDeque<(StatusCode, HeaderMap)>>,
+    listener: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +68,7 @@ impl Latch {
         self.detect.set(detect);
         self.upgrades.set(upgrades);
         self.answered.set(false);
+        self.interims.borrow_mut().clear();
         self.state.set(State::Head);
     }
 
@@ -77,6 +83,34 @@ impl Latch {
             .borrow_mut()
             .take()
             .filter(|_| self.state.get() == State::Held)
+    }
+
+    /// The next interim response. Who gets none is woken when one comes.
+    pub(super) fn take_interim(&self, cx: &Context<'_>) -> Option<(StatusCode, HeaderMap)> {
+        let interim = self.interims.borrow_mut().pop_front();
+        if interim.is_none() {
+            *self.listener.borrow_mut() = Some(cx.waker().clone());
+        }
+        interim
+    }
+
+    fn note_interim(&self, status: u16, head: &[u8]) {
+        let field = |(name, value): (&[u8], &[u8])| {
+            let name = HeaderName::from_bytes(name).ok()?;
+            Some((name, HeaderValue::from_bytes(value).ok()?))
+        };
+        let mut headers = HeaderMap::new();
+        headers.extend(
+            ResponseHead::fields(head)
+                .filter_map(field)
+                .map(|(name, value)| (Some(name), value)),
+        );
+        if let Ok(status) = StatusCode::from_u16(status) {
+            self.interims.borrow_mut().push_back((status, headers));
+        }
+        if let Some(waker) = self.listener.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// Lets the body of the held head pass.
@@ -116,6 +150,8 @@ impl Gate {
             answered: Cell::new(false),
             head: RefCell::default(),
             reader: RefCell::default(),
+            interims: RefCell::default(),
+            listener: RefCell::default(),
         });
         (
             Self {
@@ -171,7 +207,10 @@ impl Gate {
             let head = ResponseHead::read(&rest[..length]);
             match head.status {
                 // "A client MUST be able to parse one or more 1xx responses received prior to a final response."
-                100 | 102..200 => self.released += length,
+                100 | 102..200 => {
+                    self.shared.note_interim(head.status, &rest[..length]);
+                    self.released += length;
+                }
                 101 if self.shared.upgrades.get() => {
                     self.released += length;
                     self.shared.head.replace(Some(head));

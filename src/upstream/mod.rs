@@ -1,59 +1,59 @@
 //! Requests to upstreams: a connection from the pool or a new one, the request sent, the head waited for.
 //!
-//! hyper writes requests and reads heads and ordinary bodies. Each of its connections is driven by a small task of its own, which
-//! is aborted with the [`Lease`] that its request holds: whoever drops the request closes the connection, in every phase. An
-//! event stream is read from the socket itself ([`TakenBody`]).
+//! Over HTTP/1.1 a connection belongs to one request at a time, over HTTP/2 many share one. Either way a request is cancelled by
+//! dropping what it holds, in every phase.
 
 mod connect;
 mod gate;
+mod http1;
+mod http2;
 mod source;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::header::TRANSFER_ENCODING;
-use http::{HeaderValue, Request, Response, StatusCode, response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::task::{JoinHandle, spawn_local};
+use http::uri::Scheme;
+use http::{HeaderMap, Request, StatusCode, response};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use self::gate::{Gate, Latch};
-pub use self::source::{HttpBody, Source, TakenBody};
+pub use self::source::{HttpBody, Source, StreamBody, TakenBody};
 pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
-use crate::body::{Upload, UploadProgress};
+use crate::body::{Incoming, Upload, UploadProgress};
 use crate::config::{self, Detect};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
 use crate::tls::{self, ClientConfig, Reloading};
-use crate::wire::is_only_chunked;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
 const IDLE: Duration = Duration::from_secs(4);
 /// How many idle connections to one upstream a thread keeps.
 const MAX_IDLE: usize = 64;
-/// What hyper may hold of an ordinary response that the client does not take yet.
-const BUFFER: usize = 64 * 1024;
 
 /// One upstream, as one thread sees it.
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
     tls: Option<Reloading<ClientConfig>>,
-    idle: RefCell<Vec<(Lease, Instant)>>,
+    /// It has chosen HTTP/1.1 in a TLS handshake.
+    prefers_http1: Cell<bool>,
+    /// Kept connections with HTTP/1.1.
+    idle: RefCell<Vec<(http1::Lease, Instant)>>,
+    /// Those with HTTP/2, in use or not.
+    shared: RefCell<Vec<Rc<http2::Connection>>>,
+    /// Whose turn it is to open one of them.
+    turn: Mutex<()>,
     metrics: Arc<Metrics>,
 }
 
 /// How a request is to be sent.
-#[derive(Debug)]
 pub struct Terms<'a> {
     /// What counts as an event stream; `Never` for a HEAD request.
     pub detect: Detect,
@@ -65,6 +65,8 @@ pub struct Terms<'a> {
     pub response_head: Option<Duration>,
     /// What the request's body says of itself.
     pub upload: &'a UploadProgress,
+    /// Who is told of interim responses.
+    pub interim: &'a dyn Fn(StatusCode, HeaderMap),
     /// Where the sending shows how far it has come.
     pub phase: &'a Cell<Phase>,
 }
@@ -99,13 +101,23 @@ pub struct Error {
     pub detail: Option<String>,
 }
 
-/// A connection that belongs to one request. Dropping it closes the connection.
+/// What a request has of a connection. Dropping it cancels the request.
 #[derive(Debug)]
-pub struct Lease {
-    sender: http1::SendRequest<Upload>,
-    driver: JoinHandle<Option<Gate>>,
-    latch: Rc<Latch>,
-    reused: bool,
+pub struct Lease(Share);
+
+#[derive(Debug)]
+enum Share {
+    /// All of it.
+    Whole(http1::Lease),
+    /// One stream.
+    #[expect(dead_code, reason = "it is held to be dropped")]
+    Stream(http2::Lease),
+}
+
+/// A connection that a request is about to go out on.
+enum Way {
+    Http1(http1::Lease),
+    Http2(Rc<http2::Connection>),
 }
 
 impl Upstream {
@@ -118,7 +130,10 @@ impl Upstream {
         Self {
             config,
             tls,
+            prefers_http1: Cell::new(false),
             idle: RefCell::default(),
+            shared: RefCell::default(),
+            turn: Mutex::default(),
             metrics,
         }
     }
@@ -129,31 +144,39 @@ impl Upstream {
     /// if it is idempotent and has no body (RFC 9110, section 9.2.2).
     pub async fn send(&self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Error> {
         let mut request = request;
-        if let Some(lease) = self.kept().await {
+        if let Some(kept) = self.kept(terms).await {
+            let idempotent = request.method().is_idempotent();
             let copy = copy_of(&request, terms.upload);
-            match attempt(lease, request, terms).await {
+            match kept.send(request, terms).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed {
                     unsent: Some(unsent),
                     ..
                 }) => request = *unsent,
                 Err(Failed {
-                    stale: true, error, ..
-                }) => request = copy.ok_or(error)?,
+                    stale,
+                    refused,
+                    error,
+                    ..
+                }) if refused || stale && idempotent => request = copy.ok_or(error)?,
                 Err(Failed { error, .. }) => return Err(error),
             }
         }
-        let lease = self.connect(terms).await?;
-        attempt(lease, request, terms)
+        let fresh = self.connect(terms).await?;
+        fresh
+            .send(request, terms)
             .await
             .map_err(|failed| failed.error)
     }
 
     /// Keeps the connection of a request that is over for the next one.
-    pub fn keep(&self, mut lease: Lease) {
+    pub fn keep(&self, lease: Lease) {
         self.discard_expired();
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !lease.sender.is_closed() {
+        if let Lease(Share::Whole(mut lease)) = lease
+            && idle.len() < MAX_IDLE
+            && !lease.is_closed()
+        {
             lease.reused = true;
             idle.push((lease, Instant::now()));
         }
@@ -162,118 +185,145 @@ impl Upstream {
     /// Closes the connections that were idle for too long.
     pub fn discard_expired(&self) {
         let now = Instant::now();
-        self.idle.borrow_mut().retain(|(lease, since)| {
-            now.duration_since(*since) < IDLE && !lease.sender.is_closed()
-        });
+        self.idle
+            .borrow_mut()
+            .retain(|(lease, since)| now.duration_since(*since) < IDLE && !lease.is_closed());
+        self.shared
+            .borrow_mut()
+            .retain(|connection| connection.is_worth_keeping());
     }
 
-    /// The connection that was used last, if it is still good: the others may then grow old.
-    async fn kept(&self) -> Option<Lease> {
+    /// A connection that is there. Of those with HTTP/1 the one that was used last: the others may then grow old.
+    async fn kept(&self, terms: &Terms<'_>) -> Option<Way> {
         self.discard_expired();
+        if !terms.upgrades
+            && let Some(connection) = self.usable()
+        {
+            self.metrics.upstream_reuses.inc();
+            return Some(Way::Http2(connection));
+        }
         loop {
             let (mut lease, _) = self.idle.borrow_mut().pop()?;
-            if lease.sender.ready().await.is_ok() {
+            if lease.is_ready().await {
                 self.metrics.upstream_reuses.inc();
-                return Some(lease);
+                return Some(Way::Http1(lease));
             }
         }
     }
 
-    async fn connect(&self, terms: &Terms<'_>) -> Result<Lease, Error> {
+    fn usable(&self) -> Option<Rc<http2::Connection>> {
+        let shared = self.shared.borrow();
+        let usable = shared.iter().find(|connection| connection.is_usable());
+        usable.cloned()
+    }
+
+    /// A new connection; or one with HTTP/2 that another request has made meanwhile.
+    async fn connect(&self, terms: &Terms<'_>) -> Result<Way, Error> {
         terms.phase.set(Phase::Connecting);
-        let socket = connect::connect(&self.config, self.tls.as_ref(), terms.connect).await?;
-        self.metrics.upstream_connects.inc();
-        let (gate, latch) = Gate::new(socket);
-        let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
-            .max_buf_size(BUFFER)
-            .handshake(TokioIo::new(gate))
-            .await
-            .map_err(|error| Error::new(Reason::UpstreamUnreachable, Some(error.to_string())))?;
-        let driver = spawn_local(drive(connection, latch.clone()));
-        Ok(Lease {
-            sender,
-            driver,
-            latch,
-            reused: false,
-        })
+        let connecting = async {
+            // Only HTTP/1.1 changes its protocol.
+            let may_share = !terms.upgrades && self.may_speak_http2();
+            // Requests that come together share what the first of them opens.
+            let _turn = if may_share && !self.prefers_http1.get() {
+                Some(self.turn.lock().await)
+            } else {
+                None
+            };
+            if may_share && let Some(connection) = self.usable() {
+                return Ok(Way::Http2(connection));
+            }
+            let socket = connect::connect(&self.config, self.tls(may_share)).await?;
+            self.metrics.upstream_connects.inc();
+            let scheme = match self.config.address.scheme() {
+                config::Scheme::Https if socket.alpn_protocol().as_deref() == Some(tls::H2) => {
+                    Scheme::HTTPS
+                }
+                config::Scheme::H2c => Scheme::HTTP,
+                config::Scheme::Http | config::Scheme::Https => {
+                    self.prefers_http1.set(true);
+                    return http1::handshake(socket).await.map(Way::Http1);
+                }
+            };
+            self.prefers_http1.set(false);
+            let connection = http2::handshake(socket, scheme).await?;
+            self.shared.borrow_mut().push(connection.clone());
+            Ok(Way::Http2(connection))
+        };
+        match terms.connect {
+            Some(timeout) => tokio::time::timeout(timeout, connecting)
+                .await
+                .unwrap_or_else(|_| Err(Error::new(Reason::UpstreamConnectTimeout, None))),
+            None => connecting.await,
+        }
+    }
+
+    fn may_speak_http2(&self) -> bool {
+        match self.config.address.scheme() {
+            config::Scheme::Http => false,
+            config::Scheme::Https | config::Scheme::H2c => true,
+        }
+    }
+
+    /// What TLS is spoken by now; without the choice of HTTP/2 if it is not to be `shared`.
+    fn tls(&self, shared: bool) -> Option<Arc<ClientConfig>> {
+        let mut config = self.tls.as_ref()?.current();
+        if !shared {
+            Arc::make_mut(&mut config)
+                .alpn_protocols
+                .retain(|name| name != tls::H2);
+        }
+        Some(config)
     }
 }
 
-/// Drives hyper's side of a connection until it is over or to be set aside.
-async fn drive(
-    mut connection: http1::Connection<TokioIo<Gate>, Upload>,
-    latch: Rc<Latch>,
-) -> Option<Gate> {
-    let taken = poll_fn(|cx| {
-        if latch.is_taken() {
-            return Poll::Ready(true);
-        }
-        Pin::new(&mut connection).poll(cx).map(|result| {
-            if let Err(error) = result {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "upstream connection failed"
-                );
-            }
-            latch.is_shut() // hyper leaves a connection by itself that changes its protocol
-        })
-    });
-    taken.await.then(|| connection.into_parts().io.into_inner())
+impl fmt::Debug for Terms<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms")
+            .field("detect", &self.detect)
+            .field("upgrades", &self.upgrades)
+            .finish_non_exhaustive()
+    }
 }
 
+impl Way {
+    async fn send(self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Failed> {
+        match self {
+            Self::Http1(lease) => lease.send(request, terms).await,
+            Self::Http2(connection) => connection.send(request, terms).await,
+        }
+    }
+}
+
+/// Why a request got no answer on one connection, and what that means for another try.
 struct Failed {
     error: Error,
     /// The request, if none of it was sent.
     unsent: Option<Box<Request<Upload>>>,
     /// The upstream closed a kept connection before it answered: it may never have seen the request.
     stale: bool,
+    /// The upstream says that it did not process the request.
+    refused: bool,
 }
 
-async fn attempt(
-    mut lease: Lease,
-    request: Request<Upload>,
-    terms: &Terms<'_>,
-) -> Result<Answer, Failed> {
-    terms.phase.set(Phase::WaitingForHead);
-    lease.latch.expect_head(terms.detect, terms.upgrades);
-    let response = wait_for_head(lease.sender.try_send_request(request), terms).await;
-    let response = match response {
-        Ok(Ok(response)) => response,
-        Ok(Err(mut error)) => {
-            let unsent = error.take_message().filter(|_| lease.reused).map(Box::new);
-            let stale = lease.reused && !lease.latch.has_answered();
-            return Err(Failed {
-                error: Error::before_head(&error.into_error(), terms.upload),
-                unsent,
-                stale,
-            });
-        }
-        Err(error) => {
-            return Err(Failed {
-                error,
-                unsent: None,
-                stale: false,
-            });
-        }
-    };
-    into_answer(lease, response, terms)
-        .await
-        .map_err(|error| Failed {
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
             error,
             unsent: None,
             stale: false,
-        })
+            refused: false,
+        }
+    }
 }
 
+/// Polls for a response's head under the `response_head` clock.
 async fn wait_for_head<T>(
-    response: impl Future<Output = T>,
     terms: &Terms<'_>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, Error> {
-    let mut response = pin!(response);
     let mut alarm = Alarm::default();
     poll_fn(|cx| {
-        if let Poll::Ready(response) = response.as_mut().poll(cx) {
+        if let Poll::Ready(response) = poll(cx) {
             return Poll::Ready(Ok(response));
         }
         let Some(timeout) = terms.response_head else {
@@ -290,59 +340,9 @@ async fn wait_for_head<T>(
     .await
 }
 
-async fn into_answer(
-    mut lease: Lease,
-    response: Response<Incoming>,
-    terms: &Terms<'_>,
-) -> Result<Answer, Error> {
-    let (head, incoming) = response.into_parts();
-    let codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if !is_only_chunked(codings.map(HeaderValue::as_bytes)) {
-        let detail = "its Transfer-Encoding is not just `chunked`";
-        return Err(Error::new(
-            Reason::UpstreamInvalidHead,
-            Some(detail.to_owned()),
-        ));
-    }
-    let Some(facts) = lease.latch.held_head() else {
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let detail = "it changes the protocol, and nobody has asked for that";
-            return Err(Error::new(
-                Reason::UpstreamInvalidHead,
-                Some(detail.to_owned()),
-            ));
-        }
-        return Ok(Answer {
-            head,
-            body: AnswerBody::Plain(incoming, lease),
-        });
-    };
-    let upgraded = facts.status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
-    if !terms.upload.is_done() && !upgraded {
-        // The request's body is still on its way, and hyper has it.
-        lease.latch.open();
-        let source = Source::Http(HttpBody::new(incoming, lease));
-        return Ok(Answer {
-            head,
-            body: AnswerBody::Events(source),
-        });
-    }
-    lease.latch.take();
-    let gate = (&mut lease.driver).await.ok().flatten();
-    let (socket, rest) = gate
-        .ok_or_else(|| Error::new(Reason::UpstreamClosedBeforeHead, None))?
-        .into_parts();
-    let body = if upgraded {
-        AnswerBody::Upgraded(Tunnel::new(socket, rest))
-    } else {
-        AnswerBody::Events(Source::Taken(TakenBody::new(socket, rest, &facts)))
-    };
-    Ok(Answer { head, body })
-}
-
 /// A copy of a request that may be sent twice.
 fn copy_of(request: &Request<Upload>, upload: &UploadProgress) -> Option<Request<Upload>> {
-    if !request.method().is_idempotent() || !upload.is_empty() {
+    if !upload.is_empty() {
         return None;
     }
     let mut copy = Request::new(Upload::empty());
@@ -356,29 +356,5 @@ fn copy_of(request: &Request<Upload>, upload: &UploadProgress) -> Option<Request
 impl Error {
     pub(crate) fn new(reason: Reason, detail: Option<String>) -> Self {
         Self { reason, detail }
-    }
-
-    /// hyper failed before there was a response's head.
-    fn before_head(error: &hyper::Error, upload: &UploadProgress) -> Self {
-        let source = std::error::Error::source(error);
-        // Such as a client certificate that is not accepted, of which TLS 1.3 tells only after the handshake.
-        let failed = source.and_then(|source| source.downcast_ref());
-        if let Some(failed) = failed.filter(|failed| tls::is_tls_error(failed)) {
-            return Self::new(Reason::UpstreamTlsFailed, Some(tls::explain(failed)));
-        }
-        let reason = match upload.failure() {
-            Some(reason) => reason,
-            None if error.is_parse() => Reason::UpstreamInvalidHead,
-            None => Reason::UpstreamClosedBeforeHead,
-        };
-        let detail =
-            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        Self::new(reason, Some(detail))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }

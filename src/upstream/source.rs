@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -11,8 +11,9 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::Lease;
-use crate::body::EventSource;
+use super::{http1, http2};
+use crate::body::{Broken, EventSource};
+use crate::http2::Inflow;
 use crate::socket::Socket;
 use crate::sse::UpstreamEnd;
 use crate::wire::{Chunked, Length, ResponseHead};
@@ -26,7 +27,9 @@ pub enum Source {
     /// Its socket, hyper set aside.
     Taken(TakenBody),
     /// A body that hyper reads, because it is also still writing the request's.
-    Http(HttpBody),
+    Http1(HttpBody),
+    /// A stream of an HTTP/2 connection.
+    Http2(StreamBody),
 }
 
 /// The body of a response whose head has been read, straight from its socket. Dropping it closes the connection.
@@ -59,7 +62,17 @@ pub struct HttpBody {
     rest: Bytes,
     /// It ended while bytes of it were still to be passed.
     end: Option<UpstreamEnd>,
-    _lease: Lease,
+    _lease: http1::Lease,
+}
+
+/// A response's body on a stream of HTTP/2.
+#[derive(Debug)]
+pub struct StreamBody {
+    inflow: Inflow,
+    /// What arrived while nobody could take it. The upstream sends no more than its window allows before this is passed on.
+    parked: Vec<u8>,
+    end: Option<UpstreamEnd>,
+    _lease: http2::Lease,
 }
 
 impl EventSource for Source {
@@ -70,8 +83,77 @@ impl EventSource for Source {
     ) -> Poll<Result<usize, UpstreamEnd>> {
         match self {
             Self::Taken(body) => body.poll_read(cx, buffer),
-            Self::Http(body) => body.poll_read(cx, buffer),
+            Self::Http1(body) => body.poll_read(cx, buffer),
+            Self::Http2(body) => body.poll_read(cx, buffer),
         }
+    }
+
+    fn park(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Taken(_) | Self::Http1(_) => {}
+            Self::Http2(body) => body.park(cx),
+        }
+    }
+}
+
+impl StreamBody {
+    /// The body of a response on `lease`.
+    pub(super) fn new(inflow: Inflow, lease: http2::Lease) -> Self {
+        Self {
+            inflow,
+            parked: Vec::new(),
+            end: None,
+            _lease: lease,
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, UpstreamEnd>> {
+        // What is ready together leaves together.
+        while self.parked.len() < buffer.len() && self.poll_arrived(cx).is_ready() {}
+        let length = self.parked.len().min(buffer.len());
+        if length == 0 {
+            return self.end.map_or(Poll::Pending, |end| Poll::Ready(Err(end)));
+        }
+        buffer[..length].copy_from_slice(&self.parked[..length]);
+        if length == self.parked.len() {
+            self.parked = Vec::new();
+        } else {
+            self.parked.drain(..length);
+        }
+        self.inflow.release(length);
+        Poll::Ready(Ok(length))
+    }
+
+    /// Takes what has arrived out of h2, where each frame costs far more than its bytes.
+    fn park(&mut self, cx: &mut Context<'_>) {
+        while self.poll_arrived(cx).is_ready() {}
+    }
+
+    /// Ready when something has arrived, other than the end.
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.end.is_some() {
+            return Poll::Pending;
+        }
+        match ready!(self.inflow.poll_data(cx)) {
+            Some(Ok(data)) => {
+                self.parked.extend_from_slice(&data);
+                return Poll::Ready(());
+            }
+            Some(Err(error)) => self.end = Some(end_of(Broken::from(error))),
+            None => self.end = Some(UpstreamEnd::Finished),
+        }
+        Poll::Pending
+    }
+}
+
+fn end_of(broken: Broken) -> UpstreamEnd {
+    match broken {
+        Broken::Closed | Broken::Reset(_) => UpstreamEnd::WithoutLastChunk,
+        Broken::Failed => UpstreamEnd::Failed,
     }
 }
 
@@ -178,7 +260,7 @@ impl TakenBody {
 
 impl HttpBody {
     /// The body of a response on `lease`.
-    pub fn new(incoming: Incoming, lease: Lease) -> Self {
+    pub(super) fn new(incoming: Incoming, lease: http1::Lease) -> Self {
         Self {
             incoming,
             rest: Bytes::new(),

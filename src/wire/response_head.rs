@@ -76,6 +76,11 @@ impl ResponseHead {
         facts
     }
 
+    /// The fields of a head, in order.
+    pub fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        lines(head).skip(1).filter_map(field)
+    }
+
     /// `head` without its `Content-Length` fields.
     pub fn without_length(head: &[u8]) -> Vec<u8> {
         let keeps = |line: &[u8]| {

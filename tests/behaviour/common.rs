@@ -110,7 +110,7 @@ impl Sidecar {
                 spawn_local(async move {
                     let admitted = admit(accepted, &entrance, clocks, &lobby, &metrics);
                     if let Some(client) = admitted.await {
-                        server::serve(Rc::new(client), proxy, lobby, &metrics).await;
+                        server::serve(client, proxy, lobby, &metrics).await;
                     }
                 });
             }
@@ -314,17 +314,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// The data of the next chunk; empty for the last one.
     pub(crate) async fn chunk(&mut self) -> String {
-        let size = self.until("\r\n").await;
-        let size = usize::from_str_radix(size.trim(), 16).unwrap();
-        while self.rest.len() < size + 2 {
-            assert!(
-                self.stream.read_buf(&mut self.rest).await.unwrap() > 0,
-                "the connection ended inside a chunk"
-            );
+        let chunk = self.try_chunk().await;
+        chunk.expect("the connection ended before the last chunk")
+    }
+
+    /// The same; `None` if the connection ended before it.
+    pub(crate) async fn try_chunk(&mut self) -> Option<String> {
+        loop {
+            let line = self.rest.windows(2).position(|end| end == b"\r\n");
+            if let Some(line) = line {
+                let size = str::from_utf8(&self.rest[..line]).unwrap();
+                let end = line + 2 + usize::from_str_radix(size, 16).unwrap();
+                if self.rest.len() >= end + 2 {
+                    assert_eq!(&self.rest[end..end + 2], b"\r\n");
+                    let chunk: Vec<u8> = self.rest.drain(..end + 2).collect();
+                    return Some(String::from_utf8(chunk[line + 2..end].to_vec()).unwrap());
+                }
+            }
+            let read = self.stream.read_buf(&mut self.rest).await;
+            if read.is_err() || read.is_ok_and(|length| length == 0) {
+                return None;
+            }
         }
-        let data: Vec<u8> = self.rest.drain(..size).collect();
-        assert_eq!(self.until("\r\n").await, "\r\n");
-        String::from_utf8(data).unwrap()
     }
 
     /// The data of all chunks, and whether there was a last one.

@@ -499,7 +499,7 @@ fn after_a_stream_the_connection_goes_on() {
 }
 
 #[test]
-fn interim_responses_do_not_hide_a_stream() {
+fn interim_responses_pass_and_do_not_hide_a_stream() {
     run(|| async {
         let says = [
             "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".as_bytes(),
@@ -509,6 +509,10 @@ fn interim_responses_do_not_hide_a_stream() {
         .concat();
         let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
         let mut client = sidecar.get_events().await;
+        assert_eq!(
+            client.head().await,
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+        );
         assert!(client.head().await.contains("x-accel-buffering: no"));
         assert_eq!(client.chunk().await, EVENT);
     });

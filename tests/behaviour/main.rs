@@ -4,10 +4,12 @@
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
 mod bad_input;
+mod both_protocols;
 mod certificates;
 mod clocks;
 mod common;
 mod disconnects;
+mod either;
 mod event_mode;
 mod garbage;
 mod heartbeats;

@@ -190,13 +190,18 @@ fn the_length_of_what_head_leaves_out() {
 }
 
 #[test]
-fn interim_responses_are_no_answer() {
+fn interim_responses_pass_and_are_no_answer() {
     run(|| async {
         let interim =
             "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
         let sidecar = Sidecar::start(backend_that_says([interim, OK].concat()).await, "").await;
         let mut client = sidecar.request("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
-        assert_eq!(client.until("\r\n\r\nok").await, OK);
+        let passed = interim.replace("Link", "link");
+        assert_eq!(client.until("ok").await, passed + OK);
+        // HTTP/1.0 has none.
+        let sidecar = Sidecar::start(backend_that_says([interim, OK].concat()).await, "").await;
+        let mut client = sidecar.request("GET / HTTP/1.0\r\nHost: t\r\n\r\n").await;
+        assert!(client.head().await.contains(" 200 OK\r\n"));
     });
 }
 

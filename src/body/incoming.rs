@@ -1,0 +1,81 @@
+//! The body of a message that arrives, whichever HTTP carries it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::http2::Inflow;
+
+/// The body of a request from a client, or of a response from an upstream.
+#[derive(Debug)]
+pub enum Incoming {
+    /// hyper reads it.
+    Http1(hyper::body::Incoming),
+    /// A stream of an HTTP/2 connection.
+    Http2(Inflow),
+}
+
+/// Why a body broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The connection was closed before its end.
+    #[error("the body was cut")]
+    Closed,
+    /// What came is not HTTP, or the connection failed.
+    #[error("the body is not HTTP")]
+    Failed,
+    /// The peer reset the stream, with this code.
+    #[error("the stream was reset: {0}")]
+    Reset(h2::Reason),
+}
+
+impl From<hyper::Error> for Broken {
+    fn from(error: hyper::Error) -> Self {
+        if error.is_incomplete_message() {
+            Self::Closed
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+impl From<h2::Error> for Broken {
+    fn from(error: h2::Error) -> Self {
+        match error.reason() {
+            Some(reason) if error.is_remote() && error.is_reset() => Self::Reset(reason),
+            _ if error.is_io() || error.is_go_away() => Self::Closed,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A client as one request and its response see it, whichever HTTP it speaks.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::Response;
+
+use super::ClientStream;
+use crate::reason::Reason;
+
+/// Whoever made a request and reads its response: an HTTP/1 connection, or one stream of an HTTP/2 connection.
+pub trait Reader: fmt::Debug {
+    /// The client's address; none on a Unix socket.
+    fn peer(&self) -> Option<SocketAddr>;
+
+    /// Whether the request came over TLS.
+    fn is_tls(&self) -> bool;
+
+    /// The `write` clock of the request's route.
+    fn set_write_timeout(&self, timeout: Option<Duration>);
+
+    /// Whether bytes wait that the client does not take.
+    fn is_stalled(&self) -> bool;
+
+    /// Whether streams are to end now, because the process does.
+    fn is_cut(&self) -> bool;
+
+    /// Why the request is about to be dropped before its end; the client's own leaving if nobody has said.
+    fn departure(&self) -> Reason;
+
+    /// Makes the end of the connection a reset: for a client whose protocol version has no other sign that a body was cut.
+    fn reset_on_close(&self);
+
+    /// Sends an interim response (1xx), ahead of the response.
+    fn inform(&self, interim: Response<()>);
+
+    /// When the response that changes the protocol is written, the connection goes to `heir`.
+    fn hand_over(&self, heir: Heir);
+}
+
+/// Who gets a connection that has changed its protocol.
+pub type Heir = Box<dyn FnOnce(ClientStream) -> Inheritance>;
+
+/// What its heir does with a connection.
+pub type Inheritance = Pin<Box<dyn Future<Output = ()>>>;

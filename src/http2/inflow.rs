@@ -1,0 +1,92 @@
+//! What arrives on a stream, as a body.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body, Frame, SizeHint};
+
+/// The body of a message on a stream. The peer may send on as far as this has been read.
+#[derive(Debug)]
+pub struct Inflow {
+    stream: RecvStream,
+    /// The length that the message's head declares.
+    length: Option<u64>,
+    /// Bytes that were handed out, and are done with when more is asked for.
+    handed_out: usize,
+    data_ended: bool,
+}
+
+impl Inflow {
+    /// The body of the message with this head.
+    pub fn new(stream: RecvStream, head: &HeaderMap) -> Self {
+        let length = head.get(CONTENT_LENGTH);
+        Self {
+            stream,
+            length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
+            handed_out: 0,
+            data_ended: false,
+        }
+    }
+
+    /// The next bytes; the peer may send so many more once they are [released](Self::release).
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        match ready!(self.stream.poll_data(cx)) {
+            // RFC 9113, section 8.1: a server may ask for no more of a request with NO_ERROR, after "a complete response".
+            Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
+            data => Poll::Ready(data),
+        }
+    }
+
+    /// The peer may send `length` more bytes.
+    pub fn release(&mut self, length: usize) {
+        // It fails only for more than was received.
+        let _ = self.stream.flow_control().release_capacity(length);
+    }
+}
+
+impl Body for Inflow {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let handed_out = std::mem::take(&mut self.handed_out);
+        if handed_out > 0 {
+            self.release(handed_out);
+        }
+        while !self.data_ended {
+            match ready!(self.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.handed_out = data.len();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.data_ended = true,
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx));
+        Poll::Ready(match trailers {
+            Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
+            Err(error) if error.reason() == Some(Reason::NO_ERROR) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() {
+            return SizeHint::with_exact(0);
+        }
+        self.length.map(SizeHint::with_exact).unwrap_or_default()
+    }
+}

@@ -1,0 +1,406 @@
+//! One client connection over HTTP/2: each of its streams is answered by a task of its own, beside the connection's.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason as Code, RecvStream};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Handler, LAST_WORDS, Lobby, Stage};
+use crate::alarm::Alarm;
+use crate::body::{Aborted, Incoming};
+use crate::client::{Client, Clocks, Heir, Reader};
+use crate::http2::{Backlog, Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Sent, Wire};
+use crate::metrics::Metrics;
+use crate::problem;
+use crate::reason::Reason;
+
+/// How much of all its streams a client may send before it is read, in bytes.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// h2 counts small DATA frames that wait to be read against this. Its own measure ends a connection, with all its streams, that
+/// has a few uploads of small messages to a slow backend; this one is a bound of some 10 MB on their bookkeeping.
+const SMALL_FRAMES: usize = 16 * 1024 * 1024;
+/// A client that gave up so many requests before they were answered, and that at least half the time, is not one that changes
+/// its mind: it is a rapid reset (CVE-2023-44487). Envoy draws the same line at 500.
+const PREMATURE_RESETS: u64 = 200;
+
+/// What the streams of a connection share.
+#[derive(Debug)]
+struct Shared {
+    wire: Rc<Wire>,
+    peer: Option<SocketAddr>,
+    clocks: Clocks,
+    departure: Cell<Option<Reason>>,
+    is_cut: Cell<bool>,
+    requests: Cell<u64>,
+    premature_resets: Cell<u64>,
+    /// How many streams are open, and since when there is none.
+    open: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+/// One stream, as its request and its response see it.
+#[derive(Debug)]
+struct Stream {
+    connection: Rc<Shared>,
+    backlog: Rc<Backlog>,
+    interim: RefCell<Vec<Response<()>>>,
+    write_timeout: Cell<Option<Duration>>,
+    departure: Cell<Option<Reason>>,
+}
+
+/// Why the connection is over.
+enum Outcome {
+    /// It was closed in order.
+    Done,
+    /// It failed, or the client did not speak HTTP/2 on it.
+    Failed(h2::Error),
+    /// Writing failed, or the client left.
+    Left,
+    /// A clock ran out.
+    Expired(Reason),
+}
+
+/// Serves `client`, which speaks HTTP/2, until one side is done.
+pub(super) async fn serve<H: Handler>(
+    client: Client,
+    handler: Rc<H>,
+    lobby: Rc<Lobby>,
+    metrics: &Metrics,
+) {
+    let retires_at = client.retires_at();
+    let (socket, peer, clocks, unread) = client.into_parts();
+    let wire = Wire::new(socket, unread);
+    let shared = Rc::new(Shared {
+        wire: wire.clone(),
+        peer,
+        clocks,
+        departure: Cell::new(None),
+        is_cut: Cell::new(false),
+        requests: Cell::new(0),
+        premature_resets: Cell::new(0),
+        open: Cell::new(0),
+        idle_since: Cell::new(Instant::now()),
+    });
+    let Some(mut http) = shake_hands(&wire, clocks).await else {
+        return;
+    };
+    let mut tasks = JoinSet::new();
+    let outcome = {
+        let mut watch = Watch {
+            shared: &shared,
+            lobby: &lobby,
+            seen: Stage::Running,
+            cut_at: None,
+            retires_at,
+            alarm: Alarm::default(),
+        };
+        let mut place = lobby.place();
+        let mut closed = pin!(wire.socket().closed());
+        let mut pulse = Pulse::new(http.ping_pong());
+        poll_fn(|cx| {
+            place.take(cx);
+            if watch.stage_changed() && lobby.stage() >= Stage::Draining {
+                http.graceful_shutdown();
+            }
+            while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
+            loop {
+                match http.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        let stream = shared.open(respond);
+                        tasks.spawn_local(stream.answer(request, handler.clone(), lobby.clone()));
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Outcome::Failed(error));
+                    }
+                    Poll::Ready(None) => return Poll::Ready(Outcome::Done),
+                    Poll::Pending => break,
+                }
+            }
+            if let Poll::Ready(Err(_)) = wire.poll_send(cx) {
+                return Poll::Ready(Outcome::Left);
+            }
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Outcome::Left);
+            }
+            if shared.resets_rapidly() {
+                metrics.refused(Reason::RapidReset);
+                http.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+                shared.premature_resets.set(0);
+                cx.waker().wake_by_ref();
+            }
+            if shared.open.get() > 0 && pulse.poll(cx, wire.last_read()).is_ready() {
+                return Poll::Ready(Outcome::Expired(Reason::ClientGone));
+            }
+            match ready!(watch.poll_due(cx)) {
+                Due::End(reason) => return Poll::Ready(Outcome::Expired(reason)),
+                Due::Idle => {
+                    // No stream is open, so nothing is cut; a request that is on its way may be sent again elsewhere.
+                    http.abrupt_shutdown(Code::NO_ERROR);
+                    shared.idle_since.set(Instant::now());
+                }
+                Due::Retirement => {
+                    http.graceful_shutdown();
+                    watch.retires_at = None;
+                }
+            }
+            cx.waker().wake_by_ref(); // to write the GOAWAY
+            Poll::Pending
+        })
+        .await
+    };
+    let in_order = matches!(outcome, Outcome::Done | Outcome::Failed(_));
+    match outcome {
+        Outcome::Done => {}
+        Outcome::Left => shared.departure.set(Some(Reason::ClientGone)),
+        Outcome::Expired(reason) => shared.departure.set(Some(reason)),
+        Outcome::Failed(error) => tracing::debug!(
+            error = &error as &dyn Error,
+            peer = peer.map(tracing::field::display),
+            "connection failed"
+        ),
+    }
+    drop(http);
+    tasks.shutdown().await; // its requests are dropped for that reason
+    if in_order {
+        wire.finish().await; // with the GOAWAY that says why
+    }
+}
+
+/// Exchanges the settings, under the `request_head` clock.
+async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks) -> Option<Connection<Io, Payload>> {
+    let limits = clocks.limits;
+    let mut handshake = pin!(
+        Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
+            .data_frame_budget(SMALL_FRAMES)
+            .handshake(wire.io())
+    );
+    let shaken = poll_fn(|cx| {
+        let shaken = handshake.as_mut().poll(cx);
+        let _ = wire.poll_send(cx); // h2 sees a failure when it reads
+        shaken
+    });
+    let shaken = match clocks.request_head {
+        Some(timeout) => tokio::time::timeout(timeout, shaken).await.ok()?,
+        None => shaken.await,
+    };
+    shaken
+        .inspect_err(|error| {
+            tracing::debug!(error = error as &dyn Error, "HTTP/2 handshake failed");
+        })
+        .ok()
+}
+
+/// What is watched beside h2.
+struct Watch<'a> {
+    shared: &'a Shared,
+    lobby: &'a Lobby,
+    seen: Stage,
+    cut_at: Option<Instant>,
+    /// When the connection is to take no new requests.
+    retires_at: Option<Instant>,
+    alarm: Alarm,
+}
+
+/// What is due.
+enum Due {
+    /// The client gets no new streams.
+    Retirement,
+    /// Nobody has used the connection for too long.
+    Idle,
+    /// The connection is to end.
+    End(Reason),
+}
+
+impl Watch<'_> {
+    fn stage_changed(&mut self) -> bool {
+        let stage = self.lobby.stage();
+        let changed = self.seen != stage;
+        self.seen = stage;
+        if changed && stage == Stage::Cutting {
+            self.shared.is_cut.set(true);
+            self.cut_at = Some(Instant::now() + LAST_WORDS);
+        }
+        changed
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        let shared = self.shared;
+        let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
+        let clocks = shared.clocks;
+        let stalled = shared.wire.stalled_since();
+        let stalled = stalled.and_then(|since| after(since, clocks.write));
+        let idle = after(shared.idle_since.get(), clocks.keep_alive);
+        let due = [
+            stalled.map(|at| (at, Due::End(Reason::ClientStalled))),
+            self.cut_at.map(|at| (at, Due::End(Reason::Shutdown))),
+            idle.filter(|_| shared.open.get() == 0)
+                .map(|at| (at, Due::Idle)),
+            self.retires_at.map(|at| (at, Due::Retirement)),
+        ];
+        let Some((at, due)) = due.into_iter().flatten().min_by_key(|&(at, _)| at) else {
+            return Poll::Pending;
+        };
+        self.alarm.poll(cx, at).map(|()| due)
+    }
+}
+
+impl Shared {
+    fn open(self: &Rc<Self>, respond: SendResponse<Payload>) -> Open {
+        self.requests.set(self.requests.get() + 1);
+        self.open.set(self.open.get() + 1);
+        let reader = Rc::new(Stream {
+            connection: self.clone(),
+            backlog: Rc::default(),
+            interim: RefCell::default(),
+            write_timeout: Cell::new(self.clocks.write),
+            departure: Cell::new(None),
+        });
+        Open { reader, respond }
+    }
+
+    fn resets_rapidly(&self) -> bool {
+        let resets = self.premature_resets.get();
+        resets >= PREMATURE_RESETS && resets * 2 >= self.requests.get()
+    }
+}
+
+/// A stream on which a request has come.
+struct Open {
+    reader: Rc<Stream>,
+    respond: SendResponse<Payload>,
+}
+
+impl Open {
+    async fn answer<H: Handler>(
+        mut self,
+        request: Request<RecvStream>,
+        handler: Rc<H>,
+        lobby: Rc<Lobby>,
+    ) {
+        let (head, stream) = request.into_parts();
+        let most = self.reader.connection.clocks.limits.request_headers;
+        if head.headers.len() > most {
+            let detail = format!("it has more than {most} fields");
+            let reason = Reason::RequestHeadTooLarge;
+            let refusal = problem::response(reason, Some(&detail), &head.headers);
+            return self.send(refusal.map(Full::new)).await;
+        }
+        let body = Incoming::Http2(Inflow::new(stream, &head.headers));
+        let request = Request::from_parts(head, body);
+        // In a box of its own: it is large, and gone when the response begins.
+        let mut answering = Box::pin(handler.handle(self.reader.clone(), request));
+        let mut place = lobby.place();
+        let response = poll_fn(|cx| {
+            place.take(cx);
+            if self.respond.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            let response = answering.as_mut().poll(cx).map(Some);
+            for interim in self.reader.interim.take() {
+                let _ = self.respond.send_informational(interim); // it fails with the stream
+            }
+            response
+        })
+        .await;
+        drop(answering);
+        if let Some(response) = response {
+            self.send(response).await;
+        } else {
+            let resets = &self.reader.connection.premature_resets;
+            resets.set(resets.get() + 1);
+        }
+    }
+
+    async fn send<B>(&mut self, response: Response<B>)
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
+        let (head, body) = response.into_parts();
+        let ends = body.is_end_stream();
+        let head = Response::from_parts(head, ());
+        let Ok(stream) = self.respond.send_response(head, ends) else {
+            return; // the client is gone
+        };
+        if ends {
+            return;
+        }
+        let reader = &self.reader;
+        let mut outflow = Outflow::new(Box::pin(body), stream, reader.backlog.clone());
+        let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), code_of)).await;
+        if sent == Sent::Stalled {
+            reader.departure.set(Some(Reason::ClientStalled));
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connection = &self.reader.connection;
+        connection.open.set(connection.open.get() - 1);
+        connection.idle_since.set(Instant::now());
+    }
+}
+
+/// The code that tells the client of a response that was cut.
+fn code_of(error: impl Into<Box<dyn Error + Send + Sync>>) -> Code {
+    let error = error.into();
+    let aborted = error.downcast_ref::<Aborted>();
+    aborted
+        .and_then(|aborted| aborted.code)
+        .unwrap_or(Code::INTERNAL_ERROR)
+}
+
+impl Reader for Stream {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.connection.peer
+    }
+
+    fn is_tls(&self) -> bool {
+        self.connection.wire.socket().is_tls()
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) {
+        self.write_timeout.set(timeout);
+    }
+
+    fn is_stalled(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    fn is_cut(&self) -> bool {
+        self.connection.is_cut.get()
+    }
+
+    fn departure(&self) -> Reason {
+        let own = self.departure.get();
+        own.or_else(|| self.connection.departure.get())
+            .unwrap_or(Reason::ClientGone)
+    }
+
+    /// A reset of the stream shows every cut.
+    fn reset_on_close(&self) {}
+
+    fn inform(&self, interim: Response<()>) {
+        self.interim.borrow_mut().push(interim);
+    }
+
+    /// HTTP/2 has no such response (RFC 9113, section 8.6).
+    fn hand_over(&self, _: Heir) {}
+}

@@ -1,0 +1,264 @@
+//! Requests over HTTP/2: many share a connection, each has a stream of it.
+//!
+//! Whoever drops a request resets its stream with CANCEL: h2 does so when the last handle of it is dropped, and all of them, that
+//! of the request's body included, are the [`Lease`]'s or the response's.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use h2::Reason as Code;
+use h2::client::{Builder, Connection as Http, SendRequest};
+use http::header::{CONTENT_TYPE, HOST};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri, Version, request};
+use http_body::Body;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::Instant;
+
+use super::{Answer, AnswerBody, Error, Failed, Share, Source, StreamBody, Terms, wait_for_head};
+use crate::body::{Aborted, Incoming, Upload};
+use crate::http2::{Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Wire};
+use crate::metrics::Phase;
+use crate::reason::Reason;
+use crate::socket::Socket;
+use crate::tls;
+use crate::wire::is_event_stream;
+
+/// How many streams of one connection are used at once, if the upstream allows as many.
+const MAX_STREAMS: usize = 100;
+/// What the upstream may send on all of them before it is read, in bytes: so much that a stream which nobody reads delays no other.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+/// How long a connection gets new streams: its buffers keep the size they once needed.
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// How long it is kept without a stream.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A connection to an upstream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    send: SendRequest<Payload>,
+    scheme: Scheme,
+    streams: Rc<Streams>,
+    opened: Instant,
+}
+
+/// What the connection's task and its streams tell each other.
+#[derive(Debug)]
+struct Streams {
+    open: Cell<usize>,
+    idle_since: Cell<Instant>,
+    /// The connection has failed or ended.
+    is_over: Cell<bool>,
+    /// A response came on it once.
+    is_proven: Cell<bool>,
+}
+
+/// A stream that belongs to one request. Dropping it, and the response's body, resets the stream.
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Rc<Connection>,
+    upload: Option<JoinHandle<()>>,
+}
+
+/// Begins HTTP/2 on `socket`.
+pub(super) async fn handshake(socket: Socket, scheme: Scheme) -> Result<Rc<Connection>, Error> {
+    let wire = Wire::new(socket, Vec::new());
+    let handshake = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .enable_push(false)
+        // An upstream is trusted with the bookkeeping of small frames; the windows bound it.
+        .data_frame_budget(usize::MAX / 2)
+        .handshake(wire.io())
+        .await;
+    let (send, http) = handshake.map_err(|error| before_head(&error, None))?;
+    let streams = Rc::new(Streams {
+        open: Cell::new(0),
+        idle_since: Cell::new(Instant::now()),
+        is_over: Cell::new(false),
+        is_proven: Cell::new(false),
+    });
+    spawn_local(drive(http, wire, streams.clone()));
+    Ok(Rc::new(Connection {
+        send,
+        scheme,
+        streams,
+        opened: Instant::now(),
+    }))
+}
+
+/// Drives the connection until nobody has a stream or a handle of it, or the upstream is gone.
+async fn drive(mut http: Http<Io, Payload>, wire: Rc<Wire>, streams: Rc<Streams>) {
+    let mut pulse = Pulse::new(http.ping_pong());
+    let result = poll_fn(|cx| {
+        let polled = Pin::new(&mut http).poll(cx);
+        if let Poll::Ready(Err(error)) = wire.poll_send(cx) {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "upstream connection lost"
+            );
+            return Poll::Ready(Ok(()));
+        }
+        if polled.is_pending()
+            && streams.open.get() > 0
+            && pulse.poll(cx, wire.last_read()).is_ready()
+        {
+            tracing::debug!("upstream connection lost: a PING was not answered");
+            return Poll::Ready(Ok(()));
+        }
+        polled
+    })
+    .await;
+    streams.is_over.set(true);
+    if let Err(error) = result {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "upstream connection failed"
+        );
+    }
+}
+
+impl Connection {
+    /// Whether another request may go out on it.
+    pub(super) fn is_usable(&self) -> bool {
+        let most = self.send.current_max_send_streams().min(MAX_STREAMS);
+        self.streams.open.get() < most
+            && !self.streams.is_over.get()
+            && self.opened.elapsed() < MAX_AGE
+    }
+
+    /// Whether it is worth keeping.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        let Streams {
+            open, idle_since, ..
+        } = &*self.streams;
+        let is_in_use = open.get() > 0 || idle_since.get().elapsed() < IDLE;
+        is_in_use && !self.streams.is_over.get() && self.opened.elapsed() < MAX_AGE
+    }
+
+    /// Sends `request` on a stream of its own and waits for its response's head.
+    pub(super) async fn send(
+        self: Rc<Self>,
+        request: Request<Upload>,
+        terms: &Terms<'_>,
+    ) -> Result<Answer, Failed> {
+        terms.phase.set(Phase::WaitingForHead);
+        let (mut head, upload) = request.into_parts();
+        self.translate(&mut head)?;
+        self.streams.open.set(self.streams.open.get() + 1);
+        let mut lease = Lease {
+            connection: self,
+            upload: None,
+        };
+        let connection = &lease.connection;
+        let failed = |error: &h2::Error| Failed {
+            stale: connection.streams.is_proven.get() && error.is_io(),
+            // "Clients MAY automatically retry" both (RFC 9113, sections 8.7 and 6.8): they were not processed.
+            refused: error.reason() == Some(Code::REFUSED_STREAM)
+                || error.is_go_away() && error.reason() == Some(Code::NO_ERROR),
+            unsent: None,
+            error: before_head(error, terms.upload.failure()),
+        };
+        let mut send = connection.send.clone();
+        if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
+            let refused = true;
+            return Err(Failed {
+                refused,
+                ..failed(&error)
+            });
+        }
+        let ends = upload.is_end_stream();
+        let stream = send.send_request(Request::from_parts(head, ()), ends);
+        let (mut response, stream) = stream.map_err(|error| failed(&error))?;
+        if !ends {
+            let mut outflow = Outflow::new(upload, stream, Rc::default());
+            let pump = poll_fn(move |cx| outflow.poll(cx, None, |Aborted { .. }| Code::CANCEL));
+            lease.upload = Some(spawn_local(async move {
+                pump.await;
+            }));
+        }
+        let head = wait_for_head(terms, |cx| {
+            if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+                let (head, ()) = interim.into_parts();
+                (terms.interim)(head.status, head.headers);
+                // Whoever waited for it has its turn before the response, which may have come with it.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Pin::new(&mut response).poll(cx)
+        });
+        let response = head.await?.map_err(|error| failed(&error))?;
+        connection.streams.is_proven.set(true);
+        Ok(into_answer(lease, response, terms)?)
+    }
+
+    /// Makes the head of a request one of HTTP/2: the host is part of the target (RFC 9113, section 8.3.1).
+    fn translate(&self, head: &mut request::Parts) -> Result<(), Error> {
+        let host = head.headers.remove(HOST);
+        let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let invalid = || {
+            let detail = "its Host field is not a host and a port";
+            Error::new(Reason::RequestMalformed, Some(detail.to_owned()))
+        };
+        let mut target = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(authority.ok_or_else(invalid)?);
+        let path = head.uri.path_and_query().cloned();
+        target = target.path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        head.uri = target.build().map_err(|_| invalid())?;
+        head.version = Version::HTTP_2;
+        Ok(())
+    }
+}
+
+fn into_answer(
+    lease: Lease,
+    response: Response<h2::RecvStream>,
+    terms: &Terms<'_>,
+) -> Result<Answer, Error> {
+    let (head, stream) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let detail = "HTTP/2 has no status 101";
+        return Err(Error::new(
+            Reason::UpstreamInvalidHead,
+            Some(detail.to_owned()),
+        ));
+    }
+    let inflow = Inflow::new(stream, &head.headers);
+    let content_type = head.headers.get(CONTENT_TYPE);
+    let labelled = content_type.is_some_and(|value| is_event_stream(value.as_bytes()));
+    let body = if terms.detect.is_event_stream(head.status.as_u16(), labelled) {
+        AnswerBody::Events(Source::Http2(StreamBody::new(inflow, lease)))
+    } else {
+        AnswerBody::Plain(Incoming::Http2(inflow), super::Lease(Share::Stream(lease)))
+    };
+    Ok(Answer { head, body })
+}
+
+/// Why h2 failed before there was a response's head.
+fn before_head(error: &h2::Error, upload: Option<Reason>) -> Error {
+    if let Some(failed) = error.get_io().filter(|failed| tls::is_tls_error(failed)) {
+        return Error::new(Reason::UpstreamTlsFailed, Some(tls::explain(failed)));
+    }
+    let reason = match upload {
+        Some(reason) => reason,
+        None if error.is_library() => Reason::UpstreamInvalidHead,
+        None => Reason::UpstreamClosedBeforeHead,
+    };
+    Error::new(reason, Some(error.to_string()))
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            upload.abort();
+        }
+        let streams = &self.connection.streams;
+        streams.open.set(streams.open.get() - 1);
+        streams.idle_since.set(Instant::now());
+    }
+}
