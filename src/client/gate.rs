@@ -227,12 +227,18 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::client::{Clocks, Limits};
+    use crate::client::{ClientStream, Clocks, Limits};
     use crate::reason::Reason;
     use crate::socket::Socket;
+    use crate::socket::testing::{fill, tls_pair};
 
     fn gate() -> (Gate, Rc<Client>, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
+        let client = client(Socket::Unix(near));
+        (Gate::new(client.clone()), client, far)
+    }
+
+    fn client(socket: Socket) -> Rc<Client> {
         let clocks = Clocks {
             request_head: None,
             keep_alive: None,
@@ -244,8 +250,7 @@ mod tests {
                 streams: 1,
             },
         };
-        let client = Rc::new(Client::new(Socket::Unix(near), None, clocks));
-        (Gate::new(client.clone()), client, far)
+        Rc::new(Client::new(socket, None, clocks))
     }
 
     async fn is_pending(gate: &mut Gate) -> bool {
@@ -293,6 +298,21 @@ mod tests {
                 assert_eq!(next, NEXT, "split at {split}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_flushed_is_a_stall() {
+        let (near, mut far) = tls_pair().await;
+        let client = client(near);
+        let mut gate = Gate::new(client.clone());
+        let written = fill(&mut gate).await;
+        assert!(client.is_stalled());
+        let mut seen = vec![0; written];
+        let (flushed, read) = tokio::join!(gate.flush(), far.read_exact(&mut seen));
+        flushed.unwrap();
+        read.unwrap();
+        assert!(!client.is_stalled());
+        fill(&mut ClientStream::new(client)).await;
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! A stream socket, TCP or Unix, with TLS or without: what the proxy asks of one, whichever it is.
 
+#[cfg(test)]
+pub(crate) mod testing;
 mod tls;
 
 use std::future::poll_fn;

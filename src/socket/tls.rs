@@ -113,7 +113,7 @@ impl TlsSocket {
         }
     }
 
-    /// Takes bytes when everything that was taken before is sent, and sends of them what the socket takes.
+    /// Takes bytes when everything that was taken before is sent. They are sent by the next write or flush.
     pub(super) fn poll_write(
         &self,
         cx: &mut Context<'_>,
@@ -121,10 +121,7 @@ impl TlsSocket {
     ) -> Poll<io::Result<usize>> {
         let mut session = self.session.borrow_mut();
         ready!(self.poll_send(&mut session, cx))?;
-        let written = session.writer().write_vectored(bufs)?;
-        match self.poll_send(&mut session, cx)? {
-            Poll::Ready(()) | Poll::Pending => Poll::Ready(Ok(written)),
-        }
+        Poll::Ready(session.writer().write_vectored(bufs))
     }
 
     /// Sends what waits.
@@ -209,5 +206,82 @@ fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use crate::socket::testing::{fill, tls_pair};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_flushed() {
+        let (mut near, mut far) = tls_pair().await;
+        let written = fill(&mut near).await;
+        let mut seen = vec![0; written];
+        let (flushed, read) = tokio::join!(near.flush(), far.read_exact(&mut seen));
+        flushed.unwrap();
+        assert_eq!(read.unwrap(), written);
+    }
+
+    #[tokio::test]
+    async fn what_waits_comes_before_the_end() {
+        let (mut near, mut far) = tls_pair().await;
+        let written = fill(&mut near).await;
+        let mut seen = Vec::new();
+        let (ended, read) = tokio::join!(near.shutdown(), far.read_to_end(&mut seen));
+        ended.unwrap();
+        assert_eq!(read.unwrap(), written, "with `close_notify`");
+    }
+
+    #[tokio::test]
+    async fn an_end_without_close_notify_is_seen_after_what_came_before() {
+        let (mut near, mut far) = tls_pair().await;
+        near.write_all(b"last words").await.unwrap();
+        near.flush().await.unwrap();
+        drop(near);
+        let mut seen = Vec::new();
+        let error = far.read_to_end(&mut seen).await.unwrap_err();
+        assert_eq!(seen, b"last words");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_takes_no_byte_from_whoever_reads() {
+        let (near, mut far) = tls_pair().await;
+        far.write_all(b"a word").await.unwrap();
+        far.flush().await.unwrap();
+        tokio::task::yield_now().await; // for the runtime to see it
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(woken.clone());
+        let mut closed = pin!(near.closed());
+        assert!(
+            closed
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        assert!(woken.0.load(Ordering::Relaxed), "the reader is told");
+        let mut seen = [0; 6];
+        let mut buf = ReadBuf::new(&mut seen);
+        let read = near.poll_read_shared(&mut Context::from_waker(&waker), &mut buf);
+        assert!(matches!(read, Poll::Ready(Ok(()))));
+        assert_eq!(buf.filled(), b"a word");
+        drop(far);
+        closed.await;
     }
 }

@@ -303,6 +303,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::socket::testing::{fill, tls_pair};
 
     const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 3\r\n\r\ndata: x\n\n";
     const EDITED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
@@ -354,6 +355,14 @@ mod tests {
             assert_eq!(rest, b"data: x\n\n", "split at {split}");
             assert!(head.unwrap().event_stream);
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_flushed() {
+        let (near, _far) = tls_pair().await;
+        fill(&mut Gate::new(near).0).await;
+        let (near, _far) = tls_pair().await;
+        fill(&mut crate::upstream::Tunnel::new(near, Vec::new())).await;
     }
 
     #[tokio::test]
