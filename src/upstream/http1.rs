@@ -159,7 +159,7 @@ impl Lease {
         if !terms.upload.is_done() && !upgraded {
             // The request's body is still on its way, and hyper has it.
             self.latch.open();
-            let source = Source::Http1(HttpBody::new(incoming, self));
+            let source = Source::Http1(HttpBody::new(incoming, self, &facts));
             return Ok(Answer {
                 head,
                 body: AnswerBody::Events(source),

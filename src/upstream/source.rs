@@ -60,6 +60,7 @@ pub struct HttpBody {
     incoming: Incoming,
     /// Of a frame that was longer than the buffer.
     rest: Bytes,
+    is_chunked: bool,
     /// It ended while bytes of it were still to be passed.
     end: Option<UpstreamEnd>,
     _lease: http1::Lease,
@@ -259,10 +260,11 @@ impl TakenBody {
 }
 
 impl HttpBody {
-    /// The body of a response on `lease`.
-    pub(super) fn new(incoming: Incoming, lease: http1::Lease) -> Self {
+    /// The body after `head`, on `lease`.
+    pub(super) fn new(incoming: Incoming, lease: http1::Lease, head: &ResponseHead) -> Self {
         Self {
             incoming,
+            is_chunked: head.chunked,
             rest: Bytes::new(),
             end: None,
             _lease: lease,
@@ -292,14 +294,21 @@ impl HttpBody {
                 |_| Poll::Pending,
             ) {
                 Poll::Ready(Some(Ok(frame))) => self.rest = frame.into_data().unwrap_or_default(),
-                Poll::Ready(Some(Err(error))) if error.is_incomplete_message() => {
-                    self.end = Some(UpstreamEnd::WithoutLastChunk);
-                }
-                Poll::Ready(Some(Err(_))) => self.end = Some(UpstreamEnd::Failed),
+                Poll::Ready(Some(Err(error))) => self.end = Some(self.failed(&error)),
                 Poll::Ready(None) => self.end = Some(UpstreamEnd::Finished),
                 Poll::Pending if filled > 0 => return Poll::Ready(Ok(filled)),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+    /// As [`TakenBody::failed`], of an error that hyper has wrapped.
+    fn failed(&self, error: &hyper::Error) -> UpstreamEnd {
+        let source = std::error::Error::source(error);
+        let kind = source.and_then(|source| Some(source.downcast_ref::<io::Error>()?.kind()));
+        match kind {
+            Some(io::ErrorKind::UnexpectedEof) if self.is_chunked => UpstreamEnd::WithoutLastChunk,
+            Some(io::ErrorKind::UnexpectedEof) => UpstreamEnd::ShortOfLength,
+            _ => UpstreamEnd::Failed,
         }
     }
 }

@@ -329,6 +329,39 @@ fn what_an_upstream_leaves_unfinished() {
 }
 
 #[test]
+fn what_an_upstream_leaves_unfinished_while_it_is_still_sent_to() {
+    let chunked = [EVENTS.as_bytes(), &chunk("data: x\n\n")].concat();
+    let half = [STREAM.as_bytes(), b"data: ha"].concat();
+    for (says, complete, reason) in [
+        (STREAM.as_bytes().to_vec(), true, ("complete", "none")),
+        (half, false, ("upstream_closed", "upstream")),
+        (chunked, false, ("upstream_closed", "upstream")),
+    ] {
+        run(move || async move {
+            let setup = Setup::new();
+            let backend = tls_backend(setup.server(), move |mut peer| {
+                let says = says.clone();
+                async move {
+                    peer.until("the first part").await;
+                    peer.send(says).await;
+                    sleep(Duration::from_secs(1)).await;
+                }
+            })
+            .await;
+            let sidecar = Sidecar::in_front_of(&url(backend), &setup.upstream("")).await;
+            let upload = "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nthe first part";
+            let mut client = sidecar.request(upload).await;
+            client.head().await;
+            assert_eq!(client.chunks().await.1, complete);
+            assert!(
+                (sidecar.ends(reason.0, reason.1) - 1.0).abs() < 0.1,
+                "{reason:?}"
+            );
+        });
+    }
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_dropped() {
     // Large events wait in hyper, small ones may wait in the TLS session alone.
     for size in [100_000, 100] {
@@ -754,6 +787,62 @@ fn connections_are_kept_on_both_sides() {
             Closed::Fin,
             "`keep_alive` ends it in order"
         );
+    });
+}
+
+#[test]
+fn a_kept_connection_that_the_upstream_closed_is_not_used() {
+    for in_order in [true, false] {
+        run(move || async move {
+            let setup = Setup::new();
+            let backend = tls_backend(setup.server(), move |mut peer| async move {
+                peer.head().await;
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .await;
+                if in_order {
+                    peer.stream.shutdown().await.unwrap();
+                }
+            })
+            .await;
+            let sidecar = Sidecar::in_front_of(&url(backend), &setup.upstream("")).await;
+            let mut client = sidecar.connect().await;
+            for _ in 0..3 {
+                client.send(GET.replace("GET", "POST")).await;
+                let head = client.head().await;
+                assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+                client.until("ok").await;
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn both_sides_agree_on_the_protocol() {
+    run(|| async {
+        let setup = Setup::new();
+        let mut config = Arc::unwrap_or_clone(setup.server());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (agreed, mut seen) = moment();
+        let backend = tls_backend(Arc::new(config), move |mut peer| {
+            let (_, session) = peer.stream.get_ref();
+            agreed(session.alpn_protocol().map(<[u8]>::to_vec));
+            async move {
+                peer.head().await;
+                peer.send(PLAIN).await;
+            }
+        })
+        .await;
+        let toml = setup.upstream("") + &setup.listener("");
+        let sidecar = Sidecar::in_front_of(&url(backend), &toml).await;
+        let mut config = Arc::unwrap_or_clone(setup.client(rustls::ALL_VERSIONS));
+        config.alpn_protocols = vec![b"acme/1".to_vec(), b"http/1.1".to_vec()];
+        let mut client = connect(&sidecar, Arc::new(config)).await;
+        let (_, session) = client.stream.get_ref();
+        assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
+        client.send(GET).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(seen.recv().await.unwrap().1, Some(b"http/1.1".to_vec()));
     });
 }
 
