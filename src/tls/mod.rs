@@ -1,6 +1,7 @@
 //! TLS: certificates and keys from files to the configurations of rustls, which follow the files when these change.
 
 mod files;
+mod named;
 mod reloading;
 mod settings;
 
@@ -15,7 +16,7 @@ pub use rustls::pki_types::ServerName;
 pub use rustls::{ClientConfig, ServerConfig};
 
 /// The protocols that clients of a listener may choose from, the best first.
-pub const SERVER_PROTOCOLS: &[&[u8]] = &[H2, b"http/1.1"];
+pub const SERVER_PROTOCOLS: &[&[u8]] = &[H2, b"http/1.1", b"http/1.0"];
 /// The protocols that an upstream may choose from.
 pub const CLIENT_PROTOCOLS: &[&[u8]] = &[H2, b"http/1.1"];
 
@@ -63,6 +64,12 @@ fn explain_certificate(error: &CertificateError) -> String {
         UnknownIssuer => "its certificate is of an unknown issuer: name its CA in `tls.ca`",
         NotValidForName | NotValidForNameContext { .. } => {
             return format!("{error}: name the right one in `tls.server_name`");
+        }
+        CertificateError::Other(error) => {
+            return format!(
+                "its certificate is not accepted ({}): if it signs itself, name it in `tls.ca`",
+                error.0
+            );
         }
         _ => return format!("its certificate is not accepted: {error}"),
     };

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
 use super::files::{Error, Fault, Files, Part};
+use super::named::NamedCertificates;
 use super::{CLIENT_PROTOCOLS, SERVER_PROTOCOLS};
 
 /// Settings that name files.
@@ -105,14 +107,21 @@ impl Settings for ClientTls {
             identity,
             server_name: _,
         } = self;
-        let roots = match ca {
-            Some(path) => files.authorities(path)?,
-            None => system_roots()?,
+        let (roots, named) = match ca {
+            Some(path) => (
+                files.authorities(path)?,
+                files.certificates(Part::Authorities, path)?,
+            ),
+            None => (system_roots()?, Vec::new()),
         };
+        let webpki = WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
+            .build()
+            .expect("there are roots, and no revocation lists");
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("ring has suites for TLS 1.2 and 1.3")
-            .with_root_certificates(roots);
+            .dangerous() // it takes less than every verifier that is dangerous, and little more than webpki
+            .with_custom_certificate_verifier(Arc::new(NamedCertificates { webpki, named }));
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {

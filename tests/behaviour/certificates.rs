@@ -50,6 +50,18 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A server's certificate that is its own CA, as `openssl req -x509` makes them.
+    pub(crate) fn issue_to_itself(name: &str, last_year: i32) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = date_time_ymd(last_year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        Pair {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
     fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         Pair {

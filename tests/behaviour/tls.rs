@@ -517,6 +517,33 @@ fn an_upstream_that_is_not_the_right_one_is_502() {
 }
 
 #[test]
+fn an_upstream_that_is_its_own_ca_is_named_itself() {
+    run(|| async {
+        let setup = Setup::new();
+        let own = Authority::issue_to_itself("localhost", 2999);
+        let others = Authority::issue_to_itself("localhost", 2999);
+        let elsewhere = Authority::issue_to_itself("elsewhere.example", 2999);
+        let expired = Authority::issue_to_itself("localhost", 2001);
+        for (shown, named, accepted) in [
+            (&own, &own, true),
+            (&own, &others, false),
+            (&elsewhere, &elsewhere, false),
+            (&expired, &expired, false),
+        ] {
+            setup.folder.write("ca.crt", &named.certificate);
+            let backend = tls_backend(server(shown), |mut peer| async move {
+                peer.head().await;
+                peer.send(PLAIN).await;
+            })
+            .await;
+            let sidecar = Sidecar::in_front_of(&url(backend), &setup.upstream("")).await;
+            let head = sidecar.request(GET).await.head().await;
+            assert_eq!(head.starts_with("HTTP/1.1 200 "), accepted, "{head}");
+        }
+    });
+}
+
+#[test]
 fn the_connect_clock_runs_for_the_handshake() {
     run(|| async {
         let setup = Setup::new();
@@ -835,14 +862,22 @@ fn both_sides_agree_on_the_protocol() {
         .await;
         let toml = setup.upstream("") + &setup.listener("");
         let sidecar = Sidecar::in_front_of(&url(backend), &toml).await;
-        let mut config = Arc::unwrap_or_clone(setup.client(rustls::ALL_VERSIONS));
-        config.alpn_protocols = vec![b"acme/1".to_vec(), b"http/1.1".to_vec()];
-        let mut client = connect(&sidecar, Arc::new(config)).await;
-        let (_, session) = client.stream.get_ref();
-        assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
-        client.send(GET).await;
-        assert!(client.head().await.starts_with("HTTP/1.1 200 "));
-        assert_eq!(seen.recv().await.unwrap().1, Some(b"http/1.1".to_vec()));
+        for (offered, agreed) in [
+            (
+                &[&b"acme/1"[..], b"http/1.0", b"http/1.1"][..],
+                &b"http/1.1"[..],
+            ),
+            (&[b"http/1.0"], b"http/1.0"), // by curl
+        ] {
+            let mut config = Arc::unwrap_or_clone(setup.client(rustls::ALL_VERSIONS));
+            config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+            let mut client = connect(&sidecar, Arc::new(config)).await;
+            let (_, session) = client.stream.get_ref();
+            assert_eq!(session.alpn_protocol(), Some(agreed));
+            client.send(GET).await;
+            assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+            assert_eq!(seen.recv().await.unwrap().1, Some(b"http/1.1".to_vec()));
+        }
     });
 }
 
