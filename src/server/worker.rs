@@ -63,18 +63,21 @@ impl Workers {
                     .enable_all()
                     .build_local(LocalOptions::default())
             };
+            let (started, outcome) = std::sync::mpsc::channel();
             std::thread::Builder::new()
                 .name(format!("worker-{index}"))
                 .spawn(move || {
                     match runtime() {
-                        Ok(runtime) => runtime.block_on(work(received, handler, metrics)),
-                        Err(error) => tracing::error!(
-                            error = &error as &dyn std::error::Error,
-                            "a worker could not start"
-                        ),
+                        Ok(runtime) => {
+                            let _ = started.send(Ok(()));
+                            runtime.block_on(work(received, handler, metrics));
+                        }
+                        Err(error) => drop(started.send(Err(error))),
                     }
                     drop(running);
                 })?;
+            // A connection must not be given to a worker that will never be.
+            outcome.recv().map_err(io::Error::other)??;
             Ok(Worker {
                 orders,
                 load: Arc::default(),
