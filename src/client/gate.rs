@@ -227,7 +227,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::client::{ClientStream, Clocks, Limits};
+    use crate::client::{ClientStream, Clocks, Limits, Reader};
     use crate::reason::Reason;
     use crate::socket::Socket;
     use crate::socket::testing::{fill, tls_pair};

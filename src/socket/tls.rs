@@ -1,7 +1,7 @@
 //! TLS over a socket: rustls between the bytes that are asked for and those on the wire.
 //!
-//! Reading, writing and waiting for the peer's leaving all go through `&self` and on one thread, so the session is in a
-//! `RefCell` that is never borrowed across a wait.
+//! tokio-rustls shakes hands. Afterwards reading, writing and waiting for the peer's leaving all go through `&self` and on one
+//! thread, so the session is in a `RefCell` that is never borrowed across a wait.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Read, Write};
@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, Connection, ConnectionCommon, ServerConfig};
 use tokio::io::ReadBuf;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Socket;
 
@@ -28,8 +29,9 @@ pub struct TlsSocket {
 impl TlsSocket {
     /// Shakes hands as a server.
     pub(super) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let session = ServerConnection::new(config).map_err(io::Error::other)?;
-        Self::shake_hands(socket, session.into()).await
+        let shaking = TlsAcceptor::from(config).accept_with(socket, |session| limit(session));
+        let (socket, session) = shaking.await?.into_inner();
+        Ok(Self::new(socket, session.into()))
     }
 
     /// Shakes hands as a client that expects the server to be `name`.
@@ -38,28 +40,15 @@ impl TlsSocket {
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        Self::shake_hands(socket, session.into()).await
+        let connector = TlsConnector::from(config);
+        let shaking = connector.connect_with(name, socket, |session| limit(session));
+        let (socket, session) = shaking.await?.into_inner();
+        Ok(Self::new(socket, session.into()))
     }
 
-    async fn shake_hands(socket: Socket, mut session: Connection) -> io::Result<Self> {
-        session.set_buffer_limit(Some(BUFFER));
+    fn new(socket: Socket, session: Connection) -> Self {
         let session = RefCell::new(session);
-        let tls = Self { socket, session };
-        std::future::poll_fn(|cx| {
-            let mut session = tls.session.borrow_mut();
-            loop {
-                ready!(tls.poll_send(&mut session, cx))?;
-                if !session.is_handshaking() {
-                    return Poll::Ready(Ok::<_, io::Error>(()));
-                }
-                if ready!(tls.poll_receive(&mut session, cx))? == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-            }
-        })
-        .await?;
-        Ok(tls)
+        Self { socket, session }
     }
 
     /// The socket below.
@@ -172,6 +161,10 @@ impl TlsSocket {
         }
         Poll::Ready(Ok(received))
     }
+}
+
+fn limit<Data>(session: &mut ConnectionCommon<Data>) {
+    session.set_buffer_limit(Some(BUFFER));
 }
 
 /// The socket as rustls knows one, in the course of one poll.
