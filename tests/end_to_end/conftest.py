@@ -53,10 +53,15 @@ def sidecar(start, backend, pytestconfig) -> Server:
 
 
 @pytest.fixture
-def sidecar_with(start, backend, pytestconfig) -> Callable[[str], Sidecar]:
-    """A sidecar in front of the backend, with these settings."""
+def proxied(pytestconfig) -> None:
+    """The test makes no sense without a sidecar."""
     if pytestconfig.getoption("--direct"):
         pytest.skip("not without a sidecar")
+
+
+@pytest.fixture
+def sidecar_with(start, backend, proxied) -> Callable[[str], Sidecar]:
+    """A sidecar in front of the backend, with these settings."""
     return lambda settings: start(Sidecar, backend.url, settings)
 
 

@@ -49,12 +49,23 @@ def legacy(port: int) -> list[str]:
     return python(FOLDER / "legacy.py", str(port))
 
 
+def mcp_node(port: int) -> list[str]:
+    return node(FOLDER / "mcp_node.mjs", str(port))
+
+
+def mcp_python(port: int) -> list[str]:
+    return python(FOLDER / "mcp_python.py", str(port))
+
+
 COMMANDS: dict[str, Callable[[int], list[str]]] = {
     command.__name__: command
-    for command in (express, flask, django, fastapi, php, legacy, llm)
+    for command in (
+        *(express, flask, django, fastapi, php, legacy),
+        *(llm, mcp_node, mcp_python),
+    )
 }
-# All that serve the same routes; `llm` has routes of its own.
-ORDINARY = [name for name in COMMANDS if name != "llm"]
+# All that serve the same routes; the others have routes of their own.
+ORDINARY = ["express", "flask", "django", "fastapi", "php", "legacy"]
 
 
 class Backend(Server):

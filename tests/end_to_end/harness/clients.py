@@ -105,10 +105,19 @@ class Client:
     def until_left(self) -> float:
         """Listens until the client leaves; its program goes on living."""
         while self.heard.left is None:
-            line = self._process.stdout.readline()
-            assert line, f"the client ended before it left: {self.heard}"
-            self.heard.take(json.loads(line))
+            self._listen()
         return self.heard.left
+
+    def until_heard(self, count: int) -> Heard:
+        """Listens until the client has heard so many events."""
+        while len(self.heard.events) < count:
+            self._listen()
+        return self.heard
+
+    def _listen(self) -> None:
+        line = self._process.stdout.readline()
+        assert line, f"the client ended too early: {self.heard}"
+        self.heard.take(json.loads(line))
 
 
 def listen(name: str, url: str, **options: Any) -> Heard:

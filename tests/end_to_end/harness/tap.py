@@ -15,6 +15,7 @@ class Connection:
     heard: bytearray = field(default_factory=bytearray)
     left: float | None = None
     """When the client closed it, in ms."""
+    sides: tuple[socket.socket, ...] = ()
 
 
 class Tap:
@@ -28,6 +29,8 @@ class Tap:
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[Connection] = []
+        self._mended = threading.Event()
+        self._mended.set()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -38,17 +41,37 @@ class Tap:
         self._listener.close()
 
     @property
+    def asked(self) -> bytes:
+        return b"".join(connection.asked for connection in self._connections)
+
+    @property
     def heard(self) -> bytes:
         return b"".join(connection.heard for connection in self._connections)
 
     def heartbeats(self) -> int:
         return self.heard.count(b": heartbeat\n")
 
+    def wait_heartbeats(self, count: int) -> None:
+        wait_for(lambda: self.heartbeats() >= count, f"{count} heartbeats")
+
     def left(self, key: str) -> float:
         """When the client closed the connection on which it had named the key."""
         mine = [c for c in self._connections if key.encode() in c.asked]
         what = "the client closes its connection"
         return wait_for(lambda: mine[-1].left, what)
+
+    def hold(self) -> None:
+        """Keeps requests waiting until `mend`; answers go on."""
+        self._mended.clear()
+
+    def cut(self) -> None:
+        """Ends all connections; what is asked on new ones waits until `mend`."""
+        self.hold()
+        for connection in self._connections:
+            hang_up(*connection.sides)
+
+    def mend(self) -> None:
+        self._mended.set()
 
     def _accept(self) -> None:
         while True:
@@ -59,17 +82,16 @@ class Tap:
             server = socket.create_connection(self._target)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection()
+            connection = Connection(sides=(client, server))
             self._connections.append(connection)
             for relay in (self._relay_requests, self._relay_answers):
                 arguments = (client, server, connection)
                 threading.Thread(target=relay, args=arguments, daemon=True).start()
 
-    @staticmethod
     def _relay_requests(
-        client: socket.socket, server: socket.socket, connection: Connection
+        self, client: socket.socket, server: socket.socket, connection: Connection
     ) -> None:
-        relay(client, server, connection.asked)
+        relay(client, server, connection.asked, self._mended)
         connection.left = time.time() * 1000
         hang_up(client, server)
 
@@ -81,11 +103,18 @@ class Tap:
         hang_up(client, server)
 
 
-def relay(source: socket.socket, sink: socket.socket, record: bytearray) -> None:
+def relay(
+    source: socket.socket,
+    sink: socket.socket,
+    record: bytearray,
+    mended: threading.Event | None = None,
+) -> None:
     """Until either of them is gone."""
     try:
         while data := source.recv(65536):
             record += data
+            if mended:
+                mended.wait()
             sink.sendall(data)
     except OSError:
         pass
