@@ -57,11 +57,19 @@ def mcp_python(port: int) -> list[str]:
     return python(FOLDER / "mcp_python.py", str(port))
 
 
+def websocket_node(port: int) -> list[str]:
+    return node(FOLDER / "websocket_node.mjs", str(port))
+
+
+def websocket_python(port: int) -> list[str]:
+    return python(FOLDER / "websocket_python.py", str(port))
+
+
 COMMANDS: dict[str, Callable[[int], list[str]]] = {
     command.__name__: command
     for command in (
         *(express, flask, django, fastapi, php, legacy),
-        *(llm, mcp_node, mcp_python),
+        *(llm, mcp_node, mcp_python, websocket_node, websocket_python),
     )
 }
 # All that serve the same routes; the others have routes of their own.
