@@ -49,6 +49,10 @@ def legacy(port: int) -> list[str]:
     return python(FOLDER / "legacy.py", str(port))
 
 
+def files(port: int) -> list[str]:
+    return node(FOLDER / "files.mjs", str(port))
+
+
 def mcp_node(port: int) -> list[str]:
     return node(FOLDER / "mcp_node.mjs", str(port))
 
@@ -69,7 +73,7 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
     command.__name__: command
     for command in (
         *(express, flask, django, fastapi, php, legacy),
-        *(llm, mcp_node, mcp_python, websocket_node, websocket_python),
+        *(files, llm, mcp_node, mcp_python, websocket_node, websocket_python),
     )
 }
 # All that serve the same routes; the others have routes of their own.

@@ -81,6 +81,10 @@ class Server:
             raise ChildProcessError(f"{self.name} ended: {self._process.returncode}")
         return ports.listening(self.port)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def log(self) -> str:
         """What it logged since `forget_log`."""
         return self._log.read_bytes()[self._forgotten :].decode(errors="replace")

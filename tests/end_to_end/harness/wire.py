@@ -1,5 +1,6 @@
 """One request, read as bytes: for what no client library would show."""
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,3 +48,10 @@ def fetch(
     with ask(url, headers, body) as connection:
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read())
+
+
+def converse(port: int, request: bytes) -> bytes:
+    """All that is answered to these bytes until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
