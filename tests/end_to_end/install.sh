@@ -9,7 +9,7 @@ as_root() {
 }
 
 missing=
-for program in chromium curl nginx php; do
+for program in chromium curl nginx php slowhttptest wrk; do
     PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
 done
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

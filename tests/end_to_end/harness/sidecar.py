@@ -33,10 +33,14 @@ class Sidecar(Server):
         super().__init__("sidecar", argv, port, folder / "log")
         self._admin = f"http://127.0.0.1:{admin}"
 
-    def heartbeats_sent(self) -> int:
-        """What the sidecar itself says of the heartbeats it sent."""
+    def open_files(self) -> int:
+        """Its sockets, and a few files besides."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def count(self, metric: str) -> int:
+        """What the sidecar itself says, of a name without its prefix."""
         with urlopen(f"{self._admin}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        name = "sse_sidecar_heartbeats_sent_total "
+        name = f"sse_sidecar_{metric} "
         [count] = [line.removeprefix(name) for line in lines if line.startswith(name)]
         return int(count)
