@@ -3,9 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from harness.certificate import certificate
+from harness.curl import curl
 from harness.ports import free_port
 from harness.process import HERE, Server, node, python, tied_to_us
 from harness.waiting import wait_for
@@ -53,6 +56,15 @@ def files(port: int) -> list[str]:
     return node(FOLDER / "files.mjs", str(port))
 
 
+def grpc_python(port: int) -> list[str]:
+    return python(FOLDER / "grpc_python.py", str(port))
+
+
+def http2_node(port: int) -> list[str]:
+    files = certificate().chain, certificate().private_key
+    return node(FOLDER / "http2_node.mjs", str(port), *files)
+
+
 def mcp_node(port: int) -> list[str]:
     return node(FOLDER / "mcp_node.mjs", str(port))
 
@@ -73,15 +85,37 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
     command.__name__: command
     for command in (
         *(express, flask, django, fastapi, php, legacy),
-        *(files, llm, mcp_node, mcp_python, websocket_node, websocket_python),
+        *(
+            files,
+            grpc_python,
+            http2_node,
+            llm,
+            mcp_node,
+            mcp_python,
+            websocket_node,
+            websocket_python,
+        ),
     )
 }
 # All that serve the same routes; the others have routes of their own.
 ORDINARY = ["express", "flask", "django", "fastapi", "php", "legacy"]
 
 
+def grpc_call(url: str, method: str, message: bytes) -> bytes:
+    """One call, without a library that would not bear the forks of the tests."""
+    head = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    framed = b"\0" + len(message).to_bytes(4) + message
+    with TemporaryFile() as body:
+        body.write(framed)
+        body.seek(0)
+        target = f"{url}/test.Service/{method}"
+        options = ["--http2-prior-knowledge", "--data-binary", "@-", *head]
+        return curl(*options, target, stdin=body).body[5:]
+
+
 class Backend(Server):
     def __init__(self, folder: Path, name: str) -> None:
+        self.protocol = "h2c" if name == "grpc_python" else "http"
         port = free_port()
         env = {"PHP_CLI_SERVER_WORKERS": "8", "STATE_DIR": str(folder)}
         super().__init__(name, COMMANDS[name](port), port, folder / "log", env)
@@ -90,6 +124,8 @@ class Backend(Server):
 
     def probe(self, key: str) -> dict[str, float | None]:
         """When it opened the stream `key`, and when it missed its client."""
+        if self.protocol == "h2c":
+            return json.loads(grpc_call(self.url, "probe", key.encode()))
         with urlopen(f"{self.url}/probe?key={quote(key)}", timeout=20) as answer:
             return json.load(answer)
 

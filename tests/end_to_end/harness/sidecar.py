@@ -14,16 +14,19 @@ def binary() -> Path:
 
 
 class Sidecar(Server):
-    """A sidecar in front of `upstream`: by flags alone, or with more settings."""
+    """A sidecar in front of `upstream`: by flags alone, or with more settings, of its
+    own and of its listener."""
 
-    def __init__(self, folder: Path, upstream: str, settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, upstream: str, settings: str = "", listener: str = ""
+    ) -> None:
         port, admin = free_port(), free_port()
-        if settings:
+        if settings or listener:
             config = folder / "sidecar.toml"
             config.write_text(
-                f'listener = [{{ address = "127.0.0.1:{port}" }}]\n'
                 f'admin.listen = "127.0.0.1:{admin}"\n'
                 f'upstream.url = "{upstream}"\n{settings}\n'
+                f'[[listener]]\naddress = "127.0.0.1:{port}"\n{listener}\n'
             )
             options = ["--config", str(config)]
         else:
