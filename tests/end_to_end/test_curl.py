@@ -141,6 +141,12 @@ def test_http_1_0_gets_its_page_and_its_events(sidecar):
     assert "transfer-encoding" not in events.headers
 
 
+def test_an_offer_of_http2_is_not_taken_up(sidecar):
+    """It would be HTTP/2 with the backend behind the sidecar's back."""
+    page = curl("--http2", f"{sidecar.url}/page")
+    assert (page.status, page.about["http_version"]) == (200, "1.1")
+
+
 def test_pipelined_requests_are_answered_in_order(sidecar):
     paths = ["/asked?1", "/page", "/asked?2", "/nothing", "/asked?3"]
     requests = [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths]
