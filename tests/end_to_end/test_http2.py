@@ -5,11 +5,13 @@ import subprocess
 
 import pytest
 
-from harness import expect
+from harness import doors, expect
+from harness.certificate import certificate
 from harness.clients import leaving, listen
 from harness.curl import curl
 from harness.doors import NEEDS, VERSION, Door
 from harness.process import environment
+from harness.sidecar import Sidecar
 from harness.tap import Tap
 
 COUNT, GAP_MS = 8, 200
@@ -150,3 +152,15 @@ def test_a_hundred_streams_share_a_connection(door):
     finished = re.search(r"finished in ([\d.]+)(m?)s", report)
     seconds = float(finished[1]) / (1000 if finished[2] else 1)
     assert 0.4 < seconds < 5, report
+
+
+@pytest.mark.needs("tls", "sidecar")
+def test_who_has_no_certificate_stays_outside(start, backend):
+    ours = certificate()
+    listener = f'{doors.listener("https")}tls.client_ca = "{ours.authority}"\n'
+    sidecar = start(Sidecar, backend.url, "", listener)
+    door = Door.of(sidecar, "https")
+    shown = ["--cert", str(ours.chain), "--key", str(ours.private_key)]
+    assert curl(*door.curl, *shown, f"{door.url}/page").status == 200
+    with pytest.raises(AssertionError, match="alert certificate required"):
+        curl(*door.curl, f"{door.url}/page")
