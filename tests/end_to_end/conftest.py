@@ -117,5 +117,5 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for server in _running:
             if log := server.log():
-                report.sections.append((f"log of {server.name}", log))
+                report.sections.append((f"log of {server.name} on {server.port}", log))
     return report

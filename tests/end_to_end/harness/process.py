@@ -86,8 +86,10 @@ class Server:
         return self._process.pid
 
     def log(self) -> str:
-        """What it logged since `forget_log`."""
-        return self._log.read_bytes()[self._forgotten :].decode(errors="replace")
+        """What it logged since `forget_log`, and whether it has ended."""
+        logged = self._log.read_bytes()[self._forgotten :].decode(errors="replace")
+        code = self._process.poll()
+        return logged if code is None else f"{logged}ended: {code}\n"
 
     def forget_log(self) -> None:
         self._forgotten = self._log.stat().st_size
