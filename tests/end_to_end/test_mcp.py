@@ -115,6 +115,21 @@ def test_a_client_whose_time_is_up_resumes(sidecar_with, call, puppet):
         resumes(call(tap.url), puppet, tap, tap.hold)
 
 
+@with_sessions
+def test_a_client_whose_sidecar_is_replaced_resumes(sidecar_with, call, puppet, key):
+    """As in a rolling update: the old one ends its streams, the new one is there."""
+    drain = 'drain = { delay = "off", timeout = "500ms" }'
+    old, new = (sidecar_with(f"{drain} # {which} of {key}") for which in ("old", "new"))
+
+    def replace() -> None:
+        tap.hold()
+        tap.redirect(new.port)
+        old.terminate()
+
+    with Tap(old.port) as tap:
+        resumes(call(tap.url), puppet, tap, replace)
+
+
 def resumes(call: Client, puppet: Puppet, tap: Tap, cut: Callable[[], None]) -> None:
     """`cut` is the end of both streams; what is said meanwhile is heard afterwards."""
     with call as client:

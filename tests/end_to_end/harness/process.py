@@ -94,5 +94,9 @@ class Server:
     def forget_log(self) -> None:
         self._forgotten = self._log.stat().st_size
 
+    def terminate(self) -> None:
+        """Asks it to end, and does not wait."""
+        self._process.terminate()
+
     def stop(self) -> None:
         kill_group(self._process)

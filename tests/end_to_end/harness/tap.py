@@ -73,6 +73,10 @@ class Tap:
     def mend(self) -> None:
         self._mended.set()
 
+    def redirect(self, port: int) -> None:
+        """Relays new connections to this port."""
+        self._target = ("127.0.0.1", port)
+
     def _accept(self) -> None:
         while True:
             try:
