@@ -10,6 +10,7 @@
 //! body      what passes: uploads, ordinary responses, event streams
 //! sse       the event stream itself: positions, heartbeats, clocks, endings; no I/O
 //! wire      the little HTTP/1 that hyper does not show; no I/O
+//! http2     what both sides need of HTTP/2
 //! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
 //! ```
 //!

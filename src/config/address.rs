@@ -284,6 +284,7 @@ mod tests {
             ("http://my_app.svc.:81", "http://my_app.svc.:81"),
             ("https://api.example.com", "https://api.example.com:443"),
             ("HTTPS://[::1]:8443", "https://[::1]:8443"),
+            ("h2c://app", "h2c://app:80"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
         ] {
             assert_eq!(upstream_address(text).unwrap().to_string(), shown);

@@ -1,41 +1,13 @@
-//! One client connection's life: hyper serves its requests while its clocks, its leaving and the shutdown are watched beside it.
+//! A client's connection, whichever HTTP it speaks.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
-use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
-use tokio::time::Instant;
-
-use super::{Handler, LAST_WORDS, Lobby, Stage, http2};
+use super::{Handler, Lobby, Stage, http1, http2};
 use crate::alarm::Alarm;
-use crate::body::Incoming;
-use crate::client::{Client, Gate, Inheritance, Reader};
+use crate::client::Client;
 use crate::metrics::Metrics;
-use crate::problem;
-use crate::reason::Reason;
-
-/// What hyper may hold of a response that the client does not take yet, and of a head while it arrives; more where a head may be
-/// longer than this.
-const BUFFER: usize = 64 * 1024;
-
-/// Why hyper no longer serves the connection.
-enum Outcome {
-    /// It is done with it: the last response is written, or something failed.
-    Served(hyper::Result<()>),
-    /// The client left.
-    Left,
-    /// A clock ran out.
-    Expired(Reason),
-}
 
 /// Serves `client`, whichever HTTP it speaks, until one side is done.
 pub async fn serve<H: Handler>(
@@ -46,7 +18,7 @@ pub async fn serve<H: Handler>(
 ) {
     match speaks_http2(&client, &lobby).await {
         Some(true) => http2::serve(client, handler, lobby, metrics).await,
-        Some(false) => serve_http1(Rc::new(client), handler, lobby, metrics).await,
+        Some(false) => http1::serve(Rc::new(client), handler, lobby, metrics).await,
         None => {}
     }
 }
@@ -69,205 +41,4 @@ async fn speaks_http2(client: &Client, lobby: &Lobby) -> Option<bool> {
         }
     })
     .await
-}
-
-async fn serve_http1<H: Handler>(
-    client: Rc<Client>,
-    handler: Rc<H>,
-    lobby: Rc<Lobby>,
-    metrics: &Metrics,
-) {
-    let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        client.begin_request(request.body().size_hint().exact());
-        let (client, handler) = (client.clone(), handler.clone());
-        async move {
-            let guard = RequestGuard {
-                client: client.clone(),
-            };
-            let retires_at = client.retires_at();
-            let request = request.map(Incoming::Http1);
-            let mut response = handler.handle(client, request).await;
-            // An idle connection is left alone: closed by us, it might cross with a request.
-            let is_last = retires_at.is_some_and(|at| Instant::now() >= at);
-            if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
-            }
-            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked {
-                body,
-                _guard: guard,
-            }))
-        }
-    });
-    let limits = client.limits();
-    let http = http1::Builder::new()
-        .header_read_timeout(None) // the gate knows a slow head from an idle connection
-        .auto_date_header(false)
-        .preserve_header_case(true)
-        .max_headers(limits.request_headers)
-        .max_buf_size(BUFFER.max(limits.request_head + 1)) // it is the gate that refuses a longer head
-        .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
-    let mut http = Box::pin(http);
-
-    let outcome = {
-        let mut watch = Watch {
-            client: &client,
-            lobby: &lobby,
-            seen: Stage::Running,
-            cut_at: None,
-        };
-        let mut place = lobby.place();
-        let mut closed = pin!(client.closed());
-        let mut alarm = Alarm::default();
-        poll_fn(|cx| {
-            place.take(cx);
-            if watch.stage_changed() && lobby.stage() >= Stage::Draining {
-                http.as_mut().graceful_shutdown();
-            }
-            if let Poll::Ready(result) = http.as_mut().poll(cx) {
-                return Poll::Ready(Outcome::Served(result));
-            }
-            if let Poll::Ready(Err(_)) = client.poll_inform(cx) {
-                return Poll::Ready(Outcome::Left);
-            }
-            if closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Outcome::Left);
-            }
-            let Some((at, reason)) = watch.deadline() else {
-                return Poll::Pending;
-            };
-            alarm.poll(cx, at).map(|()| Outcome::Expired(reason))
-        })
-        .await
-    };
-
-    let heir = client.inherited();
-    match outcome {
-        Outcome::Served(result) => {
-            drop(http);
-            let unparsed = || result.as_ref().err().filter(|error| error.is_parse());
-            let unparsed =
-                || unparsed().map(|error| (Reason::RequestMalformed, Some(error.to_string())));
-            if let Some((reason, detail)) = client.refusal().or_else(unparsed) {
-                refuse(&client, reason, detail.as_deref(), metrics).await;
-            } else if let Some(heir) = heir {
-                until_cut(heir, &client, &lobby).await;
-            } else if let Err(error) = result {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "connection failed"
-                );
-            } else if client.has_unread_input() {
-                client.send_last(&[]).await;
-            } else {
-                client.close().await;
-            }
-        }
-        Outcome::Left => client.depart(Reason::ClientGone),
-        Outcome::Expired(Reason::RequestHeadTimeout) => {
-            drop(http);
-            if client.has_partial_head() {
-                refuse(&client, Reason::RequestHeadTimeout, None, metrics).await;
-            } else {
-                client.close().await;
-            }
-        }
-        Outcome::Expired(reason) => client.depart(reason),
-    }
-}
-
-async fn refuse(client: &Client, reason: Reason, detail: Option<&str>, metrics: &Metrics) {
-    metrics.refused(reason);
-    tracing::debug!(
-        reason = reason.name(),
-        detail,
-        peer = client.peer().map(tracing::field::display),
-        "request refused"
-    );
-    client.send_last(&problem::bytes(reason, detail)).await;
-}
-
-/// Lets `heir` have the connection until it is done or the shutdown cuts it.
-async fn until_cut(mut heir: Inheritance, client: &Client, lobby: &Lobby) {
-    let mut place = lobby.place();
-    poll_fn(|cx| {
-        place.take(cx);
-        if lobby.stage() == Stage::Cutting {
-            client.depart(Reason::Shutdown);
-            return Poll::Ready(());
-        }
-        heir.as_mut().poll(cx)
-    })
-    .await;
-}
-
-/// What is watched beside hyper.
-struct Watch<'a> {
-    client: &'a Client,
-    lobby: &'a Lobby,
-    seen: Stage,
-    cut_at: Option<Instant>,
-}
-
-impl Watch<'_> {
-    fn stage_changed(&mut self) -> bool {
-        let stage = self.lobby.stage();
-        let changed = self.seen != stage;
-        self.seen = stage;
-        if changed && stage == Stage::Cutting {
-            self.client.cut();
-            self.cut_at = Some(Instant::now() + LAST_WORDS);
-        }
-        changed
-    }
-
-    fn deadline(&self) -> Option<(Instant, Reason)> {
-        let cut = self.cut_at.map(|at| (at, Reason::Shutdown));
-        self.client
-            .deadline()
-            .into_iter()
-            .chain(cut)
-            .min_by_key(|&(at, _)| at)
-    }
-}
-
-/// Ends the request when hyper is done with its response, or drops it.
-#[derive(Debug)]
-struct RequestGuard {
-    client: Rc<Client>,
-}
-
-impl Drop for RequestGuard {
-    fn drop(&mut self) {
-        self.client.end_request();
-    }
-}
-
-pin_project! {
-    /// A response body that is known to be written when hyper drops it.
-    struct Tracked<B> {
-        #[pin]
-        body: B,
-        _guard: RequestGuard,
-    }
-}
-
-impl<B: Body<Data = Bytes>> Body for Tracked<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -3,6 +3,7 @@
 mod accept;
 mod admit;
 mod connection;
+mod http1;
 mod http2;
 mod lobby;
 mod worker;
