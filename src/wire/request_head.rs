@@ -20,7 +20,9 @@ enum State {
     /// Before the request line, where "a server ... SHOULD ignore at least one empty line" (RFC 9112, section 2.2).
     Start,
     StartLf,
-    RequestLine,
+    Method,
+    /// And the version.
+    Target,
     /// After a line's CR.
     LineLf,
     LineStart,
@@ -53,6 +55,9 @@ pub enum Malformed {
     /// RFC 9110, section 5.5: no control characters in a field value.
     #[error("the request head has a control character")]
     Control,
+    /// RFC 9112, section 3.2: no form of a target has one. hyper drops it; a backend may not.
+    #[error("the request target has a fragment")]
+    Fragment,
     /// RFC 9112, section 6.1: such a message "might indicate an attempt to perform request smuggling".
     #[error("the request has both a Content-Length and a Transfer-Encoding")]
     LengthAndEncoding,
@@ -102,7 +107,7 @@ impl RequestHead {
             (State::EndLf, b'\n') => State::Done,
             (State::StartLf | State::LineLf | State::EndLf, _) => return Err(Malformed::BareCr),
             (_, b'\n') => return Err(Malformed::BareLf),
-            (State::RequestLine | State::Value, b'\r') => State::LineLf,
+            (State::Method | State::Target | State::Value, b'\r') => State::LineLf,
             (State::LineStart, b'\r') => State::EndLf,
             (State::LineStart, b' ' | b'\t') => return Err(Malformed::Folded),
             (State::Name, b' ' | b'\t') => return Err(Malformed::SpaceBeforeColon),
@@ -117,7 +122,10 @@ impl RequestHead {
             (State::LineStart | State::Name, _) => return Err(Malformed::Name),
             (State::Value, b'\t') => State::Value,
             (_, 0..=0x1F | 0x7F) => return Err(Malformed::Control),
-            (State::Start | State::RequestLine, _) => State::RequestLine,
+            (State::Start | State::Method, b' ') => State::Target,
+            (State::Start | State::Method, _) => State::Method,
+            (State::Target, b'#') => return Err(Malformed::Fragment),
+            (State::Target, _) => State::Target,
             (State::Value, _) => State::Value,
             (State::Done, _) => State::Done,
         })
@@ -192,6 +200,7 @@ mod tests {
             (&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], Some(27)),
             (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /", Some(27)),
             (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Some(22)),
+            (b"A#METHOD / HTTP/1.1\r\n\r\n", Some(23)),
             (b"GET / HTTP/1.1\r\nHost: a\r\n", None),
             (
                 b"GET / HTTP/1.1\r\nX:\r\nY: \t caf\xC3\xA9\r\n\r\n",
@@ -235,6 +244,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\nH(st: a\r\n", Malformed::Name),
             (b"GET / HTTP/1.1\r\nX: a\0b\r\n", Malformed::Control),
             (b"GET /\x01 HTTP/1.1\r\n", Malformed::Control),
+            (b"GET /a#b HTTP/1.1\r\n", Malformed::Fragment),
             (b"GET / HTTP/1.1\r\nX: \x7F\r\n", Malformed::Control),
             (
                 b"POST / HTTP/1.1\r\nContent-length: 3\r\nTRANSFER-Encoding: chunked\r\n\r\n",

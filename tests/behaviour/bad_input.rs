@@ -39,6 +39,12 @@ fn malformed_requests_are_refused_and_never_reach_the_backend() {
             "whitespace before its colon",
         ),
         (
+            "fragment",
+            "GET /a#b HTTP/1.1\r\nHost: t\r\n\r\n",
+            400,
+            "fragment",
+        ),
+        (
             "control character",
             "GET / HTTP/1.1\r\nHost: t\r\nX: \0\r\n\r\n",
             400,

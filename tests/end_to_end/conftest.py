@@ -12,7 +12,7 @@ from harness.process import Server
 from harness.sidecar import Sidecar
 
 # What the sidecar cannot do yet. The tests that need it run with `--direct` only.
-NOT_YET = {"http2", "tls"}
+NOT_YET: set[str] = set()
 
 _running: list[Server] = []
 

@@ -69,11 +69,6 @@ def test_a_response_without_a_body_leaves_the_connection_usable(sidecar):
     assert curl(nothing).status == 204
 
 
-@pytest.mark.xfail(
-    strict=True,
-    condition="not config.getoption('--direct')",
-    reason="hyper keeps informational responses other than 100 to itself",
-)
 def test_early_hints_come_first(sidecar):
     lines = curl("--include", f"{sidecar.url}/hints").body.split(b"\r\n")
     assert lines[0] == b"HTTP/1.1 103 Early Hints"
@@ -111,11 +106,6 @@ def test_a_target_passes_as_it_is(sidecar, target):
     assert asked["target"] == target
 
 
-@pytest.mark.xfail(
-    strict=True,
-    condition="not config.getoption('--direct')",
-    reason="what comes after the # is dropped and the rest passed on, with a 200",
-)
 def test_a_target_with_a_fragment_is_refused_or_passes_as_it_is(sidecar):
     """RFC 9112 knows no fragment here; who reads it and who does not would differ."""
     asked = curl("--request-target", "/a#b", sidecar.url)
