@@ -13,14 +13,7 @@ LARGE = 8_000_000
 
 pytestmark = [
     pytest.mark.parametrize("backend", ["grpc_python"], indirect=True),
-    pytest.mark.parametrize(
-        "door",
-        [
-            pytest.param("h2c", marks=pytest.mark.needs("http2")),
-            pytest.param("h2", marks=pytest.mark.needs("http2", "tls", "sidecar")),
-        ],
-        indirect=True,
-    ),
+    pytest.mark.parametrize("door", ["h2c", "h2"], indirect=True),
 ]
 
 

@@ -6,8 +6,7 @@ from typing import Any, Self
 from harness.certificate import certificate
 from harness.process import Server
 
-# What of the sidecar each asks for, the name of a way to the backend likewise.
-NEEDS = {"http": set(), "h2c": {"http2"}, "https": {"tls"}, "h2": {"http2", "tls"}}
+TLS = {"https", "h2"}
 VERSION = {"http": "1.1", "h2c": "2", "https": "1.1", "h2": "2"}
 CURL = {
     "http": ["--http1.1"],
@@ -28,7 +27,7 @@ class Door:
 
     @classmethod
     def of(cls, server: Server, name: str) -> Self:
-        if "tls" not in NEEDS[name]:
+        if name not in TLS:
             return cls(name, server.url, CURL[name])
         url = server.url.replace("http", "https")
         authority = str(certificate().authority)
@@ -38,7 +37,7 @@ class Door:
 
 def listener(name: str) -> str:
     """The sidecar's settings for such a door."""
-    if "tls" not in NEEDS[name]:
+    if name not in TLS:
         return ""
     ours = certificate()
     return f'tls.certificate = "{ours.chain}"\ntls.private_key = "{ours.private_key}"\n'
@@ -47,6 +46,6 @@ def listener(name: str) -> str:
 def upstream(server: Server, name: str) -> tuple[str, str]:
     """The sidecar's URL of the backend when it is asked like this, and its settings."""
     url = server.url.replace("http", name)
-    if "tls" not in NEEDS[name]:
+    if name not in TLS:
         return url, ""
     return url, f'upstream.tls.ca = "{certificate().authority}"\n'
