@@ -140,7 +140,12 @@ pub(super) async fn serve<H: Handler>(
                 client.close().await;
             }
         }
-        Outcome::Expired(reason) => client.depart(reason),
+        Outcome::Expired(reason) => {
+            if reason == Reason::ClientStalled {
+                client.reset_on_close(); // or the kernel goes on holding what it did not take
+            }
+            client.depart(reason);
+        }
     }
 }
 

@@ -165,7 +165,12 @@ pub(super) async fn serve<H: Handler>(
     match outcome {
         Outcome::Done => {}
         Outcome::Left => shared.departure.set(Some(Reason::ClientGone)),
-        Outcome::Expired(reason) => shared.departure.set(Some(reason)),
+        Outcome::Expired(reason) => {
+            if reason == Reason::ClientStalled {
+                wire.socket().reset_on_close(); // or the kernel goes on holding what it did not take
+            }
+            shared.departure.set(Some(reason));
+        }
         Outcome::Failed(error) => tracing::debug!(
             error = &error as &dyn Error,
             peer = peer.map(tracing::field::display),

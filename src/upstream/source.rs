@@ -21,6 +21,9 @@ use crate::wire::{Chunked, Length, ResponseHead};
 /// How long an upstream that has sent as much as its `Content-Length` said may take to show that it did not mean it.
 const LENGTH_DOUBT: Duration = Duration::from_millis(250);
 
+/// By how much the room for parked bytes grows.
+const PARKED: usize = 16 * 1024;
+
 /// The upstream of an event stream.
 #[derive(Debug)]
 pub enum Source {
@@ -141,6 +144,10 @@ impl StreamBody {
         }
         match ready!(self.inflow.poll_data(cx)) {
             Some(Ok(data)) => {
+                if self.parked.capacity() - self.parked.len() < data.len() {
+                    // Not doubled: what is parked is as much as the window at the most, and there may be many such streams.
+                    self.parked.reserve_exact(data.len().max(PARKED));
+                }
                 self.parked.extend_from_slice(&data);
                 return Poll::Ready(());
             }

@@ -293,7 +293,7 @@ fn write_drops_a_client_that_takes_nothing() {
         })
         .await;
         let sidecar = Sidecar::start(backend, "").await;
-        let client = sidecar.get_events().await;
+        let mut client = sidecar.get_events().await;
         let start = Instant::now();
         let (at, sent) = seen.recv().await.unwrap();
         assert_eq!((at - start).as_secs(), 30);
@@ -303,7 +303,11 @@ fn write_drops_a_client_that_takes_nothing() {
         );
         assert!((sidecar.ends("client_stalled", "client") - 1.0).abs() < 0.1);
         assert!(cancelled(&sidecar, "streaming"));
-        drop(client);
+        assert_eq!(
+            client.closed().await,
+            Closed::Reset,
+            "the kernel holds nothing on"
+        );
     });
 }
 
