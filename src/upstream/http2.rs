@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use h2::Reason as Code;
@@ -64,18 +64,32 @@ pub(super) struct Lease {
     upload: Option<JoinHandle<()>>,
 }
 
-/// Begins HTTP/2 on `socket`.
+/// Begins HTTP/2 on `socket`. How many streams the upstream allows is in its SETTINGS, so they are waited for: it would refuse
+/// those beyond.
 pub(super) async fn handshake(socket: Socket, scheme: Scheme) -> Result<Rc<Connection>, Error> {
     let wire = Wire::new(socket, Vec::new());
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(0)
         .enable_push(false)
         // An upstream is trusted with the bookkeeping of small frames; the windows bound it.
         .data_frame_budget(usize::MAX / 2)
         .handshake(wire.io())
         .await;
-    let (send, http) = handshake.map_err(|error| before_head(&error, None))?;
+    let (send, mut http) = handshake.map_err(|error| before_head(&error, None))?;
+    let settled = poll_fn(|cx| {
+        let polled = Pin::new(&mut http).poll(cx);
+        let _ = wire.poll_send(cx); // h2 sees a failure when it reads
+        if http.max_concurrent_send_streams() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        polled.map(|over| Err(over.err()))
+    });
+    settled.await.map_err(|error| match error {
+        Some(error) => before_head(&error, None),
+        None => Error::new(Reason::UpstreamClosedBeforeHead, None),
+    })?;
     let streams = Rc::new(Streams {
         open: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
@@ -126,9 +140,7 @@ impl Connection {
     /// Whether another request may go out on it.
     pub(super) fn is_usable(&self) -> bool {
         let most = self.send.current_max_send_streams().min(MAX_STREAMS);
-        self.streams.open.get() < most
-            && !self.streams.is_over.get()
-            && self.opened.elapsed() < MAX_AGE
+        self.streams.open.get() < most && self.takes_streams()
     }
 
     /// Whether it is worth keeping.
@@ -137,7 +149,17 @@ impl Connection {
             open, idle_since, ..
         } = &*self.streams;
         let is_in_use = open.get() > 0 || idle_since.get().elapsed() < IDLE;
-        is_in_use && !self.streams.is_over.get() && self.opened.elapsed() < MAX_AGE
+        is_in_use && self.takes_streams()
+    }
+
+    /// Whether it is neither too old, nor over, nor about to be: an upstream that has sent GOAWAY finishes its streams and takes
+    /// no more.
+    fn takes_streams(&self) -> bool {
+        let mut send = self.send.clone();
+        let ready = send.poll_ready(&mut Context::from_waker(Waker::noop()));
+        !matches!(ready, Poll::Ready(Err(_)))
+            && !self.streams.is_over.get()
+            && self.opened.elapsed() < MAX_AGE
     }
 
     /// Sends `request` on a stream of its own and waits for its response's head.
@@ -147,6 +169,13 @@ impl Connection {
         terms: &Terms<'_>,
     ) -> Result<Answer, Failed> {
         terms.phase.set(Phase::WaitingForHead);
+        let mut send = self.send.clone();
+        if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
+            return Err(Failed {
+                unsent: Some(Box::new(request)),
+                ..before_head(&error, None).into()
+            });
+        }
         let (mut head, upload) = request.into_parts();
         self.translate(&mut head)?;
         self.streams.open.set(self.streams.open.get() + 1);
@@ -163,14 +192,6 @@ impl Connection {
             unsent: None,
             error: before_head(error, terms.upload.failure()),
         };
-        let mut send = connection.send.clone();
-        if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
-            let refused = true;
-            return Err(Failed {
-                refused,
-                ..failed(&error)
-            });
-        }
         let ends = upload.is_end_stream();
         let stream = send.send_request(Request::from_parts(head, ()), ends);
         let (mut response, stream) = stream.map_err(|error| failed(&error))?;

@@ -140,31 +140,32 @@ impl Upstream {
 
     /// Sends `request` and waits for its response's head. Dropping the future cancels the request.
     ///
-    /// A request that found a kept connection closed by the upstream goes out once more on a new one, if nothing of it was sent or
-    /// if it is idempotent and has no body (RFC 9110, section 9.2.2).
+    /// It goes out once more, on another connection if need be, if nothing of it was sent; or if it has no body and the upstream
+    /// has refused it unseen, or has closed a kept connection and the request is idempotent (RFC 9110, section 9.2.2).
     pub async fn send(&self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Error> {
-        let mut request = request;
-        if let Some(kept) = self.kept(terms).await {
-            let idempotent = request.method().is_idempotent();
-            let copy = copy_of(&request, terms.upload);
-            match kept.send(request, terms).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failed {
-                    unsent: Some(unsent),
-                    ..
-                }) => request = *unsent,
-                Err(Failed {
-                    stale,
-                    refused,
-                    error,
-                    ..
-                }) if refused || stale && idempotent => request = copy.ok_or(error)?,
-                Err(Failed { error, .. }) => return Err(error),
-            }
-        }
+        let way = match self.kept(terms).await {
+            Some(kept) => kept,
+            None => self.connect(terms).await?,
+        };
+        let idempotent = request.method().is_idempotent();
+        let copy = copy_of(&request, terms.upload);
+        let again = match way.send(request, terms).await {
+            Ok(answer) => return Ok(answer),
+            Err(Failed {
+                unsent: Some(unsent),
+                ..
+            }) => *unsent,
+            Err(Failed {
+                stale,
+                refused,
+                error,
+                ..
+            }) if refused || stale && idempotent => copy.ok_or(error)?,
+            Err(Failed { error, .. }) => return Err(error),
+        };
         let fresh = self.connect(terms).await?;
         fresh
-            .send(request, terms)
+            .send(again, terms)
             .await
             .map_err(|failed| failed.error)
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
@@ -28,6 +28,44 @@ pub(crate) const WAYS: [(Http, Http); 4] = [
     (Http::Two, Http::One),
     (Http::Two, Http::Two),
 ];
+
+/// A whole response as HTTP/2 carries it.
+pub(crate) struct Whole {
+    pub(crate) head: http::response::Parts,
+    pub(crate) body: Vec<u8>,
+    /// Its trailers, or how it broke off.
+    pub(crate) end: Result<Option<HeaderMap>, h2::Error>,
+}
+
+impl Whole {
+    /// The one that is on its way.
+    pub(crate) async fn of(response: ResponseFuture) -> Result<Self, h2::Error> {
+        let (head, mut stream) = response.await?.into_parts();
+        let mut body = Vec::new();
+        let end = loop {
+            match stream.data().await {
+                Some(Ok(data)) => {
+                    body.extend_from_slice(&data);
+                    stream.flow_control().release_capacity(data.len()).unwrap();
+                }
+                Some(Err(error)) => break Err(error),
+                None => break stream.trailers().await,
+            }
+        };
+        Ok(Self { head, body, end })
+    }
+
+    /// The status, the body as text, and whether it ended in order.
+    pub(crate) fn summary(&self) -> (u16, String, bool) {
+        let body = String::from_utf8(self.body.clone()).unwrap();
+        (self.head.status.as_u16(), body, self.end.is_ok())
+    }
+}
+
+/// A request with HTTP/2 for `/`.
+pub(crate) fn request(method: &str) -> http::request::Builder {
+    Request::builder().method(method).uri("http://test/")
+}
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +123,12 @@ impl Connection {
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut send = self.0.clone().ready().await?;
         send.send_request(request, !uploads)
+    }
+
+    /// Sends a request without a body, and reads the whole response.
+    pub(crate) async fn get(&self, request: http::request::Builder) -> Result<Whole, h2::Error> {
+        let (response, _) = self.send(request.body(()).unwrap(), false).await?;
+        Whole::of(response).await
     }
 
     /// Asks for an event stream.
