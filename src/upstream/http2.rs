@@ -75,6 +75,8 @@ pub(super) async fn handshake(socket: Socket, scheme: Scheme) -> Result<Rc<Conne
         .enable_push(false)
         // An upstream is trusted with the bookkeeping of small frames; the windows bound it.
         .data_frame_budget(usize::MAX / 2)
+        // What is still on its way when a request is cancelled is no error of the upstream's, but counts as one.
+        .max_local_error_reset_streams(None)
         .handshake(wire.io())
         .await;
     let (send, mut http) = handshake.map_err(|error| before_head(&error, None))?;

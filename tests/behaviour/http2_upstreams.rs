@@ -298,6 +298,44 @@ fn a_lost_connection_ends_all_its_streams_and_no_other() {
 }
 
 #[test]
+fn requests_that_are_given_up_never_cost_the_connection() {
+    run(|| async {
+        let (url, control) = backend(
+            |_| {},
+            |_, mut teller: Teller| async move {
+                teller.open_events().await;
+                // It hears of the end only after it has said some more.
+                for _ in 0..3 {
+                    teller.say("data: x\n\n").await;
+                }
+                let Teller::Two { body, .. } = &mut teller else {
+                    unreachable!()
+                };
+                let body = body.as_mut().unwrap();
+                while body.send_data("data: y\n\n".into(), false).is_ok() {
+                    tokio::task::yield_now().await;
+                }
+            },
+        )
+        .await;
+        let sidecar = Sidecar::in_front_of(&url, "").await;
+        let mut patient = sidecar.get_events().await;
+        patient.head().await;
+        for _ in 0..50 {
+            let mut streams = Vec::new();
+            for _ in 0..40 {
+                streams.push(sidecar.get_events().await);
+            }
+            for stream in &mut streams {
+                stream.head().await;
+            }
+        }
+        assert_eq!(patient.chunk().await.split_once('\n').unwrap().0, "data: x");
+        assert_eq!(control.connections(), 1);
+    });
+}
+
+#[test]
 fn an_upstream_of_another_protocol_is_told_as_such() {
     for says in [
         "HTTP/1.1 400 Bad Request\r\n\r\n",
