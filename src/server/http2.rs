@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason as Code, RecvStream};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::task::JoinSet;
@@ -300,12 +300,13 @@ impl Open {
         lobby: Rc<Lobby>,
     ) {
         let (head, stream) = request.into_parts();
+        let is_head = head.method == Method::HEAD;
         let most = self.reader.connection.clocks.limits.request_headers;
         if head.headers.len() > most {
             let detail = format!("it has more than {most} fields");
             let reason = Reason::RequestHeadTooLarge;
             let refusal = problem::response(reason, Some(&detail), &head.headers);
-            return self.send(refusal.map(Full::new)).await;
+            return self.send(refusal.map(Full::new), is_head).await;
         }
         let body = Incoming::Http2(Inflow::new(stream, &head.headers));
         let request = Request::from_parts(head, body);
@@ -326,19 +327,25 @@ impl Open {
         .await;
         drop(answering);
         if let Some(response) = response {
-            self.send(response).await;
+            self.send(response, is_head).await;
         } else {
             let resets = &self.reader.connection.premature_resets;
             resets.set(resets.get() + 1);
         }
     }
 
-    async fn send<B>(&mut self, response: Response<B>)
+    async fn send<B>(&mut self, response: Response<B>, is_head: bool)
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
     {
         let (head, body) = response.into_parts();
-        let ends = body.is_end_stream();
+        let mut body = Box::pin(body);
+        let mut ends = body.is_end_stream();
+        if !ends && (is_head || head.status == StatusCode::NOT_MODIFIED) {
+            // The head states a length that no frame may seem to contradict, not even an empty one: so it ends the stream, and
+            // what there is of a body is not for the client.
+            ends = poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx).is_ready())).await;
+        }
         let head = Response::from_parts(head, ());
         let Ok(stream) = self.respond.send_response(head, ends) else {
             return; // the client is gone
@@ -347,7 +354,7 @@ impl Open {
             return;
         }
         let reader = &self.reader;
-        let mut outflow = Outflow::new(Box::pin(body), stream, reader.backlog.clone());
+        let mut outflow = Outflow::new(body, stream, reader.backlog.clone());
         let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), code_of)).await;
         if sent == Sent::Stalled {
             reader.departure.set(Some(Reason::ClientStalled));

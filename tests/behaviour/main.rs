@@ -13,6 +13,7 @@ mod either;
 mod event_mode;
 mod garbage;
 mod heartbeats;
+mod http2_forwarding;
 mod http2_upstreams;
 mod limits;
 mod messages;
