@@ -1,5 +1,6 @@
 //! What arrives on a stream, as a body.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +11,6 @@ use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
 /// The body of a message on a stream. The peer may send on as far as this has been read.
-#[derive(Debug)]
 pub struct Inflow {
     stream: RecvStream,
     /// The length that the message's head declares.
@@ -18,6 +18,8 @@ pub struct Inflow {
     /// Bytes that were handed out, and are done with when more is asked for.
     handed_out: usize,
     data_ended: bool,
+    /// What asks the peer for the body.
+    ask: Option<Box<dyn FnOnce()>>,
 }
 
 impl Inflow {
@@ -29,11 +31,20 @@ impl Inflow {
             length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
             handed_out: 0,
             data_ended: false,
+            ask: None,
         }
+    }
+
+    /// The peer waits to be asked for the body (`Expect: 100-continue`): `ask` is called when it is first read.
+    pub fn ask_with(&mut self, ask: impl FnOnce() + 'static) {
+        self.ask = Some(Box::new(ask));
     }
 
     /// The next bytes; the peer may send so many more once they are [released](Self::release).
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        if let Some(ask) = self.ask.take() {
+            ask();
+        }
         match ready!(self.stream.poll_data(cx)) {
             // RFC 9113, section 8.1: a server may ask for no more of a request with NO_ERROR, after "a complete response".
             Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => Poll::Ready(None),
@@ -45,6 +56,15 @@ impl Inflow {
     pub fn release(&mut self, length: usize) {
         // It fails only for more than was received.
         let _ = self.stream.flow_control().release_capacity(length);
+    }
+}
+
+impl fmt::Debug for Inflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflow")
+            .field("stream", &self.stream)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,13 +6,14 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason as Code, RecvStream};
-use http::{Method, Request, Response, StatusCode};
+use http::header::EXPECT;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::task::JoinSet;
@@ -57,6 +58,8 @@ struct Stream {
     connection: Rc<Shared>,
     backlog: Rc<Backlog>,
     interim: RefCell<Vec<Response<()>>>,
+    /// Who sends those.
+    answering: RefCell<Option<Waker>>,
     write_timeout: Cell<Option<Duration>>,
     departure: Cell<Option<Reason>>,
 }
@@ -274,6 +277,7 @@ impl Shared {
             connection: self.clone(),
             backlog: Rc::default(),
             interim: RefCell::default(),
+            answering: RefCell::default(),
             write_timeout: Cell::new(self.clocks.write),
             departure: Cell::new(None),
         });
@@ -308,13 +312,19 @@ impl Open {
             let refusal = problem::response(reason, Some(&detail), &head.headers);
             return self.send(refusal.map(Full::new), is_head).await;
         }
-        let body = Incoming::Http2(Inflow::new(stream, &head.headers));
-        let request = Request::from_parts(head, body);
+        let mut body = Inflow::new(stream, &head.headers);
+        let expects = head.headers.get(EXPECT).map(HeaderValue::as_bytes);
+        if expects.is_some_and(|expects| expects.eq_ignore_ascii_case(b"100-continue")) {
+            let reader = self.reader.clone();
+            body.ask_with(move || reader.go_on());
+        }
+        let request = Request::from_parts(head, Incoming::Http2(body));
         // In a box of its own: it is large, and gone when the response begins.
         let mut answering = Box::pin(handler.handle(self.reader.clone(), request));
         let mut place = lobby.place();
         let response = poll_fn(|cx| {
             place.take(cx);
+            *self.reader.answering.borrow_mut() = Some(cx.waker().clone());
             if self.respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
@@ -370,6 +380,15 @@ impl Drop for Open {
     }
 }
 
+impl Stream {
+    /// Asks the client for the body of its request.
+    fn go_on(&self) {
+        let mut interim = Response::new(());
+        *interim.status_mut() = StatusCode::CONTINUE;
+        self.inform(interim);
+    }
+}
+
 /// The code that tells the client of a response that was cut.
 fn code_of(error: impl Into<Box<dyn Error + Send + Sync>>) -> Code {
     let error = error.into();
@@ -411,6 +430,9 @@ impl Reader for Stream {
 
     fn inform(&self, interim: Response<()>) {
         self.interim.borrow_mut().push(interim);
+        if let Some(waker) = self.answering.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// HTTP/2 has no such response (RFC 9113, section 8.6).
