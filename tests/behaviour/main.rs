@@ -12,6 +12,7 @@ mod disconnects;
 mod either;
 mod event_mode;
 mod garbage;
+mod grpc;
 mod heartbeats;
 mod http2_forwarding;
 mod http2_upstreams;
