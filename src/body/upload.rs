@@ -21,7 +21,7 @@ pub struct Upload {
     /// `None` where there is none.
     incoming: Option<Incoming>,
     progress: Rc<UploadProgress>,
-    /// The `request_body` clock.
+    /// The `request_body` clock, which runs until the response begins.
     timeout: Option<Duration>,
     alarm: Alarm,
     /// What the client is not to be asked for yet.
@@ -42,6 +42,8 @@ pub struct UploadProgress {
     /// When that last changed, or bytes last passed.
     moved: Cell<Instant>,
     failure: Cell<Option<Reason>>,
+    /// The response has begun: what the client still has to say comes when it likes, as in a gRPC call.
+    answered: Cell<bool>,
     /// The first bytes, kept for whoever must know what was asked.
     kept: RefCell<Vec<u8>>,
     keep: usize,
@@ -106,6 +108,7 @@ impl UploadProgress {
             waiting_for_client: Cell::new(!empty),
             moved: Cell::new(Instant::now()),
             failure: Cell::new(None),
+            answered: Cell::new(false),
             kept: RefCell::default(),
             keep,
         }
@@ -124,6 +127,11 @@ impl UploadProgress {
     /// Why the body broke off, if it did.
     pub fn failure(&self) -> Option<Reason> {
         self.failure.get()
+    }
+
+    /// The response has begun. The clock stops: nobody waits for the rest of the body with nothing to tell the client.
+    pub fn answered(&self) {
+        self.answered.set(true);
     }
 
     /// Since when it is the upstream that is waited for; `None` while the client's next bytes are.
@@ -186,7 +194,8 @@ impl Body for Upload {
                 if !upload.progress.waiting_for_client.replace(true) {
                     upload.progress.moved.set(Instant::now());
                 }
-                let Some(timeout) = upload.timeout else {
+                let clock = upload.timeout.filter(|_| !upload.progress.answered.get());
+                let Some(timeout) = clock else {
                     return Poll::Pending;
                 };
                 match upload.alarm.poll(cx, upload.progress.moved.get() + timeout) {

@@ -90,6 +90,7 @@ impl Proxy {
             phase: &exchange.phase,
         };
         let answer = route.upstream.send(outgoing.request, &terms).await?;
+        outgoing.progress.answered();
         Ok((route, answer, outgoing.progress))
     }
 }

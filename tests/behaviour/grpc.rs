@@ -308,3 +308,21 @@ fn a_deadline_of_the_sidecar_cancels_the_call_at_both_ends() {
         assert_eq!(code, Reason::CANCEL);
     });
 }
+
+#[test]
+fn a_call_may_be_silent_upwards_while_it_is_answered() {
+    run(|| async {
+        let (response, upload) = call("", |mut call| async move {
+            let mut sending = call.open();
+            for _ in 0..5 {
+                sleep(Duration::from_secs(50)).await;
+                sending.send_data(message("tick"), false).unwrap();
+            }
+            sending.send_trailers(status("0")).unwrap();
+        })
+        .await;
+        let whole = Whole::of(response).await.unwrap();
+        assert_eq!(whole.end.unwrap(), Some(status("0")));
+        drop(upload);
+    });
+}
