@@ -33,8 +33,8 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// h2 counts small DATA frames that wait to be read against this. Its own measure ends a connection, with all its streams, that
 /// has a few uploads of small messages to a slow backend; this one is a bound of some 10 MB on their bookkeeping.
 const SMALL_FRAMES: usize = 16 * 1024 * 1024;
-/// A client that gave up so many requests before they were answered, and that at least half the time, is not one that changes
-/// its mind: it is a rapid reset (CVE-2023-44487). Envoy draws the same line at 500.
+/// A client that gave up so many requests before they were answered, and that more than two times in three, is not one that
+/// changes its mind: it is a rapid reset (CVE-2023-44487). Envoy draws such a line at 500 and one in two.
 const PREMATURE_RESETS: u64 = 200;
 
 /// What the streams of a connection share.
@@ -286,7 +286,7 @@ impl Shared {
 
     fn resets_rapidly(&self) -> bool {
         let resets = self.premature_resets.get();
-        resets >= PREMATURE_RESETS && resets * 2 >= self.requests.get()
+        resets >= PREMATURE_RESETS && resets * 3 > self.requests.get() * 2
     }
 }
 
