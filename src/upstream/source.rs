@@ -1,5 +1,6 @@
 //! Where an event stream's bytes come from: the upstream's socket, or a body that hyper reads.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,9 +21,6 @@ use crate::wire::{Chunked, Length, ResponseHead};
 
 /// How long an upstream that has sent as much as its `Content-Length` said may take to show that it did not mean it.
 const LENGTH_DOUBT: Duration = Duration::from_millis(250);
-
-/// By how much the room for parked bytes grows.
-const PARKED: usize = 16 * 1024;
 
 /// The upstream of an event stream.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ pub struct HttpBody {
 pub struct StreamBody {
     inflow: Inflow,
     /// What arrived while nobody could take it. The upstream sends no more than its window allows before this is passed on.
-    parked: Vec<u8>,
+    parked: Parked,
     end: Option<UpstreamEnd>,
     _lease: http2::Lease,
 }
@@ -105,7 +103,7 @@ impl StreamBody {
     pub(super) fn new(inflow: Inflow, lease: http2::Lease) -> Self {
         Self {
             inflow,
-            parked: Vec::new(),
+            parked: Parked::default(),
             end: None,
             _lease: lease,
         }
@@ -116,17 +114,18 @@ impl StreamBody {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, UpstreamEnd>> {
+        let mut length = self.parked.take(buffer);
         // What is ready together leaves together.
-        while self.parked.len() < buffer.len() && self.poll_arrived(cx).is_ready() {}
-        let length = self.parked.len().min(buffer.len());
+        while length < buffer.len()
+            && let Poll::Ready(data) = self.poll_arrived(cx)
+        {
+            let (fits, rest) = data.split_at(data.len().min(buffer.len() - length));
+            buffer[length..length + fits.len()].copy_from_slice(fits);
+            length += fits.len();
+            self.parked.put(rest);
+        }
         if length == 0 {
             return self.end.map_or(Poll::Pending, |end| Poll::Ready(Err(end)));
-        }
-        buffer[..length].copy_from_slice(&self.parked[..length]);
-        if length == self.parked.len() {
-            self.parked = Vec::new();
-        } else {
-            self.parked.drain(..length);
         }
         self.inflow.release(length);
         Poll::Ready(Ok(length))
@@ -134,27 +133,66 @@ impl StreamBody {
 
     /// Takes what has arrived out of h2, where each frame costs far more than its bytes.
     fn park(&mut self, cx: &mut Context<'_>) {
-        while self.poll_arrived(cx).is_ready() {}
+        while let Poll::Ready(data) = self.poll_arrived(cx) {
+            self.parked.put(&data);
+        }
     }
 
-    /// Ready when something has arrived, other than the end.
-    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// What has arrived, other than the end.
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         if self.end.is_some() {
             return Poll::Pending;
         }
         match ready!(self.inflow.poll_data(cx)) {
-            Some(Ok(data)) => {
-                if self.parked.capacity() - self.parked.len() < data.len() {
-                    // Not doubled: what is parked is as much as the window at the most, and there may be many such streams.
-                    self.parked.reserve_exact(data.len().max(PARKED));
-                }
-                self.parked.extend_from_slice(&data);
-                return Poll::Ready(());
-            }
+            Some(Ok(data)) => return Poll::Ready(data),
             Some(Err(error)) => self.end = Some(end_of(Broken::from(error))),
             None => self.end = Some(UpstreamEnd::Finished),
         }
         Poll::Pending
+    }
+}
+
+/// Bytes in blocks: many streams may park much, and buffers that grow leave holes behind.
+#[derive(Debug, Default)]
+struct Parked {
+    blocks: VecDeque<Vec<u8>>,
+    /// How much of the first block has been taken.
+    taken: usize,
+    length: usize,
+}
+
+impl Parked {
+    const BLOCK: usize = 16 * 1024;
+
+    fn put(&mut self, mut bytes: &[u8]) {
+        self.length += bytes.len();
+        while !bytes.is_empty() {
+            let block = match self.blocks.back_mut() {
+                Some(block) if block.len() < Self::BLOCK => block,
+                _ => self.blocks.push_back_mut(Vec::with_capacity(Self::BLOCK)),
+            };
+            let (fits, rest) = bytes.split_at(bytes.len().min(Self::BLOCK - block.len()));
+            block.extend_from_slice(fits);
+            bytes = rest;
+        }
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while let Some(block) = self.blocks.front() {
+            let rest = &block[self.taken..];
+            let length = rest.len().min(buffer.len() - filled);
+            buffer[filled..filled + length].copy_from_slice(&rest[..length]);
+            filled += length;
+            self.taken += length;
+            if self.taken < block.len() {
+                break;
+            }
+            self.blocks.pop_front();
+            self.taken = 0;
+        }
+        self.length -= filled;
+        filled
     }
 }
 
@@ -316,6 +354,39 @@ impl HttpBody {
             Some(io::ErrorKind::UnexpectedEof) if self.is_chunked => UpstreamEnd::WithoutLastChunk,
             Some(io::ErrorKind::UnexpectedEof) => UpstreamEnd::ShortOfLength,
             _ => UpstreamEnd::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_parked_comes_out_as_it_went_in() {
+        let input: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        for (put, take) in [
+            (1, 7),
+            (18, 32 * 1024),
+            (16 * 1024, 100),
+            (70_000, 16 * 1024),
+        ] {
+            let mut parked = Parked::default();
+            let mut output = Vec::new();
+            let mut buffer = vec![0; take];
+            for (index, piece) in input.chunks(put).enumerate() {
+                parked.put(piece);
+                if index % 3 == 0 {
+                    let length = parked.take(&mut buffer);
+                    output.extend_from_slice(&buffer[..length]);
+                }
+            }
+            while parked.length > 0 {
+                let length = parked.take(&mut buffer);
+                output.extend_from_slice(&buffer[..length]);
+            }
+            assert!(output == input, "{put} in, {take} out");
+            assert!(parked.blocks.is_empty());
         }
     }
 }
