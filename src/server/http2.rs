@@ -164,25 +164,10 @@ pub(super) async fn serve<H: Handler>(
         })
         .await
     };
-    let in_order = matches!(outcome, Outcome::Done | Outcome::Failed(_));
-    match outcome {
-        Outcome::Done => {}
-        Outcome::Left => shared.departure.set(Some(Reason::ClientGone)),
-        Outcome::Expired(reason) => {
-            if reason == Reason::ClientStalled {
-                wire.socket().reset_on_close(); // or the kernel goes on holding what it did not take
-            }
-            shared.departure.set(Some(reason));
-        }
-        Outcome::Failed(error) => tracing::debug!(
-            error = &error as &dyn Error,
-            peer = peer.map(tracing::field::display),
-            "connection failed"
-        ),
-    }
+    let is_orderly = shared.is_orderly(&outcome);
     drop(http);
     tasks.shutdown().await; // its requests are dropped for that reason
-    if in_order {
+    if is_orderly {
         wire.finish().await; // with the GOAWAY that says why
     }
 }
@@ -282,6 +267,26 @@ impl Shared {
             departure: Cell::new(None),
         });
         Open { reader, respond }
+    }
+
+    /// Whether the client gets the last of the connection; if not, its requests learn why.
+    fn is_orderly(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Done => return true,
+            Outcome::Failed(error) => {
+                let peer = self.peer.map(tracing::field::display);
+                tracing::debug!(error = error as &dyn Error, peer, "connection failed");
+                return true;
+            }
+            Outcome::Left => self.departure.set(Some(Reason::ClientGone)),
+            Outcome::Expired(reason) => {
+                if *reason == Reason::ClientStalled {
+                    self.wire.socket().reset_on_close(); // or the kernel goes on holding what it did not take
+                }
+                self.departure.set(Some(*reason));
+            }
+        }
+        false
     }
 
     fn resets_rapidly(&self) -> bool {

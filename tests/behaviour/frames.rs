@@ -94,7 +94,7 @@ impl Frame {
         self.kind == kind as u8
     }
 
-    /// The code of a GOAWAY or RST_STREAM.
+    /// The code of a GOAWAY or `RST_STREAM`.
     pub(crate) fn code(&self) -> u32 {
         let at = if self.is(Kind::GoAway) { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
