@@ -141,6 +141,7 @@ fn a_client_that_changes_its_mind_half_of_the_time_is_left_alone() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn what_breaks_the_protocol_ends_the_connection() {
     let whole = |stream| Frame::request(stream, &PSEUDO);
     let begun = || Frame::new(Kind::Headers, END_STREAM, 1, block(&PSEUDO));
