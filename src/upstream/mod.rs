@@ -241,7 +241,9 @@ impl Upstream {
                 }
                 config::Scheme::H2c => Scheme::HTTP,
                 config::Scheme::Http | config::Scheme::Https => {
-                    self.prefers_http1.set(true);
+                    if may_share {
+                        self.prefers_http1.set(true); // it has had the choice
+                    }
                     return http1::handshake(socket).await.map(Way::Http1);
                 }
             };

@@ -9,6 +9,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
@@ -101,7 +102,7 @@ impl Connection {
     }
 
     pub(crate) async fn over(
-        stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         settings: impl FnOnce(&mut h2::client::Builder),
     ) -> Self {
         let mut builder = h2::client::Builder::new();
@@ -379,7 +380,10 @@ pub(crate) async fn backend<F: Future<Output = ()> + 'static>(
                         let head = peer.head().await;
                         script(Teller::One { peer, head }).await;
                     }
-                    Http::Two => serve(stream, &*script, |_| {}).await,
+                    Http::Two => {
+                        stream.set_nodelay(true).unwrap();
+                        serve(stream, &*script).await;
+                    }
                 }
             });
         }
@@ -389,14 +393,10 @@ pub(crate) async fn backend<F: Future<Output = ()> + 'static>(
 
 /// Serves a connection with HTTP/2.
 pub(crate) async fn serve<F: Future<Output = ()> + 'static>(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     script: &dyn Fn(Teller) -> F,
-    settings: impl FnOnce(&mut h2::server::Builder),
 ) {
-    stream.set_nodelay(true).unwrap();
-    let mut builder = h2::server::Builder::new();
-    settings(&mut builder);
-    let Ok(mut connection) = builder.handshake(stream).await else {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
         return;
     };
     while let Some(Ok((request, respond))) = connection.accept().await {

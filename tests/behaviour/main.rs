@@ -19,6 +19,7 @@ mod http2_clocks;
 mod http2_floods;
 mod http2_forwarding;
 mod http2_stalls;
+mod http2_tls;
 mod http2_upstreams;
 mod limits;
 mod messages;

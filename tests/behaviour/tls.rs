@@ -26,25 +26,25 @@ static VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&version::TLS12], &[&ver
 type TlsPeer = Peer<TlsStream<TcpStream>>;
 
 /// A CA whose certificate is trusted on all sides, and a folder with it, and with a certificate of `localhost` for the sidecar.
-struct Setup {
+pub(crate) struct Setup {
     ca: Authority,
     folder: Folder,
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (ca, folder) = (Authority::new(), Folder::new());
         folder.write("ca.crt", &ca.pem());
         folder.write_pair("own", &ca.issue("localhost"));
         Self { ca, folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
     /// The listener of the sidecar, with `more` keys of its TLS.
-    fn listener(&self, more: &str) -> String {
+    pub(crate) fn listener(&self, more: &str) -> String {
         format!(
             "[[listener]]\ntls.certificate = '{}'\ntls.private_key = '{}'\n{more}\n",
             self.path("own/tls.crt"),
@@ -52,7 +52,7 @@ impl Setup {
         )
     }
 
-    fn upstream(&self, more: &str) -> String {
+    pub(crate) fn upstream(&self, more: &str) -> String {
         format!("[upstream]\ntls.ca = '{}'\n{more}\n", self.path("ca.crt"))
     }
 
@@ -62,7 +62,10 @@ impl Setup {
         roots
     }
 
-    fn client(&self, versions: &'static [&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+    pub(crate) fn client(
+        &self,
+        versions: &'static [&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_protocol_versions(versions);
         Arc::new(
             builder
@@ -71,7 +74,7 @@ impl Setup {
         )
     }
 
-    fn server(&self) -> Arc<ServerConfig> {
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
         server(&self.ca.issue("localhost"))
     }
 
@@ -131,7 +134,7 @@ async fn tls_backend<F: Future<Output = ()> + 'static>(
     address
 }
 
-fn url(backend: SocketAddr) -> String {
+pub(crate) fn url(backend: SocketAddr) -> String {
     format!("https://localhost:{}", backend.port())
 }
 
