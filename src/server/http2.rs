@@ -44,7 +44,7 @@ struct Shared {
     peer: Option<SocketAddr>,
     clocks: Clocks,
     departure: Cell<Option<Reason>>,
-    is_cut: Cell<bool>,
+    lobby: Rc<Lobby>,
     requests: Cell<u64>,
     premature_resets: Cell<u64>,
     /// How many streams are open, and since when there is none.
@@ -91,7 +91,7 @@ pub(super) async fn serve<H: Handler>(
         peer,
         clocks,
         departure: Cell::new(None),
-        is_cut: Cell::new(false),
+        lobby: lobby.clone(),
         requests: Cell::new(0),
         premature_resets: Cell::new(0),
         open: Cell::new(0),
@@ -227,7 +227,6 @@ impl Watch<'_> {
         let changed = self.seen != stage;
         self.seen = stage;
         if changed && stage == Stage::Cutting {
-            self.shared.is_cut.set(true);
             self.cut_at = Some(Instant::now() + LAST_WORDS);
         }
         changed
@@ -421,7 +420,7 @@ impl Reader for Stream {
     }
 
     fn is_cut(&self) -> bool {
-        self.connection.is_cut.get()
+        self.connection.lobby.stage() == Stage::Cutting
     }
 
     fn departure(&self) -> Reason {

@@ -31,6 +31,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    /// Through which its connections hear of a shutdown.
+    pub(crate) lobby: Rc<Lobby>,
 }
 
 /// Runs `test` on a thread of its own with a paused clock, and fails if it hangs.
@@ -100,7 +102,7 @@ impl Sidecar {
         let ListenAddress::Tcp(address) = listener.address().unwrap() else {
             unreachable!()
         };
-        let (for_connections, counted) = (lobby, metrics.clone());
+        let (for_connections, counted) = (lobby.clone(), metrics.clone());
         spawn_local(async move {
             loop {
                 let accepted = listener.accept().await.unwrap();
@@ -115,7 +117,11 @@ impl Sidecar {
                 });
             }
         });
-        Self { address, metrics }
+        Self {
+            address,
+            metrics,
+            lobby,
+        }
     }
 
     /// A connection to it.

@@ -16,6 +16,7 @@ mod garbage;
 mod grpc;
 mod heartbeats;
 mod http2_clocks;
+mod http2_drain;
 mod http2_floods;
 mod http2_forwarding;
 mod http2_stalls;
