@@ -37,6 +37,9 @@ const SMALL_FRAMES: usize = 16 * 1024 * 1024;
 /// changes its mind: it is a rapid reset (CVE-2023-44487). Envoy draws such a line at 500 and one in two.
 const PREMATURE_RESETS: u64 = 200;
 
+/// How long a client that is told to leave has to answer: until then a request that has crossed with the GOAWAY is still taken.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// What the streams of a connection share.
 #[derive(Debug)]
 struct Shared {
@@ -97,7 +100,7 @@ pub(super) async fn serve<H: Handler>(
         open: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
     });
-    let Some(mut http) = shake_hands(&wire, clocks).await else {
+    let Some(mut http) = shake_hands(&wire, clocks, &lobby).await else {
         return;
     };
     let mut tasks = JoinSet::new();
@@ -108,6 +111,7 @@ pub(super) async fn serve<H: Handler>(
             seen: Stage::Running,
             cut_at: None,
             retires_at,
+            leaves_at: None,
             alarm: Alarm::default(),
         };
         let mut place = lobby.place();
@@ -117,6 +121,7 @@ pub(super) async fn serve<H: Handler>(
             place.take(cx);
             if watch.stage_changed() && lobby.stage() >= Stage::Draining {
                 http.graceful_shutdown();
+                watch.leaves_at = Some(Instant::now() + FAREWELL);
             }
             while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
             loop {
@@ -153,10 +158,12 @@ pub(super) async fn serve<H: Handler>(
                     // No stream is open, so nothing is cut; a request that is on its way may be sent again elsewhere.
                     http.abrupt_shutdown(Code::NO_ERROR);
                     shared.idle_since.set(Instant::now());
+                    watch.leaves_at = None;
                 }
                 Due::Retirement => {
                     http.graceful_shutdown();
                     watch.retires_at = None;
+                    watch.leaves_at = Some(Instant::now() + FAREWELL);
                 }
             }
             cx.waker().wake_by_ref(); // to write the GOAWAY
@@ -172,8 +179,12 @@ pub(super) async fn serve<H: Handler>(
     }
 }
 
-/// Exchanges the settings, under the `request_head` clock.
-async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks) -> Option<Connection<Io, Payload>> {
+/// Exchanges the settings, under the `request_head` clock; `None` also if the shutdown begins meanwhile.
+async fn shake_hands(
+    wire: &Rc<Wire>,
+    clocks: Clocks,
+    lobby: &Lobby,
+) -> Option<Connection<Io, Payload>> {
     let limits = clocks.limits;
     let mut handshake = pin!(
         Builder::new()
@@ -184,16 +195,21 @@ async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks) -> Option<Connection<Io, P
             .data_frame_budget(SMALL_FRAMES)
             .handshake(wire.io())
     );
+    let mut place = lobby.place();
     let shaken = poll_fn(|cx| {
+        place.take(cx);
         let shaken = handshake.as_mut().poll(cx);
         let _ = wire.poll_send(cx); // h2 sees a failure when it reads
-        shaken
+        if shaken.is_pending() && lobby.stage() >= Stage::Draining {
+            return Poll::Ready(None);
+        }
+        shaken.map(Some)
     });
     let shaken = match clocks.request_head {
         Some(timeout) => tokio::time::timeout(timeout, shaken).await.ok()?,
         None => shaken.await,
     };
-    shaken
+    shaken?
         .inspect_err(|error| {
             tracing::debug!(error = error as &dyn Error, "HTTP/2 handshake failed");
         })
@@ -208,6 +224,8 @@ struct Watch<'a> {
     cut_at: Option<Instant>,
     /// When the connection is to take no new requests.
     retires_at: Option<Instant>,
+    /// When it is closed unless a stream is open, because the client was told to leave.
+    leaves_at: Option<Instant>,
     alarm: Alarm,
 }
 
@@ -239,6 +257,7 @@ impl Watch<'_> {
         let stalled = shared.wire.stalled_since();
         let stalled = stalled.and_then(|since| after(since, clocks.write));
         let idle = after(shared.idle_since.get(), clocks.keep_alive);
+        let idle = idle.into_iter().chain(self.leaves_at).min();
         let due = [
             stalled.map(|at| (at, Due::End(Reason::ClientStalled))),
             self.cut_at.map(|at| (at, Due::End(Reason::Shutdown))),

@@ -6,8 +6,11 @@ use h2::Reason;
 use sse_sidecar::server::Stage;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::common::{Sidecar, run};
+use crate::common::{Closed, Peer, Sidecar, run};
 use crate::either::{Connection, End, Http, Teller, WAYS, Whole, backend, request};
+use crate::frames::{Frame, Kind, PREFACE};
+use crate::http2_tls::{connect, offering};
+use crate::tls::Setup;
 
 const PROMPTLY: Duration = Duration::from_millis(5);
 
@@ -93,4 +96,46 @@ fn what_is_cut_is_reset_after_every_byte_of_it() {
             assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
         });
     }
+}
+
+#[test]
+fn connections_without_a_request_are_closed_at_once() {
+    let settings = Frame::new(Kind::Settings, 0, 0, []).bytes();
+    for (name, sent) in [
+        ("nothing", vec![]),
+        ("a piece of the preface", PREFACE[..9].to_vec()),
+        ("the preface", PREFACE.to_vec()),
+        ("its settings", [PREFACE, &settings].concat()),
+    ] {
+        run(move || async move {
+            let url = backend(Http::Two, script).await;
+            let sidecar = Sidecar::in_front_of(&url, "").await;
+            let mut client = sidecar.connect().await;
+            client.send(&sent).await;
+            sleep(Duration::from_secs(1)).await;
+            sidecar.lobby.enter(Stage::Draining);
+            let start = Instant::now();
+            // It does not even answer the PING with which a GOAWAY comes.
+            let closed = timeout(Duration::from_secs(100), client.closed()).await;
+            assert_eq!(closed.expect("never closed"), Closed::Fin, "after {name}");
+            assert!(
+                start.elapsed() < Duration::from_secs(2),
+                "after {name}: {:?}",
+                start.elapsed()
+            );
+        });
+    }
+}
+
+#[test]
+fn a_connection_over_tls_that_has_not_begun_is_closed_at_once() {
+    run(|| async {
+        let setup = Setup::new();
+        let sidecar = Sidecar::in_front_of("h2c://127.0.0.1:1", &setup.listener("")).await;
+        let (stream, _) = connect(&sidecar, offering(&setup, &["h2"])).await;
+        sleep(Duration::from_secs(1)).await;
+        sidecar.lobby.enter(Stage::Draining);
+        let mut client = Peer::over(stream);
+        timeout(PROMPTLY, client.closed()).await.expect("it waits");
+    });
 }

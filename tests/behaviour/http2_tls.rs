@@ -26,7 +26,7 @@ use crate::tls::{Setup, url};
 const PROMPTLY: Duration = Duration::from_millis(5);
 
 /// A client's settings that offer `protocols`.
-fn offering(setup: &Setup, protocols: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn offering(setup: &Setup, protocols: &[&str]) -> Arc<ClientConfig> {
     let mut config = ClientConfig::clone(&setup.client(ALL_VERSIONS));
     config.alpn_protocols = protocols
         .iter()
@@ -36,7 +36,7 @@ fn offering(setup: &Setup, protocols: &[&str]) -> Arc<ClientConfig> {
 }
 
 /// A socket whose inbound bytes are kept too.
-struct Recorded {
+pub(crate) struct Recorded {
     stream: TcpStream,
     seen: Rc<RefCell<Vec<u8>>>,
 }
@@ -75,7 +75,7 @@ impl AsyncWrite for Recorded {
 }
 
 /// A connection to `sidecar`, and what comes on it before it is decrypted.
-async fn connect(
+pub(crate) async fn connect(
     sidecar: &Sidecar,
     config: Arc<ClientConfig>,
 ) -> (TlsStream<Recorded>, Rc<RefCell<Vec<u8>>>) {
