@@ -381,6 +381,56 @@ fn what_is_cut_shows_in_the_exit_code() {
 }
 
 #[test]
+fn the_drain_over_http2() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for (path, timeout, ends, code) in [
+        ("/slow", "10s", true, 0),
+        ("/events", "300ms", true, 0),
+        ("/half", "300ms", false, 1),
+    ] {
+        let drain = format!("drain = {{ delay = \"off\", timeout = \"{timeout}\" }}");
+        let mut sidecar = Sidecar::start(&config(backend(), &drain));
+        runtime.block_on(async {
+            let stream = sidecar.connect();
+            stream.set_nonblocking(true).unwrap();
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let request = http::Request::get(format!("http://t{path}"));
+            let (response, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+            let mut first = None;
+            let mut response = Some(response);
+            if path == "/slow" {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            } else {
+                let mut body = response.take().unwrap().await.unwrap().into_body();
+                body.data().await.unwrap().unwrap();
+                first = Some(body);
+            }
+            sidecar.signal("TERM");
+            let mut body = match first {
+                Some(body) => body,
+                None => response.unwrap().await.unwrap().into_body(),
+            };
+            let end = loop {
+                match body.data().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(()),
+                }
+            };
+            assert_eq!(end.is_ok(), ends, "{path}: {end:?}");
+            drop((body, send));
+            connection.await.unwrap().unwrap(); // closed in order
+        });
+        assert_eq!(sidecar.exit().code(), Some(code), "{path}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let mut sidecar = Sidecar::start(&config(
         backend(),
