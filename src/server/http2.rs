@@ -89,17 +89,7 @@ pub(super) async fn serve<H: Handler>(
     let retires_at = client.retires_at();
     let (socket, peer, clocks, unread) = client.into_parts();
     let wire = Wire::new(socket, unread);
-    let shared = Rc::new(Shared {
-        wire: wire.clone(),
-        peer,
-        clocks,
-        departure: Cell::new(None),
-        lobby: lobby.clone(),
-        requests: Cell::new(0),
-        premature_resets: Cell::new(0),
-        open: Cell::new(0),
-        idle_since: Cell::new(Instant::now()),
-    });
+    let shared = Rc::new(Shared::new(wire.clone(), peer, clocks, lobby.clone()));
     let Some(mut http) = shake_hands(&wire, clocks, &lobby).await else {
         return;
     };
@@ -273,6 +263,20 @@ impl Watch<'_> {
 }
 
 impl Shared {
+    fn new(wire: Rc<Wire>, peer: Option<SocketAddr>, clocks: Clocks, lobby: Rc<Lobby>) -> Self {
+        Self {
+            wire,
+            peer,
+            clocks,
+            departure: Cell::new(None),
+            lobby,
+            requests: Cell::new(0),
+            premature_resets: Cell::new(0),
+            open: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+        }
+    }
+
     fn open(self: &Rc<Self>, respond: SendResponse<Payload>) -> Open {
         self.requests.set(self.requests.get() + 1);
         self.open.set(self.open.get() + 1);
