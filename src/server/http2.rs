@@ -46,6 +46,8 @@ struct Shared {
     wire: Rc<Wire>,
     peer: Option<SocketAddr>,
     clocks: Clocks,
+    /// The `write` clock of the most patient of its requests: the connection's when its socket is full.
+    patience: Cell<Option<Duration>>,
     departure: Cell<Option<Reason>>,
     lobby: Rc<Lobby>,
     requests: Cell<u64>,
@@ -245,7 +247,7 @@ impl Watch<'_> {
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
         let clocks = shared.clocks;
         let stalled = shared.wire.stalled_since();
-        let stalled = stalled.and_then(|since| after(since, clocks.write));
+        let stalled = stalled.and_then(|since| after(since, shared.patience.get()));
         let idle = after(shared.idle_since.get(), clocks.keep_alive);
         let idle = idle.into_iter().chain(self.leaves_at).min();
         let due = [
@@ -268,6 +270,7 @@ impl Shared {
             wire,
             peer,
             clocks,
+            patience: Cell::new(clocks.write),
             departure: Cell::new(None),
             lobby,
             requests: Cell::new(0),
@@ -436,6 +439,13 @@ impl Reader for Stream {
 
     fn set_write_timeout(&self, timeout: Option<Duration>) {
         self.write_timeout.set(timeout);
+        let patience = &self.connection.patience;
+        patience.set(
+            patience
+                .get()
+                .zip(timeout)
+                .map(|(most, timeout)| most.max(timeout)),
+        );
     }
 
     fn is_stalled(&self) -> bool {

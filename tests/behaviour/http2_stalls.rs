@@ -284,3 +284,25 @@ fn events_that_are_ready_together_leave_in_one_frame() {
         });
     }
 }
+
+#[test]
+fn a_full_socket_is_waited_for_as_long_as_the_most_patient_request_says() {
+    run(|| async {
+        let (gone, mut seen) = moment();
+        let url = backend(Http::One, move |teller| {
+            flood_or_tick(teller, Rc::default(), gone.clone())
+        })
+        .await;
+        let toml =
+            "timeouts.write = \"10s\"\n[[route]]\npath = \"/flood\"\ntimeouts.write = \"40s\"";
+        let sidecar = Sidecar::in_front_of(&url, toml).await;
+        let mut client = Raw::connect(&sidecar).await;
+        client.settings(&[(4, 1 << 30)]).await;
+        client.send(Frame::window_update(0, 1 << 30)).await;
+        client.send(Frame::get(1, "/flood")).await;
+        let start = Instant::now();
+        let (at, ()) = seen.recv().await.unwrap();
+        let after = (at - start).as_secs_f64();
+        assert!((39.9..40.2).contains(&after), "{after}");
+    });
+}
