@@ -269,7 +269,7 @@ async fn serve_admin(
             Ok(client) => {
                 let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                 tokio::task::spawn_local(async move {
-                    server::serve(client, handler, lobby, &metrics).await;
+                    server::serve(Rc::new(client), handler, lobby, &metrics).await;
                 });
             }
             Err(error) => {

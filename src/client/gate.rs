@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::{Client, Expects, Inbound, Phase};
+use super::{Client, Expects, Inbound, Phase, Reader};
 use crate::wire::{Chunked, Piece};
 
 /// hyper's side of a [`Client`].
@@ -27,17 +27,11 @@ impl Gate {
         Self { client }
     }
 
-    /// Whether the client takes what is written and flushed.
     fn note_taken<T>(&self, taken: &Poll<io::Result<T>>, cx: &Context<'_>) {
-        let stalled = &self.client.stalled_since;
-        match (taken, stalled.get()) {
-            (Poll::Pending, None) => stalled.set(Some(Instant::now())),
-            (Poll::Ready(Ok(_)), Some(_)) => {
-                stalled.set(None);
-                // A body that paused because of the stall is polled again.
-                cx.waker().wake_by_ref();
-            }
-            (Poll::Pending, Some(_)) | (Poll::Ready(_), _) => {}
+        let was_stalled = self.client.is_stalled();
+        self.client.note_taken(taken);
+        if was_stalled && !self.client.is_stalled() {
+            cx.waker().wake_by_ref(); // a body that paused because of the stall is polled again
         }
     }
 

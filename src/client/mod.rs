@@ -8,11 +8,9 @@ mod reader;
 mod stream;
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -21,7 +19,7 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 pub use self::gate::Gate;
-pub use self::reader::{Heir, Inheritance, Reader};
+pub use self::reader::{Bequest, Fate, Heir, Inheritance, Reader};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
 use crate::reason::Reason;
@@ -50,11 +48,11 @@ pub struct Client {
     interim: RefCell<Vec<u8>>,
     /// hyper flushes when it has nothing left to write: until then, what it writes may belong to an earlier response.
     flushed: Cell<bool>,
-    heir: RefCell<Option<Inherits>>,
+    heir: RefCell<Option<Heir>>,
+    is_handed_over: Cell<bool>,
+    /// The shutdown has begun: the response under way is the connection's last.
+    is_draining: Cell<bool>,
 }
-
-/// Who gets the connection when hyper is done with it.
-struct Inherits(Heir);
 
 /// What a connection is held to before a request has a route: its clocks, the `write` clock where no route says otherwise, and
 /// the size of what may come.
@@ -146,6 +144,8 @@ impl Client {
             interim: RefCell::default(),
             flushed: Cell::new(true),
             heir: RefCell::new(None),
+            is_handed_over: Cell::new(false),
+            is_draining: Cell::new(false),
         }
     }
 
@@ -290,10 +290,30 @@ impl Client {
         self.is_cut.set(true);
     }
 
-    /// What becomes of the connection now that hyper is done with it; `None` if it is to be closed.
-    pub fn inherited(self: &Rc<Self>) -> Option<Inheritance> {
-        let heir = self.heir.borrow_mut().take()?;
-        Some((heir.0)(ClientStream::new(self.clone())))
+    /// Whether the request under way is answered by somebody else than hyper.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.get()
+    }
+
+    /// Who answered the request in hyper's place is done with it.
+    pub fn take_back(&self) {
+        self.is_handed_over.set(false);
+        self.end_request();
+    }
+
+    /// Who gets the connection, once hyper has written everything that came before.
+    pub fn take_heir(&self) -> Option<Heir> {
+        self.heir.borrow_mut().take_if(|_| self.flushed.get())
+    }
+
+    /// The process is about to end: the connection takes no more requests.
+    pub fn drain(&self) {
+        self.is_draining.set(true);
+    }
+
+    /// Whether the response under way is the connection's last.
+    pub fn is_last_response(&self) -> bool {
+        self.is_draining.get() || self.retires_at.is_some_and(|at| Instant::now() >= at)
     }
 
     /// Writes a last response that hyper has no part in, and closes the connection so that it can be read.
@@ -308,6 +328,15 @@ impl Client {
         }
         let closing = poll_fn(|cx| self.socket.poll_shutdown_shared(cx));
         let _ = tokio::time::timeout(self.clocks.write.unwrap_or(CLOSING), closing).await;
+    }
+
+    /// Notes whether the client takes what is written and flushed.
+    fn note_taken<T>(&self, taken: &Poll<io::Result<T>>) {
+        match (taken, self.stalled_since.get()) {
+            (Poll::Pending, None) => self.stalled_since.set(Some(Instant::now())),
+            (Poll::Ready(Ok(_)), Some(_)) => self.stalled_since.set(None),
+            (Poll::Pending, Some(_)) | (Poll::Ready(_), _) => {}
+        }
     }
 
     fn wait_to_read(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
@@ -370,13 +399,12 @@ impl Reader for Client {
         self.interim.borrow_mut().extend(bytes);
     }
 
-    fn hand_over(&self, heir: Heir) {
-        *self.heir.borrow_mut() = Some(Inherits(heir));
+    fn can_hand_over(&self) -> bool {
+        matches!(self.inbound.borrow().expects, Expects::Head(_))
     }
-}
 
-impl fmt::Debug for Inherits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Inherits")
+    fn hand_over(&self, heir: Heir) {
+        self.is_handed_over.set(true);
+        *self.heir.borrow_mut() = Some(heir);
     }
 }

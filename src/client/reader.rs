@@ -37,12 +37,43 @@ pub trait Reader: fmt::Debug {
     /// Sends an interim response (1xx), ahead of the response.
     fn inform(&self, interim: Response<()>);
 
-    /// When the response that changes the protocol is written, the connection goes to `heir`.
+    /// Whether the whole connection can go to somebody else: it is one of HTTP/1, and the request's body was read.
+    fn can_hand_over(&self) -> bool;
+
+    /// The connection goes to `heir`, who writes the response, its head included.
     fn hand_over(&self, heir: Heir);
 }
 
-/// Who gets a connection that has changed its protocol.
-pub type Heir = Box<dyn FnOnce(ClientStream) -> Inheritance>;
+/// Who gets a connection that hyper is set aside from.
+pub enum Heir {
+    /// Writes a response. The client's leaving ends it.
+    Relay(Bequest),
+    /// Passes bytes both ways, also after one side has sent its last.
+    Tunnel(Bequest),
+}
+
+/// Makes of a connection what its heir does with it.
+pub type Bequest = Box<dyn FnOnce(ClientStream) -> Inheritance>;
 
 /// What its heir does with a connection.
-pub type Inheritance = Pin<Box<dyn Future<Output = ()>>>;
+pub type Inheritance = Pin<Box<dyn Future<Output = Fate>>>;
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there for the next request.
+    GoesOn,
+    /// It is closed in order.
+    Ends,
+    /// It is dropped, so that the client sees that something is missing.
+    Cut,
+}
+
+impl fmt::Debug for Heir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relay(_) => "Relay",
+            Self::Tunnel(_) => "Tunnel",
+        })
+    }
+}

@@ -26,9 +26,32 @@ impl ClientStream {
         }
     }
 
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Whether it was this side on which reading or writing failed.
     pub fn has_failed(&self) -> bool {
         self.failed.get()
+    }
+
+    /// Writes what the client takes.
+    pub fn poll_write_shared(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.client.socket.poll_write_shared(cx, bufs);
+        self.client.note_taken(&written);
+        self.note(written)
+    }
+
+    /// Sends what TLS holds back.
+    pub fn poll_flush_shared(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.client.socket.poll_flush_shared(cx);
+        self.client.note_taken(&flushed);
+        self.note(flushed)
     }
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -62,15 +85,11 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.note(
-            self.client
-                .socket
-                .poll_write_shared(cx, &[IoSlice::new(buf)]),
-        )
+        self.poll_write_shared(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.note(self.client.socket.poll_flush_shared(cx))
+        self.poll_flush_shared(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

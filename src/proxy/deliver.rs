@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Version, response};
 
 use super::headers::remove_hop_by_hop;
+use super::request::names;
 use super::response::{Coding, edit_event_stream_head, opens_event_stream};
 use super::route::Route;
-use super::upgrade;
-use crate::body::{EventStreamBody, Incoming, PlainBody, ResponseBody, UploadProgress};
+use super::{relay, upgrade};
+use crate::body::{EventFlow, EventStreamBody, Incoming, PlainBody, ResponseBody, UploadProgress};
 use crate::client::Reader;
 use crate::exchange::Exchange;
 use crate::upstream::{Answer, AnswerBody, Lease, Source, Tunnel};
+use crate::wire::Spelling;
 
 /// What the response depends on besides the answer.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Delivery<'a> {
 #[derive(Debug)]
 pub(super) struct Asked {
     method: Method,
-    version: Version,
+    pub(super) version: Version,
     pub(super) headers: HeaderMap,
 }
 
@@ -42,6 +43,11 @@ impl Asked {
         }
     }
 
+    /// Whether the client wants the connection to end with the response.
+    pub(super) fn wants_close(&self) -> bool {
+        names(&self.headers, CONNECTION, "close")
+    }
+
     /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
     fn is_close_delimited(&self) -> bool {
         self.version == Version::HTTP_10
@@ -49,20 +55,34 @@ impl Asked {
 }
 
 impl Delivery<'_> {
-    /// The response that the client gets.
-    pub(super) fn deliver(mut self, answer: Answer) -> Response<ResponseBody> {
-        let Answer { mut head, body } = answer;
+    /// The response that the client gets; `None` if it is written past hyper.
+    pub(super) fn deliver(mut self, answer: Answer) -> Option<Response<ResponseBody>> {
+        let Answer {
+            mut head,
+            spelling,
+            body,
+        } = answer;
         head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
         self.exchange.head(head.status);
-        let body = match body {
-            AnswerBody::Events(source) => self.events(&mut head, source),
-            AnswerBody::Upgraded(tunnel) => self.upgraded(&mut head, tunnel),
-            AnswerBody::Plain(incoming, lease) => self.plain(&mut head, incoming, lease),
-        };
-        Response::from_parts(head, body)
+        match body {
+            AnswerBody::Events(source) => self.events(head, spelling, source),
+            AnswerBody::Upgraded(tunnel) => {
+                self.upgraded(head, &spelling, tunnel);
+                None
+            }
+            AnswerBody::Plain(incoming, lease) => {
+                let body = self.plain(&mut head, incoming, lease);
+                Some(Response::from_parts(head, body))
+            }
+        }
     }
 
-    fn events(mut self, head: &mut response::Parts, source: Source) -> ResponseBody {
+    fn events(
+        mut self,
+        mut head: response::Parts,
+        spelling: Spelling,
+        source: Source,
+    ) -> Option<Response<ResponseBody>> {
         remove_hop_by_hop(&mut head.headers);
         let coding = Coding::of(&head.headers);
         edit_event_stream_head(&mut head.headers, &coding);
@@ -73,20 +93,24 @@ impl Delivery<'_> {
             .route
             .event_stream(&self.asked.headers, &self.upload, opaque);
         let source = coding.decode(Box::new(source));
-        let close_delimited = self.asked.is_close_delimited();
-        let body =
-            EventStreamBody::new(stream, source, self.client, self.exchange, close_delimited);
-        ResponseBody::Events(Box::new(body))
+        let flow = EventFlow::new(stream, source, self.client.clone(), self.exchange);
+        if self.upload.is_done() && self.client.can_hand_over() {
+            relay::begin(&*self.client, &self.asked, head, spelling, flow);
+            return None;
+        }
+        let body = EventStreamBody::new(flow, self.asked.is_close_delimited());
+        let body = ResponseBody::Events(Box::new(body));
+        Some(Response::from_parts(head, body))
     }
 
-    fn upgraded(self, head: &mut response::Parts, tunnel: Tunnel) -> ResponseBody {
+    fn upgraded(self, mut head: response::Parts, spelling: &Spelling, tunnel: Tunnel) {
         let protocols = head.headers.get(UPGRADE).cloned();
         remove_hop_by_hop(&mut head.headers);
         if let Some(protocols) = protocols {
             upgrade::announce(&mut head.headers, protocols);
         }
-        upgrade::join(&*self.client, tunnel, self.exchange);
-        ResponseBody::Own(Bytes::new())
+        let head = relay::write_head(&head, self.asked.version, spelling, b"");
+        upgrade::join(&*self.client, head, tunnel, self.exchange);
     }
 
     fn plain(self, head: &mut response::Parts, incoming: Incoming, lease: Lease) -> ResponseBody {

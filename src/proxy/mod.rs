@@ -5,12 +5,14 @@ mod deliver;
 mod forwarded;
 mod headers;
 mod interim;
+mod relay;
 mod request;
 mod response;
 mod route;
 mod upgrade;
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -115,7 +117,10 @@ impl Handler for Proxy {
                     client,
                     exchange,
                 };
-                delivery.deliver(answer)
+                match delivery.deliver(answer) {
+                    Some(response) => response,
+                    None => pending().await, // the connection has gone to somebody else
+                }
             }
             Err(Error { reason, detail }) => {
                 exchange.refuse(reason, detail.as_deref());

@@ -2,10 +2,10 @@
 
 use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::{HeaderValue, Request, Version};
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 
 use super::request::names;
-use crate::client::{ClientStream, Reader};
+use crate::client::{ClientStream, Fate, Heir, Reader};
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::upstream::Tunnel;
@@ -33,16 +33,21 @@ pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(UPGRADE, protocols);
 }
 
-/// Joins the client's connection, once hyper has written the 101, with the upstream's.
-pub(super) fn join(client: &dyn Reader, tunnel: Tunnel, mut exchange: Exchange) {
+/// Writes the 101's `head`, and joins the client's connection with the upstream's.
+pub(super) fn join(client: &dyn Reader, head: Vec<u8>, tunnel: Tunnel, mut exchange: Exchange) {
     let join = async move |mut near: ClientStream| {
         let mut far = tunnel;
-        let passed = copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await;
+        let passed = async {
+            near.write_all(&head).await?;
+            copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await
+        };
+        let passed = passed.await;
         exchange.end(match passed {
             Ok(_) => Reason::Complete,
             Err(_) if near.has_failed() => Reason::ClientGone,
             Err(_) => Reason::UpstreamFailed,
         });
+        Fate::Ends
     };
-    client.hand_over(Box::new(move |near| Box::pin(join(near))));
+    client.hand_over(Heir::Tunnel(Box::new(move |near| Box::pin(join(near)))));
 }

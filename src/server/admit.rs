@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub async fn admit(
     clocks: Clocks,
     lobby: &Lobby,
     metrics: &Metrics,
-) -> Option<Client> {
+) -> Option<Rc<Client>> {
     let peer = accepted.peer();
     let admitted = async {
         let socket = accepted.into_socket()?;
@@ -58,7 +59,7 @@ pub async fn admit(
         in_time(passing, clocks.request_head, lobby).await
     };
     match admitted.await {
-        Ok((socket, peer)) => Some(Client::new(socket, peer, clocks)),
+        Ok((socket, peer)) => Some(Rc::new(Client::new(socket, peer, clocks))),
         Err(lost) => {
             if matches!(lost, Lost::Tls(_)) || matches!(lost, Lost::Late) && entrance.tls.is_some()
             {

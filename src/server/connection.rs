@@ -10,15 +10,22 @@ use crate::client::Client;
 use crate::metrics::Metrics;
 
 /// Serves `client`, whichever HTTP it speaks, until one side is done.
+///
+/// Each phase is in a box of its own: a task is as large as its largest phase, and the longest one, a stream, is not that.
 pub async fn serve<H: Handler>(
-    client: Client,
+    client: Rc<Client>,
     handler: Rc<H>,
     lobby: Rc<Lobby>,
     metrics: &Metrics,
 ) {
-    match speaks_http2(&client, &lobby).await {
-        Some(true) => http2::serve(client, handler, lobby, metrics).await,
-        Some(false) => http1::serve(Rc::new(client), handler, lobby, metrics).await,
+    let speaks_http2 = Box::pin(speaks_http2(&client, &lobby));
+    match speaks_http2.await {
+        Some(true) => {
+            if let Some(client) = Rc::into_inner(client) {
+                Box::pin(http2::serve(client, handler, lobby, metrics)).await;
+            }
+        }
+        Some(false) => Box::pin(http1::serve(client, handler, lobby, metrics)).await,
         None => {}
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{Handler, LAST_WORDS, Lobby, Stage};
 use crate::alarm::Alarm;
 use crate::body::Incoming;
-use crate::client::{Client, Gate, Inheritance, Reader};
+use crate::client::{Client, ClientStream, Fate, Gate, Heir, Inheritance, Reader};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -28,10 +28,14 @@ use crate::reason::Reason;
 /// longer than this.
 const BUFFER: usize = 64 * 1024;
 
-/// Why hyper no longer serves the connection.
+/// Why a connection is no longer served as it was.
 enum Outcome {
-    /// It is done with it: the last response is written, or something failed.
+    /// hyper is done with it: the last response is written, or something failed.
     Served(hyper::Result<()>),
+    /// It goes to somebody else.
+    HandedOver(Heir),
+    /// Who had got it is done with it.
+    Returned(Fate),
     /// The client left.
     Left,
     /// A clock ran out.
@@ -45,6 +49,32 @@ pub(super) async fn serve<H: Handler>(
     lobby: Rc<Lobby>,
     metrics: &Metrics,
 ) {
+    loop {
+        let heir = match serve_requests(&client, &handler, &lobby).await {
+            Outcome::HandedOver(heir) => heir,
+            outcome => return Box::pin(part(outcome, &client, metrics)).await,
+        };
+        let outcome = match heir {
+            Heir::Tunnel(bequest) => {
+                until_cut(bequest(ClientStream::new(client.clone())), &client, &lobby).await
+            }
+            Heir::Relay(bequest) => {
+                relay(bequest(ClientStream::new(client.clone())), &client, &lobby).await
+            }
+        };
+        if !matches!(outcome, Outcome::Returned(Fate::GoesOn)) {
+            return Box::pin(part(outcome, &client, metrics)).await;
+        }
+        client.take_back();
+    }
+}
+
+/// Lets hyper serve requests.
+async fn serve_requests<H: Handler>(
+    client: &Rc<Client>,
+    handler: &Rc<H>,
+    lobby: &Lobby,
+) -> Outcome {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         client.begin_request(request.body().size_hint().exact());
         let (client, handler) = (client.clone(), handler.clone());
@@ -52,12 +82,10 @@ pub(super) async fn serve<H: Handler>(
             let guard = RequestGuard {
                 client: client.clone(),
             };
-            let retires_at = client.retires_at();
             let request = request.map(Incoming::Http1);
-            let mut response = handler.handle(client, request).await;
+            let mut response = handler.handle(client.clone(), request).await;
             // An idle connection is left alone: closed by us, it might cross with a request.
-            let is_last = retires_at.is_some_and(|at| Instant::now() >= at);
-            if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if client.is_last_response() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -77,75 +105,108 @@ pub(super) async fn serve<H: Handler>(
         .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
     let mut http = Box::pin(http);
 
-    let outcome = {
-        let mut watch = Watch {
-            client: &client,
-            lobby: &lobby,
-            seen: Stage::Running,
-            cut_at: None,
-        };
-        let mut place = lobby.place();
-        let mut closed = pin!(client.closed());
-        let mut alarm = Alarm::default();
-        poll_fn(|cx| {
-            place.take(cx);
-            if watch.stage_changed() && lobby.stage() >= Stage::Draining {
-                http.as_mut().graceful_shutdown();
-            }
-            if let Poll::Ready(result) = http.as_mut().poll(cx) {
-                return Poll::Ready(Outcome::Served(result));
-            }
-            if let Poll::Ready(Err(_)) = client.poll_inform(cx) {
-                return Poll::Ready(Outcome::Left);
-            }
-            if closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Outcome::Left);
-            }
-            let Some((at, reason)) = watch.deadline() else {
-                return Poll::Pending;
-            };
-            alarm.poll(cx, at).map(|()| Outcome::Expired(reason))
-        })
-        .await
-    };
+    let mut watch = Watch::new(client, lobby);
+    let mut place = lobby.place();
+    let mut closed = pin!(client.closed());
+    poll_fn(|cx| {
+        place.take(cx);
+        if watch.stage_changed() && lobby.stage() >= Stage::Draining {
+            http.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(result) = http.as_mut().poll(cx) {
+            return Poll::Ready(Outcome::Served(result));
+        }
+        if let Some(heir) = client.take_heir() {
+            return Poll::Ready(Outcome::HandedOver(heir));
+        }
+        if let Poll::Ready(Err(_)) = client.poll_inform(cx) {
+            return Poll::Ready(Outcome::Left);
+        }
+        if closed.as_mut().poll(cx).is_ready() {
+            client.depart(Reason::ClientGone);
+            return Poll::Ready(Outcome::Left);
+        }
+        watch.poll_deadline(cx).map(Outcome::Expired)
+    })
+    .await
+}
 
-    let heir = client.inherited();
+/// Lets a response be written past hyper.
+async fn relay(mut relay: Inheritance, client: &Client, lobby: &Lobby) -> Outcome {
+    let mut watch = Watch::new(client, lobby);
+    let mut place = lobby.place();
+    let mut closed = pin!(client.closed());
+    poll_fn(|cx| {
+        place.take(cx);
+        watch.stage_changed();
+        if let Poll::Ready(fate) = relay.as_mut().poll(cx) {
+            return Poll::Ready(Outcome::Returned(fate));
+        }
+        if closed.as_mut().poll(cx).is_ready() {
+            client.depart(Reason::ClientGone);
+            return Poll::Ready(Outcome::Left);
+        }
+        watch.poll_deadline(cx).map(Outcome::Expired)
+    })
+    .await
+}
+
+/// Lets bytes pass both ways until that is done or the shutdown cuts it.
+async fn until_cut(mut tunnel: Inheritance, client: &Client, lobby: &Lobby) -> Outcome {
+    let mut place = lobby.place();
+    poll_fn(|cx| {
+        place.take(cx);
+        if lobby.stage() == Stage::Cutting {
+            client.depart(Reason::Shutdown);
+            return Poll::Ready(Outcome::Returned(Fate::Cut));
+        }
+        tunnel.as_mut().poll(cx).map(Outcome::Returned)
+    })
+    .await
+}
+
+/// Ends the connection as it deserves.
+async fn part(outcome: Outcome, client: &Client, metrics: &Metrics) {
     match outcome {
         Outcome::Served(result) => {
-            drop(http);
             let unparsed = || result.as_ref().err().filter(|error| error.is_parse());
             let unparsed =
                 || unparsed().map(|error| (Reason::RequestMalformed, Some(error.to_string())));
             if let Some((reason, detail)) = client.refusal().or_else(unparsed) {
-                refuse(&client, reason, detail.as_deref(), metrics).await;
-            } else if let Some(heir) = heir {
-                until_cut(heir, &client, &lobby).await;
+                refuse(client, reason, detail.as_deref(), metrics).await;
             } else if let Err(error) = result {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
                     "connection failed"
                 );
-            } else if client.has_unread_input() {
-                client.send_last(&[]).await;
             } else {
-                client.close().await;
+                end(client).await;
             }
         }
-        Outcome::Left => client.depart(Reason::ClientGone),
+        Outcome::Returned(Fate::Ends | Fate::GoesOn) => end(client).await,
         Outcome::Expired(Reason::RequestHeadTimeout) => {
-            drop(http);
             if client.has_partial_head() {
-                refuse(&client, Reason::RequestHeadTimeout, None, metrics).await;
+                refuse(client, Reason::RequestHeadTimeout, None, metrics).await;
             } else {
                 client.close().await;
             }
         }
-        Outcome::Expired(reason) => {
-            if reason == Reason::ClientStalled {
-                client.reset_on_close(); // or the kernel goes on holding what it did not take
-            }
-            client.depart(reason);
+        Outcome::Expired(Reason::ClientStalled) => {
+            client.reset_on_close(); // or the kernel goes on holding what it did not take
         }
+        Outcome::Returned(Fate::Cut)
+        | Outcome::HandedOver(_)
+        | Outcome::Left
+        | Outcome::Expired(_) => {}
+    }
+}
+
+/// Closes the connection so that the client gets the last of it.
+async fn end(client: &Client) {
+    if client.has_unread_input() {
+        client.send_last(&[]).await;
+    } else {
+        client.close().await;
     }
 }
 
@@ -160,33 +221,33 @@ async fn refuse(client: &Client, reason: Reason, detail: Option<&str>, metrics: 
     client.send_last(&problem::bytes(reason, detail)).await;
 }
 
-/// Lets `heir` have the connection until it is done or the shutdown cuts it.
-async fn until_cut(mut heir: Inheritance, client: &Client, lobby: &Lobby) {
-    let mut place = lobby.place();
-    poll_fn(|cx| {
-        place.take(cx);
-        if lobby.stage() == Stage::Cutting {
-            client.depart(Reason::Shutdown);
-            return Poll::Ready(());
-        }
-        heir.as_mut().poll(cx)
-    })
-    .await;
-}
-
-/// What is watched beside hyper.
+/// What is watched beside whoever serves the connection.
 struct Watch<'a> {
     client: &'a Client,
     lobby: &'a Lobby,
     seen: Stage,
     cut_at: Option<Instant>,
+    alarm: Alarm,
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    fn new(client: &'a Client, lobby: &'a Lobby) -> Self {
+        Self {
+            client,
+            lobby,
+            seen: Stage::Running,
+            cut_at: None,
+            alarm: Alarm::default(),
+        }
+    }
+
     fn stage_changed(&mut self) -> bool {
         let stage = self.lobby.stage();
         let changed = self.seen != stage;
         self.seen = stage;
+        if changed && stage >= Stage::Draining {
+            self.client.drain();
+        }
         if changed && stage == Stage::Cutting {
             self.client.cut();
             self.cut_at = Some(Instant::now() + LAST_WORDS);
@@ -194,13 +255,16 @@ impl Watch<'_> {
         changed
     }
 
-    fn deadline(&self) -> Option<(Instant, Reason)> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         let cut = self.cut_at.map(|at| (at, Reason::Shutdown));
-        self.client
-            .deadline()
-            .into_iter()
-            .chain(cut)
-            .min_by_key(|&(at, _)| at)
+        let clocks = self.client.deadline().into_iter();
+        let Some((at, reason)) = clocks.chain(cut).min_by_key(|&(at, _)| at) else {
+            return Poll::Pending;
+        };
+        self.alarm.poll(cx, at).map(|()| {
+            self.client.depart(reason);
+            reason
+        })
     }
 }
 
@@ -212,7 +276,9 @@ struct RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.client.end_request();
+        if !self.client.is_handed_over() {
+            self.client.end_request();
+        }
     }
 }
 

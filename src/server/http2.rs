@@ -472,6 +472,9 @@ impl Reader for Stream {
         }
     }
 
-    /// HTTP/2 has no such response (RFC 9113, section 8.6).
+    fn can_hand_over(&self) -> bool {
+        false
+    }
+
     fn hand_over(&self, _: Heir) {}
 }

@@ -150,7 +150,9 @@ async fn work<H: Handler>(
                 Some(Order::Serve { accepted, entrance, clocks, permit }) => {
                     let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
                     open.spawn_local(async move {
-                        if let Some(client) = admit(accepted, &entrance, clocks, &lobby, &metrics).await {
+                        let admitted = Box::pin(admit(accepted, &entrance, clocks, &lobby, &metrics));
+                        if let Some(client) = admitted.await {
+                            drop(entrance);
                             connection::serve(client, handler, lobby, &metrics).await;
                         }
                         drop(permit);

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::Detect;
 use crate::socket::Socket;
-use crate::wire::ResponseHead;
+use crate::wire::{ResponseHead, Spelling};
 
 /// The longest response head that is looked at, in bytes: a longer one is left for hyper to refuse.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -43,7 +43,7 @@ pub(super) struct Latch {
     upgrades: Cell<bool>,
     /// Whether a byte came since the request went out.
     answered: Cell<bool>,
-    head: RefCell<Option<ResponseHead>>,
+    head: RefCell<Option<(ResponseHead, Spelling)>>,
     reader: RefCell<Option<Waker>>,
     /// Interim responses that the request's owner has not heard of yet, and the owner.
     interims: RefCell<VecDeque<(StatusCode, HeaderMap)>>,
@@ -78,7 +78,7 @@ impl Latch {
     }
 
     /// The head that the gate stopped after.
-    pub(super) fn held_head(&self) -> Option<ResponseHead> {
+    pub(super) fn held_head(&self) -> Option<(ResponseHead, Spelling)> {
         self.head
             .borrow_mut()
             .take()
@@ -212,8 +212,9 @@ impl Gate {
                     self.released += length;
                 }
                 101 if self.shared.upgrades.get() => {
+                    let spelling = Spelling::of(&rest[..length]);
                     self.released += length;
-                    self.shared.head.replace(Some(head));
+                    self.shared.head.replace(Some((head, spelling)));
                     self.shared.state.set(State::Held);
                 }
                 101 | 204 | 304 => self.pass_all(),
@@ -223,11 +224,12 @@ impl Gate {
                     if !is_event_stream {
                         return self.pass_all();
                     }
+                    let spelling = Spelling::of(&rest[..length]);
                     let edited = ResponseHead::without_length(&rest[..length]);
                     let start = self.released;
                     self.released += edited.len();
                     self.buffer.splice(start..start + length, edited);
-                    self.shared.head.replace(Some(head));
+                    self.shared.head.replace(Some((head, spelling)));
                     self.shared.state.set(State::Held);
                 }
             }
@@ -339,7 +341,7 @@ mod tests {
                 () = async { for _ in 0..4 { tokio::task::yield_now().await } } => {}
             }
         }
-        let held = latch.held_head();
+        let held = latch.held_head().map(|(head, _)| head);
         let (mut socket, mut rest) = gate.into_parts();
         if held.is_some() {
             socket.read_to_end(&mut rest).await.unwrap();

@@ -25,7 +25,7 @@ use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::socket::Socket;
 use crate::tls;
-use crate::wire::is_only_chunked;
+use crate::wire::{Spelling, is_only_chunked};
 
 /// What hyper may hold of an ordinary response that the client does not take yet.
 const BUFFER: usize = 64 * 1024;
@@ -143,7 +143,7 @@ impl Lease {
         if !is_only_chunked(codings.map(HeaderValue::as_bytes)) {
             return Err(invalid("its Transfer-Encoding is not just `chunked`"));
         }
-        let Some(facts) = self.latch.held_head() else {
+        let Some((facts, spelling)) = self.latch.held_head() else {
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(invalid(
                     "it changes the protocol, and nobody has asked for that",
@@ -153,7 +153,11 @@ impl Lease {
                 body::Incoming::Http1(incoming),
                 super::Lease(Share::Whole(self)),
             );
-            return Ok(Answer { head, body });
+            return Ok(Answer {
+                head,
+                spelling: Spelling::default(),
+                body,
+            });
         };
         let upgraded = facts.status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
         if !terms.upload.is_done() && !upgraded {
@@ -162,6 +166,7 @@ impl Lease {
             let source = Source::Http1(HttpBody::new(incoming, self, &facts));
             return Ok(Answer {
                 head,
+                spelling,
                 body: AnswerBody::Events(source),
             });
         }
@@ -175,7 +180,11 @@ impl Lease {
         } else {
             AnswerBody::Events(Source::Taken(TakenBody::new(socket, rest, &facts)))
         };
-        Ok(Answer { head, body })
+        Ok(Answer {
+            head,
+            spelling,
+            body,
+        })
     }
 }
 

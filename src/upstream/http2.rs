@@ -26,7 +26,7 @@ use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::socket::Socket;
 use crate::tls;
-use crate::wire::is_event_stream;
+use crate::wire::{Spelling, is_event_stream};
 
 /// How many streams of one connection are used at once, if the upstream allows as many.
 const MAX_STREAMS: usize = 100;
@@ -259,7 +259,12 @@ fn into_answer(
     } else {
         AnswerBody::Plain(Incoming::Http2(inflow), super::Lease(Share::Stream(lease)))
     };
-    Ok(Answer { head, body })
+    let spelling = Spelling::default(); // names are in lower case
+    Ok(Answer {
+        head,
+        spelling,
+        body,
+    })
 }
 
 /// Why h2 failed before there was a response's head.

@@ -31,6 +31,7 @@ use crate::config::{self, Detect};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
 use crate::tls::{self, ClientConfig, Reloading};
+use crate::wire::Spelling;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
 const IDLE: Duration = Duration::from_secs(4);
@@ -76,6 +77,8 @@ pub struct Terms<'a> {
 pub struct Answer {
     /// Its head.
     pub head: response::Parts,
+    /// How its field names were written, where hyper is to be set aside.
+    pub spelling: Spelling,
     /// Its body.
     pub body: AnswerBody,
 }

@@ -13,4 +13,4 @@ mod response_head;
 pub use self::chunked::{BadChunk, Chunked, Piece, is_only_chunked};
 pub use self::proxy_protocol::{BadProxyHeader, ProxyHeader};
 pub use self::request_head::{Malformed, RequestHead};
-pub use self::response_head::{Length, ResponseHead, is_event_stream};
+pub use self::response_head::{Length, ResponseHead, Spelling, is_event_stream};

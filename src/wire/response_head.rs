@@ -94,6 +94,29 @@ impl ResponseHead {
     }
 }
 
+/// How the field names of a head were written: some clients mind the case (RFC 9110, section 5.1, says that none should).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spelling(Vec<Box<[u8]>>);
+
+impl Spelling {
+    /// That of a whole head.
+    pub fn of(head: &[u8]) -> Self {
+        Self(
+            ResponseHead::fields(head)
+                .map(|(name, _)| name.into())
+                .collect(),
+        )
+    }
+
+    /// How the field `name`, in lower case, was written; the name itself if there was none.
+    pub fn spell<'a>(&'a self, name: &'a str) -> &'a [u8] {
+        let mut spelt = self.0.iter().map(|spelt| &**spelt);
+        spelt
+            .find(|spelt| spelt.eq_ignore_ascii_case(name.as_bytes()))
+            .unwrap_or(name.as_bytes())
+    }
+}
+
 /// Whether the value of a `Content-Type` field is `text/event-stream`, whatever its parameters and letter case.
 pub fn is_event_stream(content_type: &[u8]) -> bool {
     let media_type = content_type

@@ -499,6 +499,63 @@ fn after_a_stream_the_connection_goes_on() {
 }
 
 #[test]
+fn after_a_stream_the_connection_ends_where_its_client_wants_that() {
+    run(|| async {
+        let says = [EVENTS.as_bytes(), &chunk(EVENT), LAST_CHUNK.as_bytes()].concat();
+        let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
+        let request = GET_EVENTS.replace("Host", "Connection: close\r\nHost");
+        let mut client = sidecar.request(&request).await;
+        assert!(client.head().await.contains("\r\nconnection: close\r\n"));
+        let (rest, closed) = client.rest().await;
+        let expected = [chunk(EVENT), LAST_CHUNK.into()].concat();
+        assert_eq!((rest, closed), (expected, Closed::Fin));
+    });
+}
+
+#[test]
+fn the_head_of_a_stream_is_spelt_as_the_upstream_did() {
+    run(|| async {
+        let says = "HTTP/1.1 200 Fine\r\nCONTENT-type: text/event-stream\r\nX-One: 1\r\nETag: x\r\nx-two: caf\u{e9}\r\n\
+            X-ONE: 2\r\nKeep-Alive: x\r\n\r\n";
+        let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
+        let mut client = sidecar.get_events().await;
+        assert_eq!(
+            client.head().await,
+            "HTTP/1.1 200 Fine\r\nCONTENT-type: text/event-stream\r\nX-One: 1\r\nX-One: 2\r\n\
+            x-two: caf\u{e9}\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
+            transfer-encoding: chunked\r\n\r\n"
+        );
+    });
+}
+
+#[test]
+fn a_client_that_reads_now_and_then_gets_every_byte() {
+    const EVENTS_SENT: usize = 60_000;
+    let event = |n: usize| format!("id: {n}\ndata: {}\n\n", "x".repeat(n % 200));
+    run(move || async move {
+        let backend = backend(move |mut peer| async move {
+            peer.head().await;
+            peer.send(EVENTS).await;
+            for n in (0..EVENTS_SENT).step_by(100) {
+                let events: String = (n..n + 100).map(event).collect();
+                peer.send(chunk(events)).await;
+            }
+            peer.send(LAST_CHUNK).await;
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = sidecar.get_events().await;
+        client.head().await;
+        sleep(Duration::from_secs(20)).await; // every buffer on the way is full
+        let start = Instant::now();
+        let (seen, ended) = client.chunks().await;
+        let expected: String = (0..EVENTS_SENT).map(event).collect();
+        assert!(ended && seen == expected.as_bytes());
+        assert!(start.elapsed().is_zero(), "nothing waits for a clock");
+    });
+}
+
+#[test]
 fn interim_responses_pass_and_do_not_hide_a_stream() {
     run(|| async {
         let says = [

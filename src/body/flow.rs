@@ -1,0 +1,174 @@
+//! The driver of [`sse::EventStream`](EventStream): reads its upstream, keeps its one timer, ends its exchange. What comes out goes
+//! to whoever writes for the client.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+use crate::client::Reader;
+use crate::exchange::Exchange;
+use crate::sse::{Client, End, EventStream, Manner, Output, Reason, UpstreamEnd};
+
+/// Where the bytes of an event stream come from, decoded and without framing. Dropping it cancels the upstream's request.
+pub trait EventSource: fmt::Debug {
+    /// Reads what is there: everything that arrived together, as far as it fits. Never `Ok(0)`.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, UpstreamEnd>>;
+
+    /// Nothing can be passed on now, because the client takes nothing. What has arrived may be kept in a smaller form meanwhile.
+    fn park(&mut self, _: &mut Context<'_>) {}
+}
+
+/// Who writes for the client.
+pub(super) trait Sink {
+    /// What was read, and nothing else: the bytes of `buffer` at `place`, with [`FRONT`] bytes before and [`BACK`] bytes after
+    /// them that may be written over.
+    fn whole(&mut self, buffer: &mut [u8], place: Range<usize>);
+
+    /// Anything else, in order.
+    fn parts(&mut self, parts: [&[u8]; 4]);
+}
+
+/// An event stream between its upstream and its client.
+pub struct EventFlow {
+    stream: EventStream,
+    /// `None` once the stream has ended: the upstream is cancelled at once, not when the client has read the rest.
+    source: Option<Box<dyn EventSource>>,
+    client: Rc<dyn Reader>,
+    exchange: Exchange,
+    alarm: Alarm,
+}
+
+/// How much is read, and so written, at once.
+const READ_SIZE: usize = 32 * 1024;
+/// Room for a chunk's size.
+pub(super) const FRONT: usize = 8;
+/// Room for a chunk's end.
+pub(super) const BACK: usize = 2;
+
+thread_local! {
+    /// What is read is passed on before the next stream reads: all streams of a thread share one buffer.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; FRONT + READ_SIZE + BACK].into());
+}
+
+impl EventFlow {
+    /// The stream that `source` feeds and `client` reads.
+    pub fn new(
+        stream: EventStream,
+        source: Box<dyn EventSource>,
+        client: Rc<dyn Reader>,
+        exchange: Exchange,
+    ) -> Self {
+        Self {
+            stream,
+            source: Some(source),
+            client,
+            exchange,
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Whom it flows to.
+    pub(super) fn client(&self) -> &Rc<dyn Reader> {
+        &self.client
+    }
+
+    /// Ready when something went to `sink`, or the stream has ended; it is not to be polled after that.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
+        if self.client.is_cut() {
+            let end = pass(&self.stream.handle_shutdown(), sink);
+            return Poll::Ready(self.note(end));
+        }
+        // Data wins over a clock that ran out meanwhile. While the client takes nothing, nothing is read for it.
+        let stalled = self.client.is_stalled();
+        if !stalled && let Poll::Ready(end) = self.poll_source(cx, sink) {
+            return Poll::Ready(end);
+        }
+        if stalled && let Some(source) = &mut self.source {
+            source.park(cx);
+        }
+        while let Some(at) = self.stream.poll_timeout() {
+            ready!(self.alarm.poll(cx, Instant::from_std(at)));
+            let client = if stalled {
+                Client::Stalled
+            } else {
+                Client::Taking
+            };
+            let now = Instant::now().into_std();
+            let output = self.stream.handle_timeout(now, client);
+            let is_empty = output == Output::default();
+            let end = pass(&output, sink);
+            let end = self.note(end);
+            if !is_empty {
+                return Poll::Ready(end);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let Some(source) = &mut self.source else {
+                return Poll::Pending;
+            };
+            let read = ready!(source.poll_read(cx, &mut buffer[FRONT..FRONT + READ_SIZE]));
+            let now = Instant::now();
+            let length = match read {
+                Ok(length) => length,
+                Err(end) => {
+                    let end = pass(&self.stream.handle_end(end), sink);
+                    return Poll::Ready(self.note(end));
+                }
+            };
+            let place = FRONT..FRONT + length;
+            let silence = now.into_std() - self.stream.last_read();
+            let output = self
+                .stream
+                .handle_data(now.into_std(), &buffer[place.clone()]);
+            let end = output.end;
+            if output.before.len() == length && output.held.is_empty() && output.inserted.is_empty()
+            {
+                sink.whole(buffer, place);
+            } else {
+                pass(&output, sink);
+            }
+            self.exchange.read(now, silence, &self.stream.counts());
+            Poll::Ready(self.note(end))
+        })
+    }
+
+    fn note(&mut self, end: Option<End>) -> Option<End> {
+        self.exchange.passed(&self.stream.counts());
+        let ended = end?;
+        self.source = None;
+        match (ended.reason, ended.manner) {
+            (Reason::Shutdown, Manner::Abort) => self.exchange.cut(),
+            (reason, _) => self.exchange.end(reason.into()),
+        }
+        end
+    }
+}
+
+fn pass(output: &Output<'_>, sink: &mut impl Sink) -> Option<End> {
+    let parts = [output.held, output.before, output.inserted, output.after];
+    if parts.iter().any(|part| !part.is_empty()) {
+        sink.parts(parts);
+    }
+    output.end
+}
+
+impl fmt::Debug for EventFlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventFlow")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
