@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use http::HeaderValue;
+
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
 use super::matcher::matcher;
 use super::problem::Mistake;
 use super::value::{
-    boolean, choice, clock, comment, connections, delay, end, head_length, header_count, interval,
-    path, server_name, streams, text, workers,
+    boolean, choice, clock, comment, connections, delay, end, head_length, header_count, host,
+    interval, path, server_name, streams, text, workers,
 };
 use super::{
     Detect, Drain, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log, Matcher,
@@ -73,6 +75,8 @@ pub(super) struct Target {
     pub(super) is_given: bool,
     /// `None` if it is not given, or wrong and reported.
     pub(super) address: Option<UpstreamAddress>,
+    /// What its Host field is to say.
+    pub(super) host: Option<HeaderValue>,
     pub(super) tls: TlsDraft,
 }
 
@@ -322,6 +326,7 @@ impl Target {
         table.table("upstream", |table| {
             table.set("url", &mut target.address, text(upstream_address));
             target.is_given = table.has("url");
+            table.set("host", &mut target.host, text(host));
             target.tls = TlsDraft::read(table, TlsSide::Upstream);
         });
         target
@@ -333,6 +338,7 @@ impl Target {
             key: key.to_owned(),
             is_given: false,
             address: None,
+            host: None,
             tls: TlsDraft::default(),
         }
     }

@@ -102,6 +102,8 @@ pub struct Route {
     pub matcher: Matcher,
     /// Where they go. Routes with the same URL share it, and so its pool of connections.
     pub upstream: Arc<Upstream>,
+    /// What the Host field says there; `None` is what the client's says.
+    pub host: Option<http::HeaderValue>,
     /// The clocks.
     pub timeouts: Timeouts,
     /// What keeps silent streams alive.

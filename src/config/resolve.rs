@@ -218,33 +218,41 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
             tls: tls::client(target, folder),
         })
     };
+    let host = fallback.host.clone();
     let fallback = upstream(&fallback);
     let last = fallback
         .clone()
-        .map(|upstream| (Matcher::default(), upstream, settings));
+        .map(|upstream| (Matcher::default(), upstream, host.clone(), settings));
     // `check_upstreams` saw to it that no route is lost here.
     let routes = routes.into_iter().filter_map(|route| {
-        let upstream = upstream(&route.upstream).or_else(|| fallback.clone())?;
-        Some((route.matcher, upstream, route.settings))
+        let own = upstream(&route.upstream);
+        // Another upstream has another name.
+        let inherited = host.clone().filter(|_| own.is_none());
+        let host = route.upstream.host.or(inherited);
+        let upstream = own.or_else(|| fallback.clone())?;
+        Some((route.matcher, upstream, host, route.settings))
     });
     let mut upstreams: HashMap<Upstream, Arc<Upstream>> = HashMap::new();
-    let routes = routes.chain(last).map(|(matcher, upstream, settings)| {
-        let Settings {
-            timeouts,
-            heartbeat,
-            events,
-        } = settings;
-        let upstream = upstreams
-            .entry(upstream)
-            .or_insert_with_key(|upstream| Arc::new(upstream.clone()));
-        Route {
-            matcher,
-            upstream: Arc::clone(upstream),
-            timeouts,
-            heartbeat,
-            events,
-        }
-    });
+    let routes = routes
+        .chain(last)
+        .map(|(matcher, upstream, host, settings)| {
+            let Settings {
+                timeouts,
+                heartbeat,
+                events,
+            } = settings;
+            let upstream = upstreams
+                .entry(upstream)
+                .or_insert_with_key(|upstream| Arc::new(upstream.clone()));
+            Route {
+                matcher,
+                upstream: Arc::clone(upstream),
+                host,
+                timeouts,
+                heartbeat,
+                events,
+            }
+        });
     Config {
         routes: routes.collect(),
         listeners: listeners

@@ -25,6 +25,7 @@ fn check_upstream(target: &Target, report: &mut Report) {
         key,
         is_given,
         address,
+        host: _,
         tls,
     } = target;
     let mistake = match address {

@@ -6,6 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::uri::Authority;
+
 use super::Workers;
 use super::file::Value;
 use super::nearest::nearest;
@@ -200,6 +203,20 @@ pub(super) fn server_name(text: &str) -> Result<ServerName<'static>, Mistake> {
         ))
         .help("write a host name such as `api.example.com`, or an IP address without a port")
     })
+}
+
+/// `upstream.host`: what a Host field says.
+pub(super) fn host(text: &str) -> Result<HeaderValue, Mistake> {
+    let is_host = text.parse().is_ok_and(|authority: Authority| {
+        !authority.host().is_empty() && !text.contains('@') && !text.ends_with(':')
+    });
+    HeaderValue::from_str(text)
+        .ok()
+        .filter(|_| is_host)
+        .ok_or_else(|| {
+            Mistake::new(format!("`{text}` is not what a Host field can say"))
+                .help("write a host, and its port unless it is the usual one, such as `api.example.com` or `app:8080`")
+        })
 }
 
 fn duration(text: &str) -> Result<Duration, Mistake> {

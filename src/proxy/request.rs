@@ -83,6 +83,9 @@ pub(super) fn outgoing(
         &scheme,
         forwarded::is_trusted(client.peer(), trusted_proxies),
     );
+    if let Some(host) = &config.host {
+        parts.headers.insert(HOST, host.clone());
+    }
     let events = &config.events;
     if asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always {
         let identity = HeaderValue::from_static("identity");

@@ -204,6 +204,50 @@ fn interim_responses_pass_and_are_no_answer() {
     });
 }
 
+#[test]
+fn the_host_is_the_clients_unless_the_configuration_says_another() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            loop {
+                let head = peer.head().await;
+                let told = head
+                    .lines()
+                    .filter(|line| line.to_lowercase().contains("host"));
+                let told = told.collect::<Vec<_>>().join("|");
+                peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{told}",
+                    told.len()
+                ))
+                .await;
+            }
+        })
+        .await;
+        let toml = format!(
+            "[upstream]\nhost = \"api.example.com:8443\"\n[[route]]\npath = \"/own\"\nupstream.host = \"own\"\n\
+            [[route]]\npath = \"/other\"\nupstream.url = \"http://{backend}\""
+        );
+        let sidecar = Sidecar::start(backend, &toml).await;
+        for (path, host) in [
+            ("/", "api.example.com:8443"),
+            ("/own", "own"),
+            ("/other", "t"),
+        ] {
+            let mut client = sidecar
+                .request(&format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n"))
+                .await;
+            let head = client.head().await;
+            let told = client.until("x-forwarded-host: t").await;
+            assert!(head.contains("200"));
+            assert_eq!(
+                told,
+                format!(
+                    "Host: {host}|forwarded: for=127.0.0.1;host=\"t\";proto=http|x-forwarded-host: t"
+                )
+            );
+        }
+    });
+}
+
 /// RFC 9110, section 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that
 /// expectation."
 #[test]
