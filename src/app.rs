@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::server::{self, Acceptor, Entrance, Listener, Lobby, Stage, Workers};
 use crate::signal::Signals;
+use crate::supervisor::Supervisor;
 use crate::tls;
 
 /// A sidecar whose addresses are bound and whose workers run; [`run`](Self::run) lets connections in.
@@ -138,8 +139,8 @@ impl App {
         self.admin.as_ref().and_then(|admin| admin.address().ok())
     }
 
-    /// Serves until a signal says to stop, and then until nothing is left or the time for that is up.
-    pub async fn run(self, mut signals: Signals) -> Ending {
+    /// Serves until a signal says to stop, and then until nothing is left or the time for that is up. `supervisor` is told of both.
+    pub async fn run(self, mut signals: Signals, supervisor: Supervisor) -> Ending {
         let Self {
             listeners,
             admin,
@@ -176,8 +177,11 @@ impl App {
             accepting.spawn_local(async move { acceptor.run(&listener, clocks).await });
         }
 
+        supervisor.ready();
+
         let stop = signals.stop().await;
         ready.store(false, Ordering::Relaxed);
+        supervisor.stopping(drain.delay + drain.timeout + LAST_GRACE);
         let mut timeout = drain.timeout;
         if stop.waits_for_withdrawal() && !drain.delay.is_zero() {
             tracing::info!(delay = ?drain.delay, "draining: not ready any more, still accepting");

@@ -37,6 +37,7 @@ pub mod server;
 pub mod signal;
 pub mod socket;
 pub mod sse;
+pub mod supervisor;
 pub mod tls;
 pub mod upstream;
 pub mod wire;

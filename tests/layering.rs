@@ -19,6 +19,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("socket", &[], &["hyper", "http"]),
     ("log", &["config"], &["tokio", "hyper"]),
     ("signal", &[], &["hyper", "http"]),
+    ("supervisor", &[], &["tokio", "hyper", "http"]),
     ("http2", &["alarm", "socket"], &["hyper"]),
     ("client", &["alarm", "reason", "socket", "wire"], &["hyper"]),
     (
@@ -58,13 +59,30 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "app",
         &[
-            "admin", "client", "config", "metrics", "proxy", "server", "signal", "tls",
+            "admin",
+            "client",
+            "config",
+            "metrics",
+            "proxy",
+            "server",
+            "signal",
+            "supervisor",
+            "tls",
         ],
         &["hyper", "toml"],
     ),
     (
         "cli",
-        &["app", "config", "log", "signal", "body", "client", "server"],
+        &[
+            "app",
+            "config",
+            "log",
+            "signal",
+            "supervisor",
+            "body",
+            "client",
+            "server",
+        ],
         &["toml"],
     ),
 ];

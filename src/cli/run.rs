@@ -1,5 +1,6 @@
 //! `run`: be the proxy.
 
+use std::env;
 use std::process::ExitCode;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -9,6 +10,7 @@ use crate::app::{App, Ending};
 use crate::config;
 use crate::log;
 use crate::signal::Signals;
+use crate::supervisor::Supervisor;
 
 /// Runs the sidecar until a signal stops it.
 pub fn run(settings: &Settings) -> ExitCode {
@@ -35,7 +37,8 @@ pub fn run(settings: &Settings) -> ExitCode {
             runtime.block_on(async {
                 let app = App::start(&config).await?;
                 let signals = Signals::new()?;
-                Ok::<_, Box<dyn std::error::Error>>(app.run(signals).await)
+                let supervisor = Supervisor::new(env::var_os("NOTIFY_SOCKET").as_deref());
+                Ok::<_, Box<dyn std::error::Error>>(app.run(signals, supervisor).await)
             })
         });
     match ending {

@@ -35,6 +35,7 @@ use crate::config::{self, ListenAddress, Log, Overrides, Problems};
 use crate::log;
 use crate::server::PAUSE;
 use crate::signal::Signals;
+use crate::supervisor::Supervisor;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -148,7 +149,7 @@ impl Show {
 
     /// Serves until a signal says to stop.
     pub async fn run(self, signals: Signals) -> Ending {
-        self.sidecar.run(signals).await
+        self.sidecar.run(signals, Supervisor::none()).await
     }
 }
 
