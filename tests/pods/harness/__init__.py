@@ -1,0 +1,1 @@
+"""What the tests use to run images and pods."""

@@ -1,0 +1,60 @@
+"""The image by itself."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness import podman
+from harness.pod import get
+
+LOCKED_UP = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+
+
+@contextmanager
+def running(image: str, *options: str, network: str = "podman") -> Iterator[str]:
+    """A container, ready to be asked; its name."""
+    started = podman.podman(
+        *["run", "--detach", f"--network={network}", *LOCKED_UP, *options, image]
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while '"listening"' not in podman.log(started):
+            assert time.monotonic() < deadline, podman.log(started)
+            time.sleep(0.05)
+        yield started
+    finally:
+        podman.podman("rm", "--force", "--time=0", started)
+
+
+def test_it_is_small(image):
+    assert podman.inspect(image)["Size"] < 8_000_000
+
+
+def test_it_runs_as_nobody_in_particular(image):
+    assert podman.inspect(image)["Config"]["User"] == "65532:65532"
+
+
+def test_its_health_check_works_without_a_shell(image):
+    upstream = "--env=SSE_SIDECAR_UPSTREAM=http://127.0.0.1:1"
+    with running(image, upstream) as container:
+        podman.podman("healthcheck", "run", container)
+        # The control: where nothing listens it says so.
+        elsewhere = "--env=SSE_SIDECAR_ADMIN=127.0.0.1:9902"
+        with pytest.raises(RuntimeError, match="nothing listens"):
+            podman.podman("exec", elsewhere, container, "/sse-sidecar", "health")
+
+
+def test_without_an_upstream_it_says_what_to_do(image):
+    done = podman.run("run", "--rm", "--network=none", image)
+    assert done.returncode == 2
+    assert "SSE_SIDECAR_UPSTREAM" in done.stderr or "upstream.url" in done.stderr
+
+
+def test_names_are_resolved_without_a_libc_beside_the_binary(image, pod):
+    """The pod's own name, by the name server of its network."""
+    upstream = f"--env=SSE_SIDECAR_UPSTREAM=http://{pod.name}:8080"
+    with running(image, upstream, network=pod.network()) as container:
+        answer = get(podman.address(container), "/seen")
+        assert answer.status == 200, answer.read()
