@@ -15,6 +15,9 @@ const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
 /// Kubernetes' default `terminationGracePeriodSeconds`: after so long it kills.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
+/// What a pod needs beyond its drain: to cut what is left, and to be found gone.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
 /// Warns about everything in the draft that is worth a second look.
 pub(super) fn warn(draft: &Draft, report: &mut Report) {
     settings(&draft.settings, "", report);
@@ -107,14 +110,22 @@ fn drain(drain: &Drain, report: &mut Report) {
         } else {
             "drain.delay"
         };
+        let mut help = format!(
+            "set the pod's `terminationGracePeriodSeconds` to {} or more",
+            (whole + AFTER_DRAIN).as_secs()
+        );
+        let fits = GRACE_PERIOD.saturating_sub(drain.delay + AFTER_DRAIN);
+        if fits > Duration::ZERO {
+            help = format!(
+                "{help}, or `drain.timeout` to `\"{}\"` or less",
+                written(fits)
+            );
+        }
         let mistake = Mistake::new(format!(
             "with its delay a drain takes up to `{}`, but Kubernetes kills after 30 seconds by default",
             written(whole)
         ))
-        .help(format!(
-            "set the pod's `terminationGracePeriodSeconds` to {} or more",
-            whole.as_secs() + 5
-        ));
+        .help(help);
         report.warning(key, &mistake);
     }
 }
