@@ -46,10 +46,21 @@ def test_its_health_check_works_without_a_shell(image):
             podman.podman("exec", elsewhere, container, "/sse-sidecar", "health")
 
 
+def test_it_brings_the_certificates_that_https_upstreams_are_checked_by(image):
+    upstream = "--env=SSE_SIDECAR_UPSTREAM=https://localhost"
+    with running(image, upstream):
+        pass
+    # The control: without them it does not start.
+    elsewhere = "--env=SSL_CERT_FILE=/nowhere"
+    done = podman.run("run", "--rm", "--network=none", upstream, elsewhere, image)
+    assert done.returncode == 2
+    assert "no CA certificates" in done.stderr
+
+
 def test_without_an_upstream_it_says_what_to_do(image):
     done = podman.run("run", "--rm", "--network=none", image)
     assert done.returncode == 2
-    assert "SSE_SIDECAR_UPSTREAM" in done.stderr or "upstream.url" in done.stderr
+    assert "--upstream http://" in done.stderr
 
 
 def test_names_are_resolved_without_a_libc_beside_the_binary(image, pod):
