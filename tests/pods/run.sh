@@ -17,4 +17,5 @@ cp /etc/ssl/certs/ca-certificates.crt .cache/image/
 rustc --edition 2024 -O -C target-feature=+crt-static -C strip=symbols \
     --target "$(uname -m)-unknown-linux-gnu" -o .cache/app/app app.rs
 
-exec .cache/venv/bin/pytest "$@"
+# Bridges and their addresses are the machine's: one run at a time.
+exec flock "${TMPDIR:-/tmp}/sse-sidecar-pods.lock" .cache/venv/bin/pytest "$@"
