@@ -36,6 +36,8 @@ def build(name: str, dockerfile: str, context: str, **contexts: str) -> None:
         *folders,
         *[f"--tag=localhost/{name}:test", f"--file={dockerfile}", context],
     )
+    # Those that had the name before.
+    podman("image", "prune", "--force")
 
 
 def log(name: str) -> str:
