@@ -1,13 +1,16 @@
 //! One request and its response: timed, counted, logged, and ended exactly once, also by being dropped.
 
+mod ids;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use tokio::time::Instant;
 
+pub use self::ids::{Ids, TraceId};
 use crate::client::Reader;
 use crate::metrics::{Active, Metrics, Phase};
 use crate::reason::{Reason, Side};
@@ -34,6 +37,7 @@ pub struct Exchange {
 struct RequestLine {
     method: Method,
     path: Box<str>,
+    ids: Ids,
 }
 
 /// What is known of an event stream.
@@ -55,14 +59,15 @@ const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
     /// A request has arrived.
-    pub fn new(metrics: Arc<Metrics>, client: Rc<dyn Reader>, method: &Method, path: &str) -> Self {
+    pub fn new<B>(metrics: Arc<Metrics>, client: Rc<dyn Reader>, request: &Request<B>) -> Self {
         let active = metrics.request();
         Self {
             metrics,
             client,
             request: RequestLine {
-                method: method.clone(),
-                path: path.into(),
+                method: request.method().clone(),
+                path: request.uri().path().into(),
+                ids: Ids::of(request.headers()),
             },
             began: Instant::now(),
             phase: Cell::new(Phase::Connecting),
@@ -71,6 +76,11 @@ impl Exchange {
             ended: false,
             _active: active,
         }
+    }
+
+    /// How the request is named.
+    pub fn ids(&self) -> &Ids {
+        &self.request.ids
     }
 
     /// The request goes to an upstream: giving it up from now on is a cancellation.
@@ -105,6 +115,8 @@ impl Exchange {
         tracing::info!(
             method = self.request.method.as_str(),
             path = &*self.request.path,
+            request_id = self.ids().request(),
+            trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
             upstream,
             peer = self.client.peer().map(tracing::field::display),
@@ -138,6 +150,7 @@ impl Exchange {
             self.metrics.suspected_buffering.inc();
             tracing::warn!(
                 path = &*self.request.path,
+                request_id = self.request.ids.request(),
                 events,
                 silence_ms = milliseconds(silence),
                 "many events at once after a long silence: something before or in the upstream seems to buffer"
@@ -176,19 +189,26 @@ impl Exchange {
         if let Some(status) = reason.status() {
             self.metrics.answered(status);
         }
-        let (name, side) = (reason.name(), reason.side().name());
-        let (method, path) = (self.request.method.as_str(), &*self.request.path);
+        // The level has to be a constant of each line.
+        macro_rules! line {
+            ($level:ident, $sentence:literal) => {
+                tracing::$level!(
+                    reason = reason.name(),
+                    side = reason.side().name(),
+                    detail,
+                    method = self.request.method.as_str(),
+                    path = &*self.request.path,
+                    request_id = self.ids().request(),
+                    trace_id = self.ids().trace().map(tracing::field::display),
+                    $sentence
+                )
+            };
+        }
         match reason.side() {
-            Side::Upstream => {
-                tracing::warn!(reason = name, side, detail, method, path, "request failed");
-            }
-            Side::Proxy => {
-                tracing::info!(reason = name, side, detail, method, path, "request refused");
-            }
+            Side::Upstream => line!(warn, "request failed"),
+            Side::Proxy => line!(info, "request refused"),
             // Whoever sends bad requests must not fill the log with them.
-            Side::Client | Side::None => {
-                tracing::debug!(reason = name, side, detail, method, path, "request refused");
-            }
+            Side::Client | Side::None => line!(debug, "request refused"),
         }
         self.end(reason);
     }
@@ -224,6 +244,8 @@ impl Exchange {
                 side,
                 method,
                 path,
+                request_id = self.ids().request(),
+                trace_id = self.ids().trace().map(tracing::field::display),
                 phase,
                 duration_ms,
                 "request ended"
@@ -239,6 +261,8 @@ impl Exchange {
             side,
             method,
             path,
+            request_id = self.ids().request(),
+            trace_id = self.ids().trace().map(tracing::field::display),
             peer = self.client.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(stream.opened - self.began),
             time_to_first_event_ms = stream.first_event.map(|at| milliseconds(at - self.began)),

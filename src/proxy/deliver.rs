@@ -86,6 +86,7 @@ impl Delivery<'_> {
         remove_hop_by_hop(&mut head.headers);
         let coding = Coding::of(&head.headers);
         edit_event_stream_head(&mut head.headers, &coding);
+        self.exchange.ids().tell_client(&mut head.headers);
         let opaque = coding.is_opaque();
         self.exchange
             .open_stream(head.status, &self.route.upstream_name, opaque);
@@ -119,6 +120,7 @@ impl Delivery<'_> {
         if is_head && opens_event_stream(head, self.route.config.events.detect) {
             let coding = Coding::of(&head.headers);
             edit_event_stream_head(&mut head.headers, &coding);
+            self.exchange.ids().tell_client(&mut head.headers);
         }
         let close_delimited = self.asked.is_close_delimited();
         let timeout = self.route.config.timeouts.read;

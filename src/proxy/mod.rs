@@ -76,7 +76,8 @@ impl Proxy {
         let timeouts = &route.config.timeouts;
         client.set_write_timeout(timeouts.write);
         let version = request.version();
-        let outgoing = request::outgoing(request, route, client, &self.trusted_proxies);
+        let ids = exchange.ids();
+        let outgoing = request::outgoing(request, route, client, ids, &self.trusted_proxies);
         exchange.engage_upstream();
         let interim = |status, headers| match &outgoing.held {
             Some(held) if status == StatusCode::CONTINUE => held.notify_one(),
@@ -106,8 +107,7 @@ impl Handler for Proxy {
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let asked = Asked::of(&request);
-        let (method, path) = (request.method(), request.uri().path());
-        let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), method, path);
+        let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
         match self.ask(request, &*client, &mut exchange).await {
             Ok((route, answer, upload)) => {
                 let delivery = Delivery {
@@ -124,7 +124,8 @@ impl Handler for Proxy {
             }
             Err(Error { reason, detail }) => {
                 exchange.refuse(reason, detail.as_deref());
-                let response = problem::response(reason, detail.as_deref(), &asked.headers);
+                let mut response = problem::response(reason, detail.as_deref(), &asked.headers);
+                exchange.ids().tell_client(response.headers_mut());
                 response.map(ResponseBody::Own)
             }
         }

@@ -16,6 +16,7 @@ use super::{authority, forwarded, upgrade};
 use crate::body::{Incoming, Upload, UploadProgress};
 use crate::client::Reader;
 use crate::config::{self, Detect};
+use crate::exchange::Ids;
 use crate::reason::Reason;
 use crate::upstream::Error;
 use crate::wire::{is_event_stream, is_only_chunked};
@@ -52,6 +53,7 @@ pub(super) fn outgoing(
     request: Request<Incoming>,
     route: &Route,
     client: &dyn Reader,
+    ids: &Ids,
     trusted_proxies: &[IpNet],
 ) -> Outgoing {
     let config = &route.config;
@@ -72,6 +74,7 @@ pub(super) fn outgoing(
     if let Some(host) = host {
         parts.headers.insert(HOST, host);
     }
+    ids.tell_upstream(&mut parts.headers);
     let scheme = if client.is_tls() {
         Scheme::HTTPS
     } else {

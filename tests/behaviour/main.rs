@@ -22,6 +22,7 @@ mod http2_forwarding;
 mod http2_stalls;
 mod http2_tls;
 mod http2_upstreams;
+mod ids;
 mod limits;
 mod messages;
 mod ordinary;

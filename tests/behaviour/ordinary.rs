@@ -21,7 +21,7 @@ fn heads_keep_their_case_and_their_fields() {
             let head = peer.head().await;
             assert_eq!(
                 head,
-                "POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nContent-Length: 4\r\n\
+                "POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nX-Request-ID: 7\r\nContent-Length: 4\r\n\
                  forwarded: for=127.0.0.1;host=\"t:80\";proto=http\r\nx-forwarded-for: 127.0.0.1\r\n\
                  x-forwarded-proto: http\r\nx-forwarded-host: t:80\r\n\r\n"
             );
@@ -32,7 +32,7 @@ fn heads_keep_their_case_and_their_fields() {
         .await;
         let sidecar = Sidecar::start(backend, "").await;
         let mut client = sidecar
-            .request("POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nContent-Length: 4\r\n\r\nbody")
+            .request("POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nX-Request-ID: 7\r\nContent-Length: 4\r\n\r\nbody")
             .await;
         assert_eq!(client.head().await, response);
         client.until("ok").await;
