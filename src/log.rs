@@ -2,7 +2,9 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Format, Level, Log};
 
@@ -19,18 +21,18 @@ pub fn start(log: Log) {
         Format::Text => true,
         Format::Json => false,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
+    // h2 has a line for every frame at debug, and quotes malformed targets with their queries, which may hold secrets.
+    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
         .with_target(false);
-    let _ = if text {
-        lines.with_ansi(stderr().is_terminal()).try_init()
+    let lines = if text {
+        lines.with_ansi(stderr().is_terminal()).boxed()
     } else {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init()
+        let lines = lines.json().flatten_event(true);
+        lines.with_current_span(false).with_span_list(false).boxed()
     };
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(ours))
+        .try_init();
 }
