@@ -26,6 +26,7 @@ pub enum Side {
 pub enum Reason {
     Complete,
     Total,
+    EndedByOperator,
     Shutdown,
     ClientGone,
     ClientStalled,
@@ -64,9 +65,10 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Complete,
         Self::Total,
+        Self::EndedByOperator,
         Self::Shutdown,
         Self::ClientGone,
         Self::ClientStalled,
@@ -130,6 +132,12 @@ impl Reason {
                 None,
                 "total",
                 "The stream has reached its maximum age",
+            ),
+            Self::EndedByOperator => row(
+                Proxy,
+                None,
+                "ended_by_operator",
+                "An operator has ended the stream",
             ),
             Self::Shutdown => row(Proxy, None, "shutdown", "The sidecar is shutting down"),
             Self::ClientGone => row(
@@ -297,6 +305,7 @@ impl From<sse::Reason> for Reason {
         match reason {
             sse::Reason::Complete => Self::Complete,
             sse::Reason::Total => Self::Total,
+            sse::Reason::Operator => Self::EndedByOperator,
             sse::Reason::Shutdown => Self::Shutdown,
             sse::Reason::FirstEventTimeout => Self::UpstreamFirstEventTimeout,
             sse::Reason::ReadTimeout => Self::UpstreamReadTimeout,
@@ -318,6 +327,7 @@ mod tests {
         for reason in [
             sse::Reason::Complete,
             sse::Reason::Total,
+            sse::Reason::Operator,
             sse::Reason::Shutdown,
             sse::Reason::FirstEventTimeout,
             sse::Reason::ReadTimeout,

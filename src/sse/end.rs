@@ -25,6 +25,8 @@ pub enum Reason {
     Complete,
     /// The `total` clock.
     Total,
+    /// An operator has asked for it.
+    Operator,
     /// The process stops.
     Shutdown,
     /// The `first_event` clock.
@@ -56,6 +58,7 @@ impl Reason {
         match self {
             Self::Complete => "complete",
             Self::Total => "total",
+            Self::Operator => "ended_by_operator",
             Self::Shutdown => "shutdown",
             Self::FirstEventTimeout => "upstream_first_event_timeout",
             Self::ReadTimeout => "upstream_read_timeout",
@@ -69,6 +72,7 @@ impl Reason {
         match self {
             Self::Complete => "The stream is complete",
             Self::Total => "The stream has reached its maximum age",
+            Self::Operator => "An operator has ended the stream",
             Self::Shutdown => "The proxy is shutting down",
             Self::FirstEventTimeout => "The upstream sent no event in time",
             Self::ReadTimeout => "The upstream went silent",

@@ -225,6 +225,14 @@ impl EventStream {
         }
     }
 
+    /// The stream is to end: now if no event is half sent, else at the next boundary.
+    pub fn handle_planned_end(&mut self, reason: Reason) -> Output<'_> {
+        if self.ended || self.planned_end.is_some() {
+            return Output::default();
+        }
+        self.end_at_boundary(reason)
+    }
+
     /// The process stops now: the stream ends here, cleanly if no event is half sent.
     pub fn handle_shutdown(&mut self) -> Output<'_> {
         if self.ended {
