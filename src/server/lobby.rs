@@ -48,6 +48,11 @@ impl Lobby {
     /// The shutdown has come so far: every connection is woken to see it.
     pub fn enter(&self, stage: Stage) {
         self.stage.set(stage);
+        self.wake();
+    }
+
+    /// Wakes every connection, to look at what has changed.
+    pub fn wake(&self) {
         for waker in self.connections.borrow().values() {
             waker.wake_by_ref();
         }

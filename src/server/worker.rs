@@ -1,14 +1,17 @@
 //! The threads that carry connections: one runtime each, and nothing handed between them after a connection was given out.
 
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use super::accept::{Accepted, Entrance};
 use super::admit::admit;
@@ -40,7 +43,11 @@ enum Order {
         permit: Permit,
     },
     Enter(Stage),
+    Answer(Question),
 }
+
+/// Something that a thread is asked, with the way back for its answer.
+struct Question(Box<dyn FnOnce(&Lobby) + Send>);
 
 /// One connection's share of a worker's load, given back on drop.
 #[derive(Debug)]
@@ -124,9 +131,45 @@ impl Workers {
         }
     }
 
+    /// Asks all workers at once; each answers on its own thread, between what it does for its connections. `None` is in the place
+    /// of one that has not answered after `patience`.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(&Lobby) -> T + Clone + Send + 'static,
+    ) -> Vec<Option<T>> {
+        let deadline = Instant::now() + patience;
+        let ask = |worker: &Worker| {
+            let (sender, answer) = oneshot::channel();
+            let question = question.clone();
+            let answer_to = move |lobby: &Lobby| {
+                // By now there may be nobody left to tell.
+                if !sender.is_closed() {
+                    let _ = sender.send(question(lobby));
+                }
+            };
+            let question = Question(Box::new(answer_to));
+            let _ = worker.orders.send(Order::Answer(question));
+            answer
+        };
+        let asked: Vec<_> = self.workers.iter().map(ask).collect();
+        let mut answers = Vec::new();
+        for answer in asked {
+            let answer = timeout_at(deadline, answer).await;
+            answers.push(answer.ok().and_then(Result::ok));
+        }
+        answers
+    }
+
     /// Waits until every worker has ended, as each does once it drains and has no connection left.
     pub async fn done(&self) {
         self.ended.closed().await;
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Question")
     }
 }
 
@@ -159,6 +202,7 @@ async fn work<H: Handler>(
                     });
                 }
                 Some(Order::Enter(stage)) => lobby.enter(stage),
+                Some(Order::Answer(Question(answer))) => answer(&lobby),
                 None => return,
             },
             Some(_) = open.join_next() => {}
@@ -172,4 +216,60 @@ async fn work<H: Handler>(
 /// How many cores this process may use, its CPU affinity and its cgroup's CPU limit respected.
 pub fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::body::Incoming;
+    use crate::client::Reader;
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Handler for Silent {
+        type Body = Full<Bytes>;
+
+        async fn handle(
+            self: Rc<Self>,
+            _: Rc<dyn Reader>,
+            _: Request<Incoming>,
+        ) -> Response<Self::Body> {
+            Response::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stuck_worker_delays_the_answer_of_no_other() {
+        let metrics = Arc::new(Metrics::new());
+        let workers = Workers::start(2, &metrics, || Rc::new(Silent)).unwrap();
+        let name = |_: &Lobby| std::thread::current().name().map(str::to_owned);
+        let long = Duration::from_secs(60);
+        let answers = workers.ask(long, name).await;
+        let names: Vec<_> = answers.into_iter().flatten().flatten().collect();
+        assert_eq!(names, ["worker-0", "worker-1"]);
+
+        let (release, stuck) = mpsc::channel::<()>();
+        let stuck = Arc::new(std::sync::Mutex::new(stuck));
+        let stick = move |_: &Lobby| {
+            if name(&Lobby::new()).as_deref() == Some("worker-0") {
+                let _ = stuck.lock().map(|stuck| stuck.recv());
+            }
+        };
+        let short = Duration::from_millis(50);
+        assert_eq!(workers.ask(short, stick).await, [None, Some(())]);
+        let answers = workers.ask(short, name).await;
+        assert!(answers[0].is_none() && answers[1].is_some());
+        drop(release);
+        assert!(
+            workers.ask(long, name).await[0].is_some(),
+            "it answers again"
+        );
+    }
 }
