@@ -27,6 +27,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exchange;
+pub mod health;
 pub mod http2;
 pub mod log;
 pub mod metrics;

@@ -8,6 +8,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::health::Upstreams;
 use crate::reason::Reason;
 
 /// What a request is doing; the label `phase`.
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub upstream_connects: IntCounter,
     /// Requests that went out on a connection that was kept open.
     pub upstream_reuses: IntCounter,
+    /// How each of them is doing, for the status page.
+    pub upstreams: Upstreams,
 }
 
 /// From a millisecond to the silence that a platform allows.
@@ -144,6 +147,7 @@ impl Metrics {
             upstream_connects: catalogue.counter("upstream_connects_total", "Connections made to upstreams."),
             upstream_reuses: catalogue
                 .counter("upstream_reuses_total", "Requests sent on an upstream connection that was kept open."),
+            upstreams: Upstreams::default(),
             registry,
         };
         metrics.show_zeros();

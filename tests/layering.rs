@@ -13,7 +13,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("alarm", &[], &["hyper", "http"]),
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
-    ("metrics", &["reason"], &["tokio", "hyper"]),
+    ("health", &["reason"], &["hyper", "http"]),
+    ("metrics", &["health", "reason"], &["tokio", "hyper"]),
     ("tls", &[], &["hyper", "http"]),
     ("config", &["tls"], &["tokio", "hyper", "rustls"]),
     ("socket", &[], &["hyper", "http"]),
@@ -24,7 +25,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("client", &["alarm", "reason", "socket", "wire"], &["hyper"]),
     (
         "exchange",
-        &["client", "metrics", "reason", "sse"],
+        &["client", "health", "metrics", "reason", "sse"],
         &["hyper"],
     ),
     (
@@ -35,7 +36,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "upstream",
         &[
-            "alarm", "body", "config", "http2", "metrics", "reason", "socket", "sse", "tls", "wire",
+            "alarm", "body", "config", "health", "http2", "metrics", "reason", "socket", "sse",
+            "tls", "wire",
         ],
         &[],
     ),

@@ -87,6 +87,12 @@ impl EventFlow {
             let end = pass(&self.stream.handle_shutdown(), sink);
             return Poll::Ready(self.note(end));
         }
+        if self.exchange.is_to_end() {
+            let end = pass(&self.stream.handle_planned_end(Reason::Operator), sink);
+            if end.is_some() {
+                return Poll::Ready(self.note(end));
+            }
+        }
         // Data wins over a clock that ran out meanwhile. While the client takes nothing, nothing is read for it.
         let stalled = self.client.is_stalled();
         if !stalled && let Poll::Ready(end) = self.poll_source(cx, sink) {

@@ -348,6 +348,28 @@ impl Scheme {
     }
 }
 
+/// What a request has to be, in a few words: `POST api.example.com/v1/chat X-Tenant`. A value may be a secret.
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            path,
+            method,
+            header,
+        } = self;
+        let place = [host.as_deref(), path.as_deref()];
+        let place = place.map(Option::unwrap_or_default).concat();
+        let method = method.as_ref().map(http::Method::as_str);
+        let header = header.as_ref().map(|header| header.name.as_str());
+        let words = [method, Some(&*place), header].map(Option::unwrap_or_default);
+        let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        match &*words {
+            [] => f.write_str("any"),
+            words => f.write_str(&words.join(" ")),
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,17 +1,21 @@
 //! One request and its response: timed, counted, logged, and ended exactly once, also by being dropped.
 
 mod ids;
+mod open;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use tokio::time::Instant;
 
 pub use self::ids::{Ids, TraceId};
+use self::open::Open;
+pub use self::open::{Snapshot, Way, end_stream, snapshots};
 use crate::client::Reader;
+use crate::health::{Engaged, Health};
 use crate::metrics::{Active, Metrics, Phase};
 use crate::reason::{Reason, Side};
 use crate::sse::Counts;
@@ -20,27 +24,16 @@ use crate::sse::Counts;
 #[derive(Debug)]
 pub struct Exchange {
     metrics: Arc<Metrics>,
-    client: Rc<dyn Reader>,
-    request: RequestLine,
-    began: Instant,
-    /// How far its upstream's part has come; shown to the upstream, which moves it on.
-    pub phase: Cell<Phase>,
+    /// What others see of it.
+    open: Rc<Open>,
     /// The upstream has part in it.
-    has_upstream: bool,
+    upstream: Option<Engaged>,
     stream: Option<Stream>,
     ended: bool,
     _active: Active,
 }
 
-/// What the log says of a request. The query is left out: it may hold secrets.
-#[derive(Debug)]
-struct RequestLine {
-    method: Method,
-    path: Box<str>,
-    ids: Ids,
-}
-
-/// What is known of an event stream.
+/// What else is known of an event stream.
 #[derive(Debug)]
 struct Stream {
     opened: Instant,
@@ -48,7 +41,6 @@ struct Stream {
     /// When a read last brought events.
     last_events: Option<Instant>,
     longest_silence: Duration,
-    counted: Counts,
     suspected: bool,
     _active: Active,
 }
@@ -63,15 +55,8 @@ impl Exchange {
         let active = metrics.request();
         Self {
             metrics,
-            client,
-            request: RequestLine {
-                method: request.method().clone(),
-                path: request.uri().path().into(),
-                ids: Ids::of(request.headers()),
-            },
-            began: Instant::now(),
-            phase: Cell::new(Phase::Connecting),
-            has_upstream: false,
+            open: Open::new(client, request),
+            upstream: None,
             stream: None,
             ended: false,
             _active: active,
@@ -80,47 +65,60 @@ impl Exchange {
 
     /// How the request is named.
     pub fn ids(&self) -> &Ids {
-        &self.request.ids
+        &self.open.ids
     }
 
-    /// The request goes to an upstream: giving it up from now on is a cancellation.
-    pub fn engage_upstream(&mut self) {
-        self.has_upstream = true;
+    /// How far its upstream's part has come; shown to the upstream, which moves it on.
+    pub fn phase(&self) -> &Cell<Phase> {
+        &self.open.phase
+    }
+
+    /// Whether an operator wants the stream to end.
+    pub fn is_to_end(&self) -> bool {
+        self.open.is_to_end.get()
+    }
+
+    /// The request goes to an upstream, this `way`: giving it up from now on is a cancellation.
+    pub fn engage_upstream(&mut self, way: &Arc<Way>, health: &Arc<Health>) {
+        self.open.way.get_or_init(|| way.clone());
+        self.upstream = Some(health.engage());
     }
 
     /// The upstream's response head is here and goes to the client.
     pub fn head(&mut self, status: StatusCode) {
-        self.phase.set(Phase::Body);
+        self.open.phase.set(Phase::Body);
         self.metrics.answered(status);
         self.metrics
             .time_to_head
-            .observe(self.began.elapsed().as_secs_f64());
+            .observe(self.open.began.elapsed().as_secs_f64());
     }
 
     /// The response is an event stream.
-    pub fn open_stream(&mut self, status: StatusCode, upstream: &str, opaque: bool) {
-        self.phase.set(Phase::Streaming);
+    pub fn open_stream(&mut self, status: StatusCode, opaque: bool) {
+        let now = Instant::now();
+        self.open.phase.set(Phase::Streaming);
+        self.open.opened.set(Some(now));
+        self.open.last_read.set(now);
         if opaque {
             self.metrics.streams_opaque.inc();
         }
         self.stream = Some(Stream {
-            opened: Instant::now(),
+            opened: now,
             first_event: None,
             last_events: None,
             longest_silence: Duration::ZERO,
-            counted: Counts::default(),
             suspected: false,
             _active: self.metrics.stream(),
         });
         tracing::info!(
-            method = self.request.method.as_str(),
-            path = &*self.request.path,
+            method = self.open.method.as_str(),
+            path = &*self.open.path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
-            upstream,
-            peer = self.client.peer().map(tracing::field::display),
-            time_to_head_ms = milliseconds(self.began.elapsed()),
+            upstream = self.open.way.get().map(|way| &*way.upstream),
+            peer = self.open.client.peer().map(tracing::field::display),
+            time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
             "stream opened"
         );
@@ -131,8 +129,9 @@ impl Exchange {
         let Some(stream) = &mut self.stream else {
             return;
         };
+        self.open.last_read.set(now);
         stream.longest_silence = stream.longest_silence.max(silence);
-        let events = counts.events - stream.counted.events;
+        let events = counts.events - self.open.counts.get().events;
         if events == 0 {
             return;
         }
@@ -140,7 +139,7 @@ impl Exchange {
             self.metrics.event_gap.observe((now - last).as_secs_f64());
         } else {
             stream.first_event = Some(now);
-            let since = now - self.began;
+            let since = now - self.open.began;
             self.metrics
                 .time_to_first_event
                 .observe(since.as_secs_f64());
@@ -149,8 +148,8 @@ impl Exchange {
             stream.suspected = true;
             self.metrics.suspected_buffering.inc();
             tracing::warn!(
-                path = &*self.request.path,
-                request_id = self.request.ids.request(),
+                path = &*self.open.path,
+                request_id = self.open.ids.request(),
                 events,
                 silence_ms = milliseconds(silence),
                 "many events at once after a long silence: something before or in the upstream seems to buffer"
@@ -160,10 +159,7 @@ impl Exchange {
 
     /// The stream has come to `counts`.
     pub fn passed(&mut self, counts: &Counts) {
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        let before = std::mem::replace(&mut stream.counted, *counts);
+        let before = self.open.counts.replace(*counts);
         let add = |counter: &prometheus::IntCounter, now: u64, before: u64| {
             if now > before {
                 counter.inc_by(now - before);
@@ -196,8 +192,8 @@ impl Exchange {
                     reason = reason.name(),
                     side = reason.side().name(),
                     detail,
-                    method = self.request.method.as_str(),
-                    path = &*self.request.path,
+                    method = self.open.method.as_str(),
+                    path = &*self.open.path,
                     request_id = self.ids().request(),
                     trace_id = self.ids().trace().map(tracing::field::display),
                     $sentence
@@ -224,6 +220,7 @@ impl Exchange {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        self.open.close();
         let gave_up = matches!(reason.side(), Side::Client | Side::Proxy)
             || matches!(
                 reason,
@@ -231,14 +228,19 @@ impl Exchange {
                     | Reason::UpstreamReadTimeout
                     | Reason::UpstreamFirstEventTimeout
             );
-        if self.has_upstream && gave_up {
-            self.metrics.cancelled(self.phase.get());
+        if let Some(upstream) = self.upstream.take() {
+            if gave_up {
+                self.metrics.cancelled(self.open.phase.get());
+            }
+            if reason.side() == Side::Upstream {
+                upstream.failed(reason);
+            }
         }
-        let phase = self.phase.get().name();
+        let phase = self.open.phase.get().name();
         let (name, side) = (reason.name(), reason.side().name());
-        let (method, path) = (self.request.method.as_str(), &*self.request.path);
+        let (method, path) = (self.open.method.as_str(), &*self.open.path);
         let Some(stream) = &self.stream else {
-            let duration_ms = milliseconds(self.began.elapsed());
+            let duration_ms = milliseconds(self.open.began.elapsed());
             tracing::debug!(
                 reason = name,
                 side,
@@ -255,7 +257,7 @@ impl Exchange {
         let age = stream.opened.elapsed();
         self.metrics.stream_ended(reason);
         self.metrics.stream_age.observe(age.as_secs_f64());
-        let counts = stream.counted;
+        let counts = self.open.counts.get();
         tracing::info!(
             reason = name,
             side,
@@ -263,9 +265,11 @@ impl Exchange {
             path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
-            peer = self.client.peer().map(tracing::field::display),
-            time_to_head_ms = milliseconds(stream.opened - self.began),
-            time_to_first_event_ms = stream.first_event.map(|at| milliseconds(at - self.began)),
+            peer = self.open.client.peer().map(tracing::field::display),
+            time_to_head_ms = milliseconds(stream.opened - self.open.began),
+            time_to_first_event_ms = stream
+                .first_event
+                .map(|at| milliseconds(at - self.open.began)),
             longest_silence_ms = milliseconds(stream.longest_silence),
             age_ms = milliseconds(age),
             events = counts.events,
@@ -279,7 +283,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let reason = self.client.departure();
+        let reason = self.open.client.departure();
         if !self.ended && reason == Reason::Shutdown {
             self.metrics.cut.inc();
         }

@@ -88,8 +88,7 @@ impl Delivery<'_> {
         edit_event_stream_head(&mut head.headers, &coding);
         self.exchange.ids().tell_client(&mut head.headers);
         let opaque = coding.is_opaque();
-        self.exchange
-            .open_stream(head.status, &self.route.upstream_name, opaque);
+        self.exchange.open_stream(head.status, opaque);
         let stream = self
             .route
             .event_stream(&self.asked.headers, &self.upload, opaque);

@@ -78,7 +78,7 @@ impl Proxy {
         let version = request.version();
         let ids = exchange.ids();
         let outgoing = request::outgoing(request, route, client, ids, &self.trusted_proxies);
-        exchange.engage_upstream();
+        exchange.engage_upstream(&route.way, route.upstream.health());
         let interim = |status, headers| match &outgoing.held {
             Some(held) if status == StatusCode::CONTINUE => held.notify_one(),
             _ => interim::pass_on(status, headers, version, client),
@@ -90,7 +90,7 @@ impl Proxy {
             response_head: timeouts.response_head,
             upload: &outgoing.progress,
             interim: &interim,
-            phase: &exchange.phase,
+            phase: exchange.phase(),
         };
         let answer = route.upstream.send(outgoing.request, &terms).await?;
         outgoing.progress.answered();

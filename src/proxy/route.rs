@@ -11,6 +11,7 @@ use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::UploadProgress;
 use crate::config::{self, Frame, Matcher, OnUpstreamFailure};
+use crate::exchange::Way;
 use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
 use crate::upstream::Upstream;
 
@@ -19,8 +20,8 @@ use crate::upstream::Upstream;
 pub(super) struct Route {
     pub(super) config: config::Route,
     pub(super) upstream: Rc<Upstream>,
-    /// The upstream in logs.
-    pub(super) upstream_name: String,
+    /// Both of them in the log and on the status page.
+    pub(super) way: Arc<Way>,
     /// The upstream's `host:port`, for a request that names no host.
     pub(super) authority: String,
     heartbeat: Arc<Heartbeat>,
@@ -31,13 +32,16 @@ const KEPT_FOR_MCP: usize = 64 * 1024;
 
 impl Route {
     pub(super) fn new(config: config::Route, upstream: Rc<Upstream>) -> Self {
-        let upstream_name = config.upstream.address.to_string();
+        let way = Arc::new(Way {
+            route: config.matcher.to_string(),
+            upstream: config.upstream.address.to_string(),
+        });
         let authority = config.upstream.address.authority();
         let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
         Self {
             config,
             upstream,
-            upstream_name,
+            way,
             authority,
             heartbeat,
         }

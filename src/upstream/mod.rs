@@ -28,6 +28,7 @@ pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
 use crate::body::{Incoming, Upload, UploadProgress};
 use crate::config::{self, Detect};
+use crate::health::Health;
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
 use crate::tls::{self, ClientConfig, Reloading};
@@ -52,6 +53,7 @@ pub struct Upstream {
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
 }
 
 /// How a request is to be sent.
@@ -130,6 +132,7 @@ impl Upstream {
         tls: Option<Reloading<ClientConfig>>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let health = metrics.upstreams.at(&config.address.to_string());
         Self {
             config,
             tls,
@@ -138,7 +141,13 @@ impl Upstream {
             shared: RefCell::default(),
             turn: Mutex::default(),
             metrics,
+            health,
         }
+    }
+
+    /// How it is doing, on all threads.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Sends `request` and waits for its response's head. Dropping the future cancels the request.
@@ -238,6 +247,7 @@ impl Upstream {
             }
             let socket = connect::connect(&self.config, self.tls(may_share)).await?;
             self.metrics.upstream_connects.inc();
+            self.health.connected();
             let scheme = match self.config.address.scheme() {
                 config::Scheme::Https if socket.alpn_protocol().as_deref() == Some(tls::H2) => {
                     Scheme::HTTPS

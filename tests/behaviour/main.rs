@@ -27,5 +27,6 @@ mod limits;
 mod messages;
 mod ordinary;
 mod proxy_protocol;
+mod status;
 mod tls;
 mod upgrades;

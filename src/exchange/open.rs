@@ -1,0 +1,176 @@
+//! The requests that a thread is answering, for whoever asks: the status page.
+//!
+//! Everything that it shows of a request is kept by the request itself as it goes on. Being on the list costs it one slot; what an
+//! event costs is the same with the list as without.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, Request, Version};
+use tokio::time::Instant;
+
+use super::{Ids, TraceId};
+use crate::client::Reader;
+use crate::metrics::Phase;
+use crate::sse::Counts;
+
+thread_local! {
+    /// Those of this thread, in no order.
+    static LIST: RefCell<Vec<Rc<Open>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The next number; they are of the whole process.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// A request that is being answered, as its [`Exchange`](super::Exchange) and the list share it.
+#[derive(Debug)]
+pub(super) struct Open {
+    number: u64,
+    /// Where it stands in the list.
+    slot: Cell<usize>,
+    pub(super) client: Rc<dyn Reader>,
+    pub(super) method: Method,
+    /// Without the query: it may hold secrets.
+    pub(super) path: Box<str>,
+    version: Version,
+    pub(super) ids: Ids,
+    pub(super) way: OnceCell<Arc<Way>>,
+    pub(super) began: Instant,
+    /// How far its upstream's part has come.
+    pub(super) phase: Cell<Phase>,
+    /// When its response turned out to be an event stream.
+    pub(super) opened: Cell<Option<Instant>>,
+    pub(super) last_read: Cell<Instant>,
+    pub(super) counts: Cell<Counts>,
+    /// An operator wants the stream to end.
+    pub(super) is_to_end: Cell<bool>,
+}
+
+/// Where a request goes, as its route knows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Way {
+    /// What the route asks for.
+    pub route: String,
+    /// The upstream's URL.
+    pub upstream: String,
+}
+
+/// A request as it was at the moment of the question.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its number in this process.
+    pub number: u64,
+    /// How it is named.
+    pub request_id: String,
+    /// The trace it is part of.
+    pub trace_id: Option<TraceId>,
+    /// `None` before a route is found.
+    pub way: Option<Arc<Way>>,
+    /// Its method.
+    pub method: Method,
+    /// Its path without the query.
+    pub path: String,
+    /// The client's address; none on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// What the client speaks.
+    pub version: Version,
+    /// The client speaks it over TLS.
+    pub is_tls: bool,
+    /// How far the upstream's part has come.
+    pub phase: Phase,
+    /// Since the request's head.
+    pub age: Duration,
+    /// Since the upstream's last byte; only of event streams.
+    pub silence: Option<Duration>,
+    /// What a stream has carried so far.
+    pub counts: Counts,
+    /// Bytes wait that the client does not take.
+    pub is_stalled: bool,
+    /// It is to end at its next event boundary.
+    pub is_ending: bool,
+}
+
+impl Open {
+    /// Puts a request on this thread's list.
+    pub(super) fn new<B>(client: Rc<dyn Reader>, request: &Request<B>) -> Rc<Self> {
+        let now = Instant::now();
+        LIST.with_borrow_mut(|list| {
+            let open = Rc::new(Self {
+                number: NEXT.fetch_add(1, Ordering::Relaxed),
+                slot: Cell::new(list.len()),
+                client,
+                method: request.method().clone(),
+                path: request.uri().path().into(),
+                version: request.version(),
+                ids: Ids::of(request.headers()),
+                way: OnceCell::new(),
+                began: now,
+                phase: Cell::new(Phase::Connecting),
+                opened: Cell::new(None),
+                last_read: Cell::new(now),
+                counts: Cell::default(),
+                is_to_end: Cell::new(false),
+            });
+            list.push(open.clone());
+            open
+        })
+    }
+
+    /// Takes it off the list again.
+    pub(super) fn close(&self) {
+        LIST.with_borrow_mut(|list| {
+            list.swap_remove(self.slot.get());
+            if let Some(moved) = list.get(self.slot.get()) {
+                moved.slot.set(self.slot.get());
+            }
+        });
+    }
+
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let stream_silence = |_| now.duration_since(self.last_read.get());
+        Snapshot {
+            number: self.number,
+            request_id: self.ids.request().to_owned(),
+            trace_id: self.ids.trace(),
+            way: self.way.get().cloned(),
+            method: self.method.clone(),
+            path: self.path.to_string(),
+            peer: self.client.peer(),
+            version: self.version,
+            is_tls: self.client.is_tls(),
+            phase: self.phase.get(),
+            age: now.duration_since(self.began),
+            silence: self.opened.get().map(stream_silence),
+            counts: self.counts.get(),
+            is_stalled: self.client.is_stalled(),
+            is_ending: self.is_to_end.get(),
+        }
+    }
+}
+
+/// The `most` youngest requests that this thread is answering, in no order, and how many there are.
+pub fn snapshots(most: usize) -> (Vec<Snapshot>, usize) {
+    LIST.with_borrow(|list| {
+        let now = Instant::now();
+        let mut youngest: Vec<&Rc<Open>> = list.iter().collect();
+        if most < youngest.len() {
+            youngest.select_nth_unstable_by_key(most, |open| std::cmp::Reverse(open.number));
+            youngest.truncate(most);
+        }
+        let snapshots = youngest.iter().map(|open| open.snapshot(now)).collect();
+        (snapshots, list.len())
+    })
+}
+
+/// Has the event stream `number` end at its next event boundary, if it is one of this thread's. Its connection has to be woken.
+pub fn end_stream(number: u64) -> bool {
+    LIST.with_borrow(|list| {
+        let mut streams = list.iter().filter(|open| open.opened.get().is_some());
+        let found = streams.find(|open| open.number == number);
+        found.inspect(|open| open.is_to_end.set(true)).is_some()
+    })
+}
