@@ -100,7 +100,7 @@ impl App {
             };
             listeners.push((bind(&listener.address).await?, entrance));
         }
-        let admin = match config.admin {
+        let admin = match config.admin.listen {
             Some(address) => Some(bind(&ListenAddress::Tcp(address)).await?),
             None => None,
         };

@@ -65,9 +65,14 @@ mod example {
         assert_eq!(config.listeners.len(), 1);
         assert_eq!(config.listeners[0].address.to_string(), "0.0.0.0:8080");
         assert_eq!(
-            config.admin.map(|admin| admin.to_string()).as_deref(),
+            config
+                .admin
+                .listen
+                .map(|admin| admin.to_string())
+                .as_deref(),
             Some("127.0.0.1:9901")
         );
+        assert!(!config.admin.allow_ending);
         assert_eq!(config.server, Server::default());
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!(config.drain, Drain::default());
@@ -240,7 +245,7 @@ mod meaning {
         let config = config(
             "upstream.url = 'http://a'\nadmin.listen = 'off'\ntimeouts.read = 'off'\ndrain.delay = 'off'",
         );
-        assert_eq!(config.admin, None);
+        assert_eq!(config.admin.listen, None);
         assert_eq!(config.routes[0].timeouts.read, None);
         assert_eq!(config.drain.delay, Duration::ZERO);
     }
@@ -303,7 +308,7 @@ mod overrides {
             ListenAddress::Unix(PathBuf::from("/run/a.sock"))
         );
         assert_eq!(config.routes[0].upstream.address.to_string(), "http://b:80");
-        assert_eq!(config.admin, None);
+        assert_eq!(config.admin.listen, None);
     }
 
     #[test]

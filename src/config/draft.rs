@@ -32,6 +32,7 @@ pub(super) struct Draft {
     pub(super) listeners: Vec<ListenerDraft>,
     pub(super) server: Server,
     pub(super) admin: (String, Option<SocketAddr>),
+    pub(super) allow_ending: bool,
     pub(super) upstream: Target,
     pub(super) settings: Settings,
     pub(super) drain: Drain,
@@ -149,6 +150,7 @@ impl Draft {
         });
         root.table("admin", |table| {
             table.set("listen", &mut draft.admin.1, text(admin_address));
+            table.set("allow_ending", &mut draft.allow_ending, boolean);
         });
         draft.upstream = Target::read(root);
         draft.settings.read(root, Scope::Top);
@@ -193,6 +195,7 @@ impl Default for Draft {
             )],
             server: Server::default(),
             admin: ("admin.listen".to_owned(), Some(DEFAULT_ADMIN)),
+            allow_ending: false,
             upstream: Target::missing("upstream.url"),
             settings: Settings::default(),
             drain: Drain::default(),

@@ -36,8 +36,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Limits of the whole process.
     pub server: Server,
-    /// Where health, readiness and metrics are served; `None` is `"off"`.
-    pub admin: Option<SocketAddr>,
+    /// What operators look at.
+    pub admin: Admin,
     /// The clocks of a connection before its request has a route: `request_head`, `keep_alive`, `connection_age`, `write`. A route has its own
     /// copy of the rest.
     pub timeouts: Timeouts,
@@ -67,6 +67,15 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:/run/sidecar.sock`
     Unix(PathBuf),
+}
+
+/// What operators look at: health, readiness, metrics, the status page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it is served; `None` is `"off"`.
+    pub listen: Option<SocketAddr>,
+    /// The status page may end streams.
+    pub allow_ending: bool,
 }
 
 /// Limits of the whole process.

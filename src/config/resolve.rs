@@ -10,7 +10,9 @@ use super::address::{admin_address, is_conflict, is_loop, listen_address, upstre
 use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
-use super::{Config, ListenAddress, Listener, Matcher, Route, Upstream, contradictions, tls};
+use super::{
+    Admin, Config, ListenAddress, Listener, Matcher, Route, Upstream, contradictions, tls,
+};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -204,7 +206,8 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
     let Draft {
         listeners,
         server,
-        admin: (_, admin),
+        admin: (_, listen),
+        allow_ending,
         upstream: fallback,
         settings,
         drain,
@@ -264,7 +267,10 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
             })
             .collect(),
         server,
-        admin,
+        admin: Admin {
+            listen,
+            allow_ending,
+        },
         timeouts,
         drain,
         log,
