@@ -286,6 +286,85 @@ mod meaning {
     }
 }
 
+mod written {
+    use super::*;
+
+    /// Shows `text` as it is in force, which read back has to mean the same.
+    fn written(text: &str) -> String {
+        let (config, _) = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+        let written = config.to_string();
+        let (back, _) = parse(&written).unwrap_or_else(|problems| panic!("{problems}\n{written}"));
+        assert_eq!(back, config, "{written}");
+        written
+    }
+
+    #[test]
+    fn what_is_in_force_can_be_read_back() {
+        written(EXAMPLE);
+        written(&example_with_route().replace(": one", ""));
+        // Every key with another value than its default.
+        written(
+            r#"
+            listener = [
+                { address = "127.0.0.1:1", proxy_protocol = true },
+                { address = "unix:/run/a b\"c.sock", tls = { certificate = "a", private_key = "b", client_ca = "c" } },
+            ]
+            server = { workers = 3, max_connections = 7, max_request_head = 2000, max_request_headers = 20, max_streams = 4, trusted_proxies = ["10.0.0.0/8", "::1/128"] }
+            admin = { listen = "off", allow_ending = true }
+            upstream.url = "https://example.com"
+            upstream.tls = { ca = "a", certificate = "b", private_key = "c", server_name = "d.example" }
+            timeouts = { connect = "1s", response_head = "2s", first_event = "3s", read = "4s", write = "off", total = "1h1m1s1ms", request_head = "7s", request_body = "8s", keep_alive = "9s", connection_age = "off" }
+            heartbeat = { interval = "1s", frame = "block", text = "\u00e4 \\ \" x" }
+            events = { detect = "always", streaming = true, on_upstream_failure = "openai-responses" }
+            drain = { delay = "off", timeout = "20s" }
+            log = { level = "debug", format = "text" }
+            [[route]]
+            path = "/a"
+            host = "a.example"
+            method = "POST"
+            header = "X-One"
+            upstream.url = "unix:/run/b.sock"
+            timeouts.read = "off"
+            heartbeat = { interval = "off", frame = "line", text = "x" }
+            events = { detect = "never", streaming = false, on_upstream_failure = "mcp" }
+            [[route]]
+            path = "/b"
+            "#,
+        );
+        // Nothing but routes with upstreams of their own.
+        written(
+            r#"
+            timeouts.read = "1s"
+            events.streaming = true
+            [[route]]
+            path = "/a"
+            upstream.url = "h2c://[::1]:1"
+            [[route]]
+            upstream.url = "http://b.example"
+            timeouts.write = "1s"
+            "#,
+        );
+    }
+
+    #[test]
+    fn a_route_says_only_what_is_its_own() {
+        let written = written(&example_with_route().replace(": one", ""));
+        let (_, route) = written.split_once("[[route]]\n").unwrap();
+        assert_eq!(route.matches('=').count(), 8, "{route}");
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let text = "upstream.url = 'http://a'\n[[route]]\nheader = 'Authorization: Bearer abc'\n";
+        let written = config(text).to_string();
+        assert!(!written.contains("abc"), "{written}");
+        assert!(
+            written.contains("header = \"authorization: ***\""),
+            "{written}"
+        );
+    }
+}
+
 mod overrides {
     use super::*;
 

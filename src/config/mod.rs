@@ -15,6 +15,7 @@ mod resolve;
 mod tls;
 mod units;
 mod value;
+mod written;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,0 +1,275 @@
+//! A configuration as its file could be written, for a person to see what is in force. Read back it is the same one.
+
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use super::{
+    Admin, Config, Detect, Drain, Events, Format, Frame, Heartbeat, Level, Listener, Log, Matcher,
+    OnUpstreamFailure, Route, Server, Timeouts, Upstream, Workers, units,
+};
+
+/// Keys of one table, with their values in TOML.
+type Keys = Vec<(&'static str, String)>;
+
+impl Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            listeners,
+            server: of_server,
+            admin: of_admin,
+            timeouts: top_timeouts,
+            routes,
+            drain: of_drain,
+            log: of_log,
+        } = self;
+        let is_fallback =
+            |last: &&Route| last.matcher == Matcher::default() && last.timeouts == *top_timeouts;
+        let fallback = routes.last().filter(is_fallback);
+        let (top_heartbeat, top_events) = match fallback {
+            Some(Route {
+                heartbeat, events, ..
+            }) => (heartbeat, events),
+            None => (&Heartbeat::default(), &Events::default()),
+        };
+        for of_listener in listeners {
+            table(f, "[[listener]]", &listener(of_listener))?;
+        }
+        table(f, "[server]", &server(of_server))?;
+        table(f, "[admin]", &admin(of_admin))?;
+        if let Some(fallback) = fallback {
+            table(f, "[upstream]", &upstream(&fallback.upstream))?;
+        }
+        let top = [
+            ("timeouts", timeouts(top_timeouts)),
+            ("heartbeat", heartbeat(top_heartbeat)),
+            ("events", events(top_events)),
+        ];
+        for (name, keys) in &top {
+            table(f, &format!("[{name}]"), keys)?;
+        }
+        table(f, "[drain]", &drain(of_drain))?;
+        table(f, "[log]", &log(*of_log))?;
+        for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
+            table(f, "[[route]]", &matcher(&route.matcher))?;
+            if fallback.is_none_or(|fallback| fallback.upstream != route.upstream) {
+                lines(f, "upstream.", &upstream(&route.upstream))?;
+            }
+            let own = [
+                timeouts(&route.timeouts),
+                heartbeat(&route.heartbeat),
+                events(&route.events),
+            ];
+            for (mut keys, (name, top)) in own.into_iter().zip(&top) {
+                keys.retain(|key| !top.contains(key));
+                lines(f, &format!("{name}."), &keys)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn table(f: &mut fmt::Formatter<'_>, header: &str, keys: &Keys) -> fmt::Result {
+    writeln!(f, "{header}")?;
+    lines(f, "", keys)
+}
+
+fn lines(f: &mut fmt::Formatter<'_>, prefix: &str, keys: &Keys) -> fmt::Result {
+    keys.iter()
+        .try_for_each(|(key, value)| writeln!(f, "{prefix}{key} = {value}"))
+}
+
+fn listener(listener: &Listener) -> Keys {
+    let Listener {
+        address,
+        tls,
+        proxy_protocol,
+    } = listener;
+    let mut keys = vec![
+        ("address", text(address)),
+        ("proxy_protocol", proxy_protocol.to_string()),
+    ];
+    if let Some(tls) = tls {
+        let identity = &tls.identity;
+        keys.push(("tls.certificate", text(identity.certificate.display())));
+        keys.push(("tls.private_key", text(identity.private_key.display())));
+        let ca = tls.client_ca.as_ref();
+        keys.extend(ca.map(|ca| ("tls.client_ca", text(ca.display()))));
+    }
+    keys
+}
+
+fn server(server: &Server) -> Keys {
+    let Server {
+        workers,
+        max_connections,
+        max_request_head,
+        max_request_headers,
+        max_streams,
+        trusted_proxies,
+    } = server;
+    let workers = match workers {
+        Workers::Auto => text("auto"),
+        Workers::Count(count) => count.to_string(),
+    };
+    let proxies: Vec<_> = trusted_proxies.iter().map(text).collect();
+    vec![
+        ("workers", workers),
+        ("max_connections", max_connections.to_string()),
+        ("max_request_head", max_request_head.to_string()),
+        ("max_request_headers", max_request_headers.to_string()),
+        ("max_streams", max_streams.to_string()),
+        ("trusted_proxies", format!("[{}]", proxies.join(", "))),
+    ]
+}
+
+fn admin(admin: &Admin) -> Keys {
+    let Admin {
+        listen,
+        allow_ending,
+    } = admin;
+    vec![
+        ("listen", listen.map_or_else(|| text("off"), text)),
+        ("allow_ending", allow_ending.to_string()),
+    ]
+}
+
+fn upstream(upstream: &Upstream) -> Keys {
+    let Upstream { address, tls } = upstream;
+    let mut keys = vec![("url", text(address))];
+    if let Some(tls) = tls {
+        let ca = tls.ca.as_ref();
+        keys.extend(ca.map(|ca| ("tls.ca", text(ca.display()))));
+        if let Some(identity) = &tls.identity {
+            keys.push(("tls.certificate", text(identity.certificate.display())));
+            keys.push(("tls.private_key", text(identity.private_key.display())));
+        }
+        keys.push(("tls.server_name", text(tls.server_name.to_str())));
+    }
+    keys
+}
+
+fn timeouts(timeouts: &Timeouts) -> Keys {
+    let Timeouts {
+        connect,
+        response_head,
+        first_event,
+        read,
+        write,
+        total,
+        request_head,
+        request_body,
+        keep_alive,
+        connection_age,
+    } = timeouts;
+    [
+        ("connect", connect),
+        ("response_head", response_head),
+        ("first_event", first_event),
+        ("read", read),
+        ("write", write),
+        ("total", total),
+        ("request_head", request_head),
+        ("request_body", request_body),
+        ("keep_alive", keep_alive),
+        ("connection_age", connection_age),
+    ]
+    .map(|(key, duration)| (key, clock(*duration)))
+    .into()
+}
+
+fn heartbeat(heartbeat: &Heartbeat) -> Keys {
+    let Heartbeat {
+        interval,
+        frame,
+        text: comment,
+    } = heartbeat;
+    let frame = match frame {
+        Frame::Auto => "auto",
+        Frame::Line => "line",
+        Frame::Block => "block",
+    };
+    vec![
+        ("interval", clock(*interval)),
+        ("frame", text(frame)),
+        ("text", text(comment)),
+    ]
+}
+
+fn events(events: &Events) -> Keys {
+    let Events {
+        detect,
+        streaming,
+        on_upstream_failure,
+    } = events;
+    let detect = match detect {
+        Detect::Auto => "auto",
+        Detect::Always => "always",
+        Detect::Never => "never",
+    };
+    let on_upstream_failure = match on_upstream_failure {
+        OnUpstreamFailure::Abort => "abort",
+        OnUpstreamFailure::Event => "event",
+        OnUpstreamFailure::Anthropic => "anthropic",
+        OnUpstreamFailure::OpenaiResponses => "openai-responses",
+        OnUpstreamFailure::Mcp => "mcp",
+    };
+    vec![
+        ("detect", text(detect)),
+        ("streaming", streaming.to_string()),
+        ("on_upstream_failure", text(on_upstream_failure)),
+    ]
+}
+
+fn drain(drain: &Drain) -> Keys {
+    let Drain { delay, timeout } = drain;
+    let delay = Some(*delay).filter(|delay| !delay.is_zero());
+    vec![("delay", clock(delay)), ("timeout", clock(Some(*timeout)))]
+}
+
+fn log(log: Log) -> Keys {
+    let Log { level, format } = log;
+    let level = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    };
+    let format = match format {
+        Format::Auto => "auto",
+        Format::Text => "text",
+        Format::Json => "json",
+    };
+    vec![("level", text(level)), ("format", text(format))]
+}
+
+/// The value that a header has to have may be a secret that only clients of this route know.
+fn matcher(matcher: &Matcher) -> Keys {
+    let Matcher {
+        host,
+        path,
+        method,
+        header,
+    } = matcher;
+    let header = header.as_ref().map(|header| match header.value {
+        Some(_) => text(format_args!("{}: ***", header.name)),
+        None => text(&header.name),
+    });
+    let keys = [
+        ("path", path.as_ref().map(text)),
+        ("host", host.as_ref().map(text)),
+        ("method", method.as_ref().map(text)),
+        ("header", header),
+    ];
+    keys.into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect()
+}
+
+fn clock(duration: Option<Duration>) -> String {
+    text(duration.map_or_else(|| "off".to_owned(), units::written))
+}
+
+/// A string of JSON is one of TOML.
+fn text(text: impl Display) -> String {
+    serde_json::Value::from(text.to_string()).to_string()
+}
