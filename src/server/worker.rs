@@ -255,11 +255,11 @@ mod tests {
         let names: Vec<_> = answers.into_iter().flatten().flatten().collect();
         assert_eq!(names, ["worker-0", "worker-1"]);
 
-        let (release, stuck) = mpsc::channel::<()>();
-        let stuck = Arc::new(std::sync::Mutex::new(stuck));
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
         let stick = move |_: &Lobby| {
             if name(&Lobby::new()).as_deref() == Some("worker-0") {
-                let _ = stuck.lock().map(|stuck| stuck.recv());
+                let _ = held.lock().map(|held| held.recv());
             }
         };
         let short = Duration::from_millis(50);
