@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::client::{Clocks, Limits};
-use crate::config::{Config, Drain, ListenAddress, Workers as WorkerCount};
+use crate::config::{Config, ListenAddress, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::server::{self, Acceptor, Entrance, Listener, Lobby, Stage, Workers};
@@ -27,9 +27,8 @@ pub struct App {
     watchers: JoinSet<()>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
-    max_connections: usize,
     clocks: Clocks,
-    drain: Drain,
+    config: Config,
 }
 
 /// Why the sidecar could not start.
@@ -113,16 +112,14 @@ impl App {
         let proxy = move || Rc::new(Proxy::new(&for_workers, &tls, &shared));
         let workers = Workers::start(count, &metrics, proxy).map_err(StartError::Workers)?;
         let clocks = clocks(config);
-        let (max_connections, drain) = (config.server.max_connections, config.drain.clone());
         Ok(Self {
             listeners,
             admin,
             watchers,
             workers: Arc::new(workers),
             metrics,
-            max_connections,
             clocks,
-            drain,
+            config: config.clone(),
         })
     }
 
@@ -147,10 +144,10 @@ impl App {
             watchers: _watchers,
             workers,
             metrics,
-            max_connections,
             clocks,
-            drain,
+            config,
         } = self;
+        let Config { server, drain, .. } = &config;
         let ready = Arc::new(AtomicBool::new(true));
         let mut admin_port = JoinSet::new();
         if let Some(listener) = admin {
@@ -158,7 +155,8 @@ impl App {
                 address = listener.address().ok().map(tracing::field::display),
                 "admin port open"
             );
-            let handler = Rc::new(Admin::new(metrics.clone(), ready.clone()));
+            let admin = Admin::new(&config, workers.clone(), metrics.clone(), ready.clone());
+            let handler = Rc::new(admin);
             admin_port.spawn_local(serve_admin(listener, handler, metrics.clone(), clocks));
         }
         let mut accepting = JoinSet::new();
@@ -170,7 +168,7 @@ impl App {
             );
             let acceptor = Acceptor {
                 workers: workers.clone(),
-                max_connections,
+                max_connections: server.max_connections,
                 entrance,
                 metrics: metrics.clone(),
             };

@@ -3,6 +3,8 @@
 //! The life of a stream never enters a request's latency: what is timed is the way to the head, to the first event, and from
 //! read to read.
 
+use prometheus::core::Collector;
+use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -67,6 +69,15 @@ pub struct Metrics {
     pub upstream_reuses: IntCounter,
     /// How each of them is doing, for the status page.
     pub upstreams: Upstreams,
+}
+
+/// How often something happened for a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Why.
+    pub reason: Reason,
+    /// How often.
+    pub times: u64,
 }
 
 /// From a millisecond to the silence that a platform allows.
@@ -185,6 +196,16 @@ impl Metrics {
             .inc();
     }
 
+    /// How often event streams ended, by reason.
+    pub fn stream_ends(&self) -> Vec<Count> {
+        counts(&self.ends)
+    }
+
+    /// How often the sidecar answered itself, by reason.
+    pub fn refusals(&self) -> Vec<Count> {
+        counts(&self.refused)
+    }
+
     /// A request begins; it ends with the guard.
     pub fn request(&self) -> Active {
         Active::of(&self.requests_active)
@@ -232,6 +253,24 @@ impl Metrics {
     }
 }
 
+/// What a family with the labels of a reason has counted, of the reasons that it has.
+fn counts(family: &IntCounterVec) -> Vec<Count> {
+    let families = family.collect();
+    let series = || families.iter().flat_map(MetricFamily::get_metric);
+    let has = |reason: &Reason| {
+        let labels = series().flat_map(Metric::get_label);
+        labels
+            .into_iter()
+            .any(|label| label.value() == reason.name())
+    };
+    let count = |reason: Reason| {
+        let labels = [reason.name(), reason.side().name()];
+        let times = family.with_label_values(&labels).get();
+        Count { reason, times }
+    };
+    Reason::ALL.into_iter().filter(has).map(count).collect()
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -277,10 +316,7 @@ impl Catalogue<'_> {
         format!("sse_sidecar_{name}")
     }
 
-    fn register<C: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        metric: prometheus::Result<C>,
-    ) -> C {
+    fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
         let metric = metric.expect("a constant and valid name");
         self.registry
             .register(Box::new(metric.clone()))

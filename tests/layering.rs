@@ -57,7 +57,13 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         ],
         &[],
     ),
-    ("admin", &["body", "client", "metrics", "server"], &[]),
+    (
+        "admin",
+        &[
+            "body", "client", "config", "exchange", "health", "metrics", "server",
+        ],
+        &[],
+    ),
     (
         "app",
         &[

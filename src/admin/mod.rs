@@ -1,82 +1,131 @@
-//! The admin port: health, readiness and metrics.
+//! The admin port: health, readiness, metrics, and the status page.
+
+mod ending;
+mod feed;
+mod page;
+mod status;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
+use tokio::time::Instant;
 
+pub use self::feed::Feed;
 use crate::body::Incoming;
 use crate::client::Reader;
+use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::server::Handler;
+use crate::server::{Handler, Workers};
 
 /// What the admin port shows.
 #[derive(Debug)]
 pub struct Admin {
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
+    workers: Arc<Workers>,
+    max_connections: usize,
+    /// The configuration in force, as text.
+    config: String,
+    allow_ending: bool,
+    started: Instant,
 }
+
+/// What is answered: something whole, or the events of the status page.
+type Answer = Response<Either<Full<Bytes>, Feed>>;
 
 /// The version 0.0.4 of the text format is what every Prometheus server reads.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 
 impl Admin {
-    /// Shows `metrics`, and whether the process is `ready` for new requests.
-    pub fn new(metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Self {
-        Self { metrics, ready }
+    /// Shows `metrics`, what the `workers` do by `config`, and whether the process is `ready` for new requests.
+    pub fn new(
+        config: &Config,
+        workers: Arc<Workers>,
+        metrics: Arc<Metrics>,
+        ready: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            metrics,
+            ready,
+            workers,
+            max_connections: config.server.max_connections,
+            config: config.to_string(),
+            allow_ending: config.admin.allow_ending,
+            started: Instant::now(),
+        }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n");
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
+    async fn show(self: Rc<Self>, method: &Method, path: &str) -> Answer {
         match path {
+            "/" => see("/status"),
             "/live" => text(StatusCode::OK, TEXT, "live\n"),
-            "/ready" if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, TEXT, "ready\n"),
+            "/ready" if self.is_ready() => text(StatusCode::OK, TEXT, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
             "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, self.metrics.text()),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                TEXT,
-                "there is /live, /ready and /metrics\n",
-            ),
+            "/status" => page::page(),
+            "/status.json" => text(StatusCode::OK, JSON, status::gather(&self).await),
+            "/status/events" if *method == Method::GET => feed::open(self),
+            _ => {
+                let known = "there is /live, /ready, /metrics, /status and /status.json\n";
+                text(StatusCode::NOT_FOUND, TEXT, known)
+            }
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 }
 
 impl Handler for Admin {
-    type Body = Full<Bytes>;
+    type Body = Either<Full<Bytes>, Feed>;
 
-    async fn handle(
-        self: Rc<Self>,
-        _: Rc<dyn Reader>,
-        request: Request<Incoming>,
-    ) -> Response<Full<Bytes>> {
-        self.answer(request.method(), request.uri().path())
+    async fn handle(self: Rc<Self>, _: Rc<dyn Reader>, request: Request<Incoming>) -> Answer {
+        let (method, path) = (request.method(), request.uri().path());
+        match *method {
+            Method::GET | Method::HEAD => self.show(method, path).await,
+            Method::POST if ending::is_asked(path) => {
+                ending::end(&self, path, request.headers()).await
+            }
+            _ => {
+                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n");
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                response.headers_mut().insert(ALLOW, allowed);
+                response
+            }
+        }
     }
 }
 
-fn text(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
+    fresh(&mut response, content_type);
     response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+}
+
+fn see(path: &'static str) -> Answer {
+    let mut response = text(StatusCode::SEE_OTHER, TEXT, format!("see {path}\n"));
+    let location = HeaderValue::from_static(path);
+    response.headers_mut().insert(LOCATION, location);
     response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+}
+
+/// Nothing here is to be kept by anybody, or to be taken for something else.
+fn fresh<B>(response: &mut Response<B>, content_type: &'static str) {
+    for (name, value) in [
+        (CONTENT_TYPE, content_type),
+        (CACHE_CONTROL, "no-store"),
+        (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
 }

@@ -69,7 +69,7 @@ fn an_open_stream_shows_what_it_has_carried_and_is_gone_with_its_end() {
 
             asker.rest().await;
             assert_eq!(snapshots(10).1, 0);
-            assert_eq!(sidecar.metric("sse_sidecar_requests_active"), 0.0);
+            assert!(sidecar.metric("sse_sidecar_requests_active") < 0.1);
             let [health] = &*sidecar.metrics.upstreams.report() else {
                 panic!("one upstream")
             };
@@ -181,7 +181,7 @@ fn a_stream_is_ended_between_two_events_and_its_upstream_cancelled() {
             assert_eq!(asker.rest().await, (whole, End::Clean));
             assert_eq!(seconds(start.elapsed()), 3);
             assert!(seen.recv().await.unwrap().1.is_proper());
-            assert_eq!(sidecar.ends("ended_by_operator", "proxy"), 1.0);
+            assert!((sidecar.ends("ended_by_operator", "proxy") - 1.0).abs() < 0.1);
         });
     }
 }
@@ -207,12 +207,12 @@ fn a_silent_stream_is_ended_at_once_and_nothing_else_is() {
             let oldest = snapshots(10).0.into_iter().map(|open| open.number).min();
             assert!(end_stream(oldest.unwrap()));
             sidecar.lobby.wake();
-            let asked = Instant::now();
+            let ordered = Instant::now();
             assert_eq!(asker.rest().await, ("data: x\n\n".to_owned(), End::Clean));
-            assert_eq!(asked.elapsed().as_millis(), 0);
+            assert_eq!(ordered.elapsed().as_millis(), 0);
             let (seen, end) = other.rest().await;
             assert_eq!((seen.matches("data: x").count(), end), (1, End::Clean));
-            assert_eq!(seconds(asked.elapsed()), 29);
+            assert_eq!(seconds(ordered.elapsed()), 29);
         });
     }
 }

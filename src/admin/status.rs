@@ -1,0 +1,140 @@
+//! What goes on in the process at the moment, as JSON: for the page and for programs.
+
+use std::time::Duration;
+
+use http::Version;
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::exchange::{Snapshot, snapshots};
+use crate::health;
+use crate::metrics::Count;
+use crate::server::Lobby;
+
+/// How long workers have to answer: one that is busy for longer than this is told of instead.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+/// How many requests each worker tells of, and are shown: no person reads more, and no worker is kept for longer.
+const MOST: usize = 500;
+
+/// Asks everybody.
+pub(super) async fn gather(admin: &Admin) -> String {
+    let answers = admin
+        .workers
+        .ask(PATIENCE, |_: &Lobby| snapshots(MOST))
+        .await;
+    let workers = json!({ "all": answers.len(), "answered": answers.iter().flatten().count() });
+    let (mut requests, mut open) = (Vec::new(), 0);
+    for (mut snapshots, all) in answers.into_iter().flatten() {
+        requests.append(&mut snapshots);
+        open += all;
+    }
+    requests.sort_unstable_by_key(|request| std::cmp::Reverse(request.number));
+    requests.truncate(MOST);
+    let metrics = &admin.metrics;
+    let status = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": if admin.is_ready() { "running" } else { "draining" },
+        "uptime_ms": milliseconds(admin.started.elapsed()),
+        "connections": admin.workers.connections(),
+        "max_connections": admin.max_connections,
+        "workers": workers,
+        "requests_open": open,
+        "requests": requests.iter().map(request).collect::<Vec<_>>(),
+        "totals": {
+            "streams_active": metrics.streams_active.get(),
+            "streams": metrics.streams.get(),
+            "events": metrics.events.get(),
+            "bytes": metrics.stream_bytes.get(),
+            "heartbeats": metrics.heartbeats_sent.get(),
+            "heartbeats_skipped": metrics.heartbeats_skipped.get(),
+            "streams_opaque": metrics.streams_opaque.get(),
+            "suspected_upstream_buffering": metrics.suspected_buffering.get(),
+        },
+        "stream_ends": counts(metrics.stream_ends()),
+        "refused": counts(metrics.refusals()),
+        "upstreams": metrics.upstreams.report().iter().map(upstream).collect::<Vec<_>>(),
+        "allow_ending": admin.allow_ending,
+        "config": admin.config,
+    });
+    status.to_string()
+}
+
+fn request(snapshot: &Snapshot) -> Value {
+    let Snapshot {
+        number,
+        request_id,
+        trace_id,
+        way,
+        method,
+        path,
+        peer,
+        version,
+        is_tls,
+        phase,
+        age,
+        silence,
+        counts,
+        is_stalled,
+        is_ending,
+    } = snapshot;
+    json!({
+        "number": number,
+        "request_id": request_id,
+        "trace_id": trace_id.map(|id| id.to_string()),
+        "route": way.as_ref().map(|way| &way.route),
+        "upstream": way.as_ref().map(|way| &way.upstream),
+        "method": method.as_str(),
+        "path": path,
+        "peer": peer.map(|peer| peer.to_string()),
+        "protocol": protocol(*version),
+        "tls": is_tls,
+        "phase": phase.name(),
+        "age_ms": milliseconds(*age),
+        "silence_ms": silence.map(milliseconds),
+        "events": counts.events,
+        "bytes": counts.bytes,
+        "heartbeats": counts.heartbeats,
+        "heartbeats_skipped": counts.heartbeats_skipped,
+        "stalled": is_stalled,
+        "ending": is_ending,
+    })
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// What has not happened yet is left out.
+fn counts(counts: Vec<Count>) -> Vec<Value> {
+    let happened = counts.into_iter().filter(|count| count.times > 0);
+    let value = |Count { reason, times }: Count| json!({ "reason": reason.name(), "side": reason.side().name(), "title": reason.title(), "times": times });
+    happened.map(value).collect()
+}
+
+fn upstream(report: &health::Report) -> Value {
+    let health::Report {
+        url,
+        connects,
+        failures,
+        last_failure,
+        active,
+    } = report;
+    let last_failure = last_failure.map(|(reason, ago)| {
+        json!({ "reason": reason.name(), "title": reason.title(), "ago_ms": milliseconds(ago) })
+    });
+    json!({
+        "url": url,
+        "connects": connects,
+        "failures": failures,
+        "last_failure": last_failure,
+        "active": active,
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
