@@ -124,6 +124,23 @@ impl Sidecar {
         answer
     }
 
+    /// What `/status.json` says.
+    fn status(&self) -> serde_json::Value {
+        let answer = self.ask_admin("/status.json");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-type: application/json"), "{head}");
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Asks for the end of a stream, with these header fields; the first line of the answer.
+    fn end_stream(&self, number: &serde_json::Value, fields: &str) -> String {
+        let admin = self.admin.unwrap();
+        let mut client = connect(admin);
+        let head = format!("POST /status/streams/{number}/end HTTP/1.1\r\nHost: {admin}");
+        write!(client, "{head}\r\nConnection: close\r\n{fields}\r\n").unwrap();
+        read_until(&mut client, "\r\n")
+    }
+
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(
@@ -249,6 +266,199 @@ fn it_proxies_and_its_admin_port_answers() {
         .output()
         .unwrap();
     assert!(health.status.success(), "{health:?}");
+}
+
+#[test]
+fn the_status_page_shows_open_streams_as_long_as_they_are() {
+    let mut sidecar = Sidecar::start(&config(backend(), "server.workers = 2"));
+    let mut streams: Vec<_> = (0..3).map(|_| sidecar.get("/events?secret")).collect();
+    for stream in &mut streams {
+        read_until(stream, "data: x\n\n\r\n");
+    }
+    let status = sidecar.status();
+    assert_eq!(status["state"], "running");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        status["workers"],
+        serde_json::json!({ "all": 2, "answered": 2 })
+    );
+    assert_eq!(status["requests_open"], 3);
+    assert_eq!(status["totals"]["streams_active"], 3);
+    assert_eq!(status["connections"], 3);
+    let requests = status["requests"].as_array().unwrap();
+    for request in requests {
+        assert_eq!(request["path"], "/events");
+        assert_eq!(request["phase"], "streaming");
+        assert_eq!(request["route"], "any");
+        assert_eq!(request["protocol"], "HTTP/1.1");
+        assert_eq!(
+            (&request["events"], &request["bytes"]),
+            (&1.into(), &9.into())
+        );
+    }
+    assert!(requests[0]["number"].as_u64() > requests[2]["number"].as_u64());
+    assert_eq!(status["upstreams"][0]["active"], 3);
+    let shown = status["config"].as_str().unwrap();
+    assert!(shown.contains("[server]\nworkers = 2\n"), "{shown}");
+
+    // The event stream follows.
+    let mut feed = connect(sidecar.admin.unwrap());
+    write!(feed, "GET /status/events HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    let head = read_until(&mut feed, "\r\n\r\n");
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    assert!(read_until(&mut feed, "\n\n").contains("\"requests_open\":3"));
+    drop(streams);
+    let since = Instant::now();
+    while !read_until(&mut feed, "\n\n").contains("\"requests_open\":0") {}
+    assert!(
+        since.elapsed() > Duration::from_millis(900),
+        "once a second"
+    );
+    assert_eq!(sidecar.status()["stream_ends"][0]["reason"], "client_gone");
+
+    let page = sidecar.ask_admin("/status");
+    let (head, page) = page.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-security-policy: default-src 'none';"));
+    assert!(head.contains("x-content-type-options: nosniff"));
+    assert!(page.starts_with("<!doctype html>"));
+    assert!(sidecar.ask_admin("/").contains("location: /status\r\n"));
+
+    // Looking at it does not hold up the end.
+    sidecar.signal("INT");
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
+fn the_status_page_ends_streams_only_where_it_is_allowed_to() {
+    const FIELD: &str = "X-Sse-Sidecar: end\r\n";
+    let open = |sidecar: &Sidecar| {
+        let mut stream = sidecar.get("/events");
+        read_until(&mut stream, "data: x\n\n\r\n");
+        (stream, sidecar.status()["requests"][0]["number"].clone())
+    };
+    let sidecar = Sidecar::start(&config(backend(), ""));
+    let (_stream, number) = open(&sidecar);
+    assert_eq!(sidecar.status()["allow_ending"], false);
+    assert!(sidecar.end_stream(&number, FIELD).contains(" 403 "));
+
+    let toml = config(backend(), "admin.allow_ending = true");
+    let mut sidecar = Sidecar::start(&toml);
+    let (mut stream, number) = open(&sidecar);
+    let own = format!("Origin: http://{}\r\n", sidecar.admin.unwrap());
+    for refused in [
+        "",
+        &own,
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+        &format!("{FIELD}Origin: http://evil.example\r\n"),
+        &format!("{FIELD}Origin: null\r\n"),
+    ] {
+        let answer = sidecar.end_stream(&number, refused);
+        assert!(answer.contains(" 403 "), "{refused}: {answer}");
+    }
+    let other = 1_000_000.into();
+    assert!(sidecar.end_stream(&other, FIELD).contains(" 404 "));
+    assert_eq!(sidecar.status()["requests_open"], 1);
+    assert!(
+        sidecar
+            .end_stream(&number, &(own + FIELD))
+            .contains(" 202 ")
+    );
+    assert_eq!(
+        read_until(&mut stream, "0\r\n\r\n"),
+        "0\r\n\r\n",
+        "a clean end"
+    );
+    let ended = sidecar.wait_for("stream ended");
+    assert_eq!(field(&ended, "reason").unwrap(), "ended_by_operator");
+    assert!(
+        sidecar.end_stream(&number, FIELD).contains(" 404 "),
+        "it is over"
+    );
+}
+
+#[test]
+fn no_secret_is_logged_or_counted_and_no_line_is_forged() {
+    let rest = "log = { level = \"debug\", format = \"json\" }\n\
+                route = [{ path = \"/nowhere\", upstream.url = \"http://127.0.0.1:1\" }]";
+    let mut sidecar = Sidecar::start(&config(backend(), rest));
+    let fields = "Authorization: Bearer hush-1\r\nCookie: a=hush-2\r\nX-Api-Key: hush-3\r\n\
+                  traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+    let forged = "X-Request-Id: a\",\"level\":\"ERROR\r\n";
+    let ask = |target: &str, fields: &str| {
+        let mut client = sidecar.connect();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{fields}\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 1024];
+        let length = client.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    for target in [
+        "/events?key=hush-4",
+        "/plain?key=hush-4",
+        "/nowhere?key=hush-4",
+    ] {
+        ask(target, fields);
+    }
+    // What nobody can route or read, too.
+    for malformed in [
+        "bad-field hush-5\r\n",
+        "Transfer-Encoding: hush-6\r\n",
+        "Host: hush-7\r\n",
+    ] {
+        assert!(ask("/plain?key=hush-4", malformed).contains(" 400 "));
+    }
+    let answer = ask("/events", forged);
+    assert!(!answer.contains("ERROR"), "{answer}");
+    // HTTP/2, whose library has a log of its own.
+    let mut h2 = sidecar.connect();
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    // GET and http as indexed fields, and a literal path that is none.
+    let malformed = [&[0x82, 0x86, 0x04, 10][..], b"/?hush-8 <"].concat();
+    let bytes = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &[]),
+        frame(1, 5, 1, &malformed),
+    ]
+    .concat();
+    h2.write_all(&bytes).unwrap();
+    let _ = h2.read(&mut [0; 1024]).unwrap();
+    drop(h2);
+
+    let status = sidecar.ask_admin("/status.json");
+    let metrics = sidecar.ask_admin("/metrics");
+    sidecar.signal("INT");
+    sidecar.exit();
+    while let Ok(line) = sidecar.log.recv_timeout(DEADLINE) {
+        sidecar.seen.push(line);
+    }
+    let log = sidecar.seen.join("\n");
+    for (what, text) in [("status", &status), ("metrics", &metrics), ("log", &log)] {
+        assert!(!text.contains("hush"), "the {what} says\n{text}");
+    }
+    assert!(!metrics.contains("/events") && !metrics.contains("127.0.0.1"));
+    let lines = |sentence: &str| {
+        let sentence = format!("\"message\":\"{sentence}\"");
+        let lines = log.lines().filter(|line| line.contains(&sentence));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [opened, ended] = [&lines("stream opened")[0], &lines("stream ended")[0]];
+    for line in [
+        opened,
+        ended,
+        &lines("request failed")[0],
+        &lines("request ended")[0],
+    ] {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(field(line, "trace_id").as_deref(), Some(trace), "{line}");
+        assert_eq!(field(line, "request_id").as_deref(), Some(trace), "{line}");
+    }
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_ne!(line["level"], "ERROR");
+    }
 }
 
 #[test]
