@@ -11,8 +11,8 @@ const PAGE: &str = include_str!("page.html");
 /// nothing but this port: what a request calls itself cannot become code.
 const POLICY: &str = concat!(
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; ",
-    "script-src 'sha256-PZjDRg9IMFNu/b94B4N4jKeqAUoqY8o2k0FEIsn5Bjg='; ",
-    "style-src 'sha256-umOyxOX9PB1GPI/g94H34oe2nUd16mhjB1P7gMwULds='"
+    "script-src 'sha256-wDPwJKZNOngutkARGzRjgz7ZdjaOG4NuDibaCoY2qnY='; ",
+    "style-src 'sha256-m1TJ4Mx9XnCzwuSX1GkSPxQGzJFwIUJCLcpDcXeKQdM='"
 );
 
 pub(super) fn page() -> Answer {

@@ -34,10 +34,10 @@ impl Display for Config {
         for of_listener in listeners {
             table(f, "[[listener]]", &listener(of_listener))?;
         }
-        table(f, "[server]", &server(of_server))?;
-        table(f, "[admin]", &admin(of_admin))?;
+        table(f, "\n[server]", &server(of_server))?;
+        table(f, "\n[admin]", &admin(of_admin))?;
         if let Some(fallback) = fallback {
-            table(f, "[upstream]", &upstream(&fallback.upstream))?;
+            table(f, "\n[upstream]", &upstream(&fallback.upstream))?;
         }
         let top = [
             ("timeouts", timeouts(top_timeouts)),
@@ -45,12 +45,12 @@ impl Display for Config {
             ("events", events(top_events)),
         ];
         for (name, keys) in &top {
-            table(f, &format!("[{name}]"), keys)?;
+            table(f, &format!("\n[{name}]"), keys)?;
         }
-        table(f, "[drain]", &drain(of_drain))?;
-        table(f, "[log]", &log(*of_log))?;
+        table(f, "\n[drain]", &drain(of_drain))?;
+        table(f, "\n[log]", &log(*of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
-            table(f, "[[route]]", &matcher(&route.matcher))?;
+            table(f, "\n[[route]]", &matcher(&route.matcher))?;
             if fallback.is_none_or(|fallback| fallback.upstream != route.upstream) {
                 lines(f, "upstream.", &upstream(&route.upstream))?;
             }
