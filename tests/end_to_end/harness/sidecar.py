@@ -34,7 +34,7 @@ class Sidecar(Server):
             options += ["--admin", f"127.0.0.1:{admin}"]
         argv = tied_to_us(binary(), *options)
         super().__init__("sidecar", argv, port, folder / "log")
-        self._admin = f"http://127.0.0.1:{admin}"
+        self.admin = f"http://127.0.0.1:{admin}"
 
     def open_files(self) -> int:
         """Its sockets, and a few files besides."""
@@ -42,7 +42,7 @@ class Sidecar(Server):
 
     def count(self, metric: str) -> int:
         """What the sidecar itself says, of a name without its prefix."""
-        with urlopen(f"{self._admin}/metrics", timeout=5) as answer:
+        with urlopen(f"{self.admin}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         name = f"sse_sidecar_{metric} "
         [count] = [line.removeprefix(name) for line in lines if line.startswith(name)]

@@ -1,0 +1,95 @@
+// An operator at the status page: a backend that streams on every path, two clients of
+// it through the sidecar, and what is to be seen of them.
+import { createServer, get } from "node:http";
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+import { withPage } from "./browser.mjs";
+
+const { admin, proxied, port, screenshot } = JSON.parse(process.argv[2]);
+const HOSTILE = "/%3Cscript%3Ealert(1)%3C/script%3E/\"'&lt;b{}|";
+const QUIET = "/quiet";
+
+const backend = createServer((request, response) => {
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  response.write("data: 0\n\n");
+  if (request.url === QUIET) return;
+  const timer = setInterval(() => response.write("data: x\n\n"), 100);
+  response.on("close", () => clearInterval(timer));
+}).listen(port, "127.0.0.1");
+
+const ended = (path) =>
+  new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(proxied);
+    const asked = get({ hostname, port, path, agent: false }, (response) => {
+      response.on("end", () => resolve("clean")).on("error", () => resolve("cut"));
+      response.resume();
+    });
+    asked.on("error", reject);
+  });
+
+// Runs in the page.
+function look() {
+  const row = (tr) => {
+    const [request, ...cells] = tr.children;
+    const named = cells.map((cell) => [cell.dataset.name, cell.textContent]);
+    return { request: request.firstChild.textContent, ...Object.fromEntries(named) };
+  };
+  const rows = [...document.querySelectorAll("#requests tbody tr")];
+  return {
+    rows: rows.filter((tr) => tr.children.length > 1).map(row),
+    title: document.title,
+    scripts: document.querySelectorAll("script").length,
+    background: getComputedStyle(document.body).backgroundColor,
+    overflow: document.documentElement.scrollWidth - window.innerWidth,
+  };
+}
+
+async function violations(page) {
+  const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+  await page.evaluate(readFileSync(axe, "utf8"));
+  const { violations } = await page.evaluate(() => window.axe.run());
+  return violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+}
+
+const streams = { hostile: ended(HOSTILE), quiet: ended(QUIET) };
+await withPage(`${admin}/status`, async (page) => {
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  const row = (path) => page.getByRole("row").filter({ hasText: path });
+  const events = row("script").locator("[data-name=Events]");
+  await events.filter({ hasText: /[1-9]/ }).waitFor();
+  await row(QUIET).waitFor();
+  const light = await page.evaluate(look);
+  const before = await events.textContent();
+  await events.filter({ hasNotText: new RegExp(`^${before}$`) }).waitFor();
+  const later = await page.evaluate(look);
+  const faults = { light: await violations(page) };
+
+  await page.emulateMedia({ colorScheme: "dark" });
+  const dark = await page.evaluate(look);
+  faults.dark = await violations(page);
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.getByText("Configuration in force").click();
+  const phone = await page.evaluate(look);
+  faults.phone = await violations(page);
+  await page.screenshot({ path: screenshot, fullPage: true });
+
+  const buttons = await page.getByRole("button", { name: /^End / }).count();
+  let end = null;
+  if (buttons) {
+    page.on("dialog", (dialog) => dialog.accept());
+    // With the keyboard, and while rows are being updated.
+    await page.getByRole("button", { name: `End GET ${QUIET}` }).focus();
+    await page.keyboard.press("Enter");
+    end = await streams.quiet;
+    await row(QUIET).waitFor({ state: "detached" });
+    await row("An operator has ended the stream").waitFor();
+  }
+  const config = await page.locator("#config").textContent();
+  const left = await page.evaluate(look);
+  console.log(JSON.stringify({ light, later, dark, phone, faults, errors, buttons, end, left, config }));
+});
+backend.closeAllConnections();
+backend.close();
+process.exit(0);

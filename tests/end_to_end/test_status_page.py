@@ -1,0 +1,68 @@
+"""What an operator sees at `/status` in a browser."""
+
+import json
+import subprocess
+
+import pytest
+
+from harness.ports import free_port
+from harness.process import HERE, environment, node
+from harness.sidecar import Sidecar
+
+HOSTILE = "GET /%3Cscript%3Ealert(1)%3C/script%3E/\"'&lt;b{}|"
+QUIET = "GET /quiet"
+
+
+def seen(start, *settings: str) -> dict:
+    """What an operator of a sidecar with these settings sees of two streams."""
+    port = free_port()
+    sidecar = start(Sidecar, f"http://127.0.0.1:{port}", *settings)
+    options = {
+        "admin": sidecar.admin,
+        "proxied": sidecar.url,
+        "port": port,
+        "screenshot": str(HERE / ".cache/status.png"),
+    }
+    operator = subprocess.run(
+        node(HERE / "clients/status_page.mjs", json.dumps(options)),
+        cwd=HERE,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        timeout=40,
+        check=True,
+    )
+    return json.loads(operator.stdout)
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_sees_streams_move_and_cannot_end_them(start):
+    page = seen(start)
+    assert page["errors"] == []
+    for moment in ("light", "later", "dark", "phone"):
+        rows = {row["request"]: row for row in page[moment]["rows"]}
+        assert set(rows) == {HOSTILE, QUIET}
+        assert rows[QUIET]["Events"] == "1"
+        assert rows[QUIET]["Phase"] == "streaming"
+        assert page[moment]["scripts"] == 1, "a path has become code"
+        assert page[moment]["title"] == "2 streams · sse-sidecar"
+        assert page[moment]["overflow"] <= 0
+    assert events(page["later"]) > events(page["light"])
+    assert page["dark"]["background"] != page["light"]["background"]
+    assert page["buttons"] == 0
+    assert "allow_ending = false" in page["config"]
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_ends_a_stream_where_it_is_allowed(start):
+    page = seen(start, "admin.allow_ending = true")
+    assert page["errors"] == []
+    assert page["buttons"] == 2
+    assert page["end"] == "clean"
+    assert [row["request"] for row in page["left"]["rows"]] == [HOSTILE]
+    # Also with the buttons.
+    assert page["faults"] == {"light": [], "dark": [], "phone": []}
+
+
+def events(moment: dict) -> int:
+    [row] = [row for row in moment["rows"] if row["request"] == HOSTILE]
+    return int(row["Events"].replace(",", ""))
