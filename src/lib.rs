@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Beside it: [`config`] (the file), [`tls`] (certificates and keys), [`app`] (puts everything together, starts and stops it), [`cli`] (the command), [`admin`]
-//! (health and metrics).
+//! (health, metrics and the status page).
 //!
 //! The library is there for the tests and the fuzz targets; it promises no stable interface.
 
@@ -32,6 +32,7 @@ pub mod http2;
 pub mod log;
 pub mod metrics;
 pub mod problem;
+pub mod process;
 pub mod proxy;
 pub mod reason;
 pub mod server;

@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::health::Upstreams;
+use crate::process;
 use crate::reason::Reason;
 
 /// What a request is doing; the label `phase`.
@@ -61,6 +62,10 @@ pub struct Metrics {
     pub suspected_buffering: IntCounter,
     /// Responses that the shutdown cut.
     pub cut: IntCounter,
+    /// Connections from clients; brought up to date by who asks for the text.
+    pub connections_active: IntGauge,
+    /// How many of them there may be.
+    pub connections_limit: IntGauge,
     /// Connections from clients whose TLS handshake failed, or was not done in time.
     pub tls_handshakes_failed: IntCounter,
     /// Connections that were made to upstreams.
@@ -147,10 +152,16 @@ impl Metrics {
             ),
             suspected_buffering: catalogue.counter(
                 "suspected_upstream_buffering_total",
-                "Event streams on which many events came in one read after a long silence: something in or before the backend \
-                 seems to collect them. Look for a compressing or buffering middleware.",
+                "Event streams on which eight or more events came in one read after two seconds of silence: they were born one by \
+                 one, so something in the backend, or between it and the sidecar, seems to collect them. Look there for \
+                 compression, response buffering and missing flushes; the log names the path of each stream.",
             ),
             cut: catalogue.counter("cut_total", "Responses that the sidecar's shutdown cut before their end."),
+            connections_active: catalogue.gauge("connections_active", "Connections from clients."),
+            connections_limit: catalogue.gauge(
+                "connections_limit",
+                "How many connections from clients there may be (server.max_connections); more are turned away.",
+            ),
             tls_handshakes_failed: catalogue.counter(
                 "tls_handshakes_failed_total",
                 "Connections from clients whose TLS handshake failed, or was not done in time.",
@@ -162,6 +173,7 @@ impl Metrics {
             registry,
         };
         metrics.show_zeros();
+        show_version(&metrics.registry);
         metrics
     }
 
@@ -228,6 +240,7 @@ impl Metrics {
         TextEncoder::new()
             .encode(&families, &mut text)
             .expect("writing to memory does not fail");
+        text.extend(process::metrics().into_bytes());
         text
     }
 
@@ -304,6 +317,15 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// A gauge that is always 1: the version is a label, to be joined to others.
+fn show_version(registry: &Registry) {
+    let opts = Opts::new(Catalogue::name("build_info"), "The version that runs.");
+    let opts = opts.const_label("version", env!("CARGO_PKG_VERSION"));
+    Catalogue { registry }
+        .register(IntGauge::with_opts(opts))
+        .set(1);
 }
 
 /// Registers metrics under the project's prefix.

@@ -14,7 +14,12 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
     ("health", &["reason"], &["hyper", "http"]),
-    ("metrics", &["health", "reason"], &["tokio", "hyper"]),
+    ("process", &[], &["tokio", "hyper", "http"]),
+    (
+        "metrics",
+        &["health", "process", "reason"],
+        &["tokio", "hyper"],
+    ),
     ("tls", &[], &["hyper", "http"]),
     ("config", &["tls"], &["tokio", "hyper", "rustls"]),
     ("socket", &[], &["hyper", "http"]),

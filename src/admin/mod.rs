@@ -51,11 +51,14 @@ impl Admin {
         metrics: Arc<Metrics>,
         ready: Arc<AtomicBool>,
     ) -> Self {
+        let max_connections = config.server.max_connections;
+        let limit = i64::try_from(max_connections).unwrap_or(i64::MAX);
+        metrics.connections_limit.set(limit);
         Self {
             metrics,
             ready,
             workers,
-            max_connections: config.server.max_connections,
+            max_connections,
             config: config.to_string(),
             allow_ending: config.admin.allow_ending,
             started: Instant::now(),
@@ -68,7 +71,11 @@ impl Admin {
             "/live" => text(StatusCode::OK, TEXT, "live\n"),
             "/ready" if self.is_ready() => text(StatusCode::OK, TEXT, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
-            "/metrics" => text(StatusCode::OK, PROMETHEUS_TEXT, self.metrics.text()),
+            "/metrics" => {
+                let connections = i64::try_from(self.workers.connections()).unwrap_or(i64::MAX);
+                self.metrics.connections_active.set(connections);
+                text(StatusCode::OK, PROMETHEUS_TEXT, self.metrics.text())
+            }
             "/status" => page::page(),
             "/status.json" => text(StatusCode::OK, JSON, status::gather(&self).await),
             "/status/events" if *method == Method::GET => feed::open(self),
