@@ -138,3 +138,65 @@ fn upstream(report: &health::Report) -> Value {
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::body::Incoming;
+    use crate::client::Reader;
+    use crate::config::{self, Overrides};
+    use crate::metrics::Metrics;
+    use crate::server::{Handler, Workers};
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Handler for Silent {
+        type Body = Full<Bytes>;
+
+        async fn handle(
+            self: Rc<Self>,
+            _: Rc<dyn Reader>,
+            _: Request<Incoming>,
+        ) -> Response<Self::Body> {
+            Response::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stuck_worker_is_named_and_holds_nobody_up() {
+        let metrics = Arc::new(Metrics::new());
+        let workers = Workers::start(2, &metrics, || Rc::new(Silent)).unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(Some(held)));
+        // One of the two finds it and waits; the other finds nothing.
+        let stick = move |_: &Lobby| {
+            let found = held.lock().ok().and_then(|mut held| held.take());
+            found.map(|held| held.recv().is_err())
+        };
+        workers.ask(Duration::from_millis(50), stick).await;
+
+        let text = "upstream.url = 'http://127.0.0.1:1'";
+        let (config, _) = config::parse(text, "", &Overrides::default()).unwrap();
+        let ready = Arc::new(AtomicBool::new(false));
+        let admin = Admin::new(&config, Arc::new(workers), metrics, ready);
+        let gathered = || async {
+            let status: Value = serde_json::from_str(&gather(&admin).await).unwrap();
+            status
+        };
+        let status = gathered().await;
+        assert_eq!(status["workers"], json!({ "all": 2, "answered": 1 }));
+        assert_eq!(status["state"], "draining");
+        drop(release);
+        let status = gathered().await;
+        assert_eq!(status["workers"], json!({ "all": 2, "answered": 2 }));
+    }
+}
