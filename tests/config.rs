@@ -312,6 +312,7 @@ mod written {
             server = { workers = 3, max_connections = 7, max_request_head = 2000, max_request_headers = 20, max_streams = 4, trusted_proxies = ["10.0.0.0/8", "::1/128"] }
             admin = { listen = "off", allow_ending = true }
             upstream.url = "https://example.com"
+            upstream.host = "api.example.com:8443"
             upstream.tls = { ca = "a", certificate = "b", private_key = "c", server_name = "d.example" }
             timeouts = { connect = "1s", response_head = "2s", first_event = "3s", read = "4s", write = "off", total = "1h1m1s1ms", request_head = "7s", request_body = "8s", keep_alive = "9s", connection_age = "off" }
             heartbeat = { interval = "1s", frame = "block", text = "\u00e4 \\ \" x" }
@@ -324,6 +325,7 @@ mod written {
             method = "POST"
             header = "X-One"
             upstream.url = "unix:/run/b.sock"
+            upstream.host = "b.example"
             timeouts.read = "off"
             heartbeat = { interval = "off", frame = "line", text = "x" }
             events = { detect = "never", streaming = false, on_upstream_failure = "mcp" }

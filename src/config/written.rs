@@ -37,7 +37,7 @@ impl Display for Config {
         table(f, "\n[server]", &server(of_server))?;
         table(f, "\n[admin]", &admin(of_admin))?;
         if let Some(fallback) = fallback {
-            table(f, "\n[upstream]", &upstream(&fallback.upstream))?;
+            table(f, "\n[upstream]", &upstream(fallback))?;
         }
         let top = [
             ("timeouts", timeouts(top_timeouts)),
@@ -51,8 +51,8 @@ impl Display for Config {
         table(f, "\n[log]", &log(*of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
             table(f, "\n[[route]]", &matcher(&route.matcher))?;
-            if fallback.is_none_or(|fallback| fallback.upstream != route.upstream) {
-                lines(f, "upstream.", &upstream(&route.upstream))?;
+            if fallback.is_none_or(|fallback| upstream(fallback) != upstream(route)) {
+                lines(f, "upstream.", &upstream(route))?;
             }
             let own = [
                 timeouts(&route.timeouts),
@@ -133,9 +133,11 @@ fn admin(admin: &Admin) -> Keys {
     ]
 }
 
-fn upstream(upstream: &Upstream) -> Keys {
-    let Upstream { address, tls } = upstream;
+fn upstream(route: &Route) -> Keys {
+    let Upstream { address, tls } = &*route.upstream;
     let mut keys = vec![("url", text(address))];
+    let host = route.host.as_ref().and_then(|host| host.to_str().ok());
+    keys.extend(host.map(|host| ("host", text(host))));
     if let Some(tls) = tls {
         let ca = tls.ca.as_ref();
         keys.extend(ca.map(|ca| ("tls.ca", text(ca.display()))));

@@ -518,12 +518,13 @@ fn the_head_of_a_stream_is_spelt_as_the_upstream_did() {
         let says = "HTTP/1.1 200 Fine\r\nCONTENT-type: text/event-stream\r\nX-One: 1\r\nETag: x\r\nx-two: caf\u{e9}\r\n\
             X-ONE: 2\r\nKeep-Alive: x\r\n\r\n";
         let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
-        let mut client = sidecar.get_events().await;
+        let request = GET_EVENTS.replace("Host", "X-Request-Id: one\r\nHost");
+        let mut client = sidecar.request(&request).await;
         assert_eq!(
             client.head().await,
             "HTTP/1.1 200 Fine\r\nCONTENT-type: text/event-stream\r\nX-One: 1\r\nX-One: 2\r\n\
             x-two: caf\u{e9}\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
-            transfer-encoding: chunked\r\n\r\n"
+            x-request-id: one\r\ntransfer-encoding: chunked\r\n\r\n"
         );
     });
 }
