@@ -39,11 +39,17 @@ const LINGER: Duration = Duration::from_secs(1);
 /// And how many bytes of what it still sends are read.
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// How many bytes the kernel takes beyond those that are on their way (`TCP_NOTSENT_LOWAT`): more would be accepted from a writer
+/// only to wait there, up to megabytes for each peer that does not read.
+const UNSENT: u32 = 128 * 1024;
+
 impl Socket {
     /// A TCP connection, set up as event streams need it: every write leaves at once, and a vanished peer is noticed.
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
+        // Only a help: it keeps a peer that reads slowly from filling the kernel's memory.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         Ok(Self::Tcp(stream))
     }
 
@@ -279,5 +285,36 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown_shared(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_takes_little_for_a_peer_that_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap());
+        let (peer, near) = tokio::join!(listener.accept(), connected);
+        let mut near = Socket::tcp(near.unwrap()).unwrap();
+        let peer = SockRef::from(&peer.as_ref().unwrap().0)
+            .recv_buffer_size()
+            .unwrap();
+        let block = vec![0; 64 * 1024];
+        let mut taken = 0;
+        while let Ok(written) =
+            tokio::time::timeout(Duration::from_millis(200), near.write(&block)).await
+        {
+            taken += written.unwrap();
+        }
+        // The peer's buffer may grow while it fills; ours would by megabytes.
+        assert!(
+            taken < 8 * peer + 1024 * 1024,
+            "{taken} beside a buffer of {peer}"
+        );
     }
 }
