@@ -225,14 +225,20 @@ proptest! {
     }
 
     #[test]
-    fn a_planned_end_leaves_no_half_event(input in input(), cuts in places(), at in 0..120_usize) {
+    fn a_planned_end_leaves_no_half_event(input in input(), cuts in places(), at in 0..120_usize, ordered in any::<bool>()) {
         let clocks = Clocks { total: Some(INTERVAL), ..Clocks::default() };
         let start = origin();
         let mut stream = stream(FrameChoice::Line, clocks, start);
         let mut trace = Trace::default();
         let at = at.min(input.len());
         trace.push(&stream.handle_data(start, &input[..at]));
-        trace.push(&stream.handle_timeout(start + INTERVAL, Client::Taking));
+        let reason = if ordered { Reason::Operator } else { Reason::Total };
+        if ordered {
+            trace.push(&stream.handle_planned_end(reason));
+            prop_assert_eq!(stream.handle_planned_end(reason), Output::default(), "once is enough");
+        } else {
+            trace.push(&stream.handle_timeout(start + INTERVAL, Client::Taking));
+        }
         let mut from = at;
         for to in cuts.iter().copied().chain([input.len()]).filter(|&to| to > at && to <= input.len()) {
             if to > from && trace.end.is_none() {
@@ -241,7 +247,7 @@ proptest! {
             }
         }
         if let Some(end) = trace.end {
-            prop_assert_eq!(end, End { reason: Reason::Total, manner: Manner::Clean });
+            prop_assert_eq!(end, End { reason, manner: Manner::Clean });
             let output = trace.all();
             prop_assert!(input.starts_with(&output));
             prop_assert!(!inside_event(&output));
