@@ -27,6 +27,9 @@ use tokio::time::Instant;
 /// How long a test may take on a real clock.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What the kernel may need to take bytes from one socket to another.
+const MOMENT: Duration = Duration::from_micros(50);
+
 /// The sidecar under test.
 pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
@@ -42,6 +45,8 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
         let mut builder = Builder::new_current_thread();
         let runtime = builder
             .enable_all()
+            // Before the clock runs ahead the kernel gets a moment, which it needs on a busy machine to deliver what was sent.
+            .on_thread_park(|| std::thread::sleep(MOMENT))
             .start_paused(true)
             .build_local(LocalOptions::default());
         runtime.unwrap().block_on(test());

@@ -544,15 +544,15 @@ fn a_client_that_reads_now_and_then_gets_every_byte() {
             peer.send(LAST_CHUNK).await;
         })
         .await;
-        let sidecar = Sidecar::start(backend, "").await;
+        let toml = "heartbeat.interval = \"off\"\ntimeouts.write = \"off\"";
+        let sidecar = Sidecar::start(backend, toml).await;
         let mut client = sidecar.get_events().await;
         client.head().await;
         sleep(Duration::from_secs(20)).await; // every buffer on the way is full
-        let start = Instant::now();
+        tokio::time::resume(); // so much takes the kernel a while, in which a paused clock would run ahead
         let (seen, ended) = client.chunks().await;
         let expected: String = (0..EVENTS_SENT).map(event).collect();
         assert!(ended && seen == expected.as_bytes());
-        assert!(start.elapsed().is_zero(), "nothing waits for a clock");
     });
 }
 
