@@ -1,0 +1,1 @@
+"""What `benches/run` and `benches/gate` share."""
