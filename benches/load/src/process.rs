@@ -18,14 +18,16 @@ pub fn cpu(pids: &[u32]) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Proportional set size, in bytes.
+/// Proportional set size in bytes, without the pages of files: those depend on who else has mapped them.
 pub fn memory(pids: &[u32]) -> Result<f64> {
     let mut kilobytes = 0.0;
     for pid in pids {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let number = pss.and_then(|pss| pss.split_whitespace().next());
-        kilobytes += number.ok_or("no Pss")?.parse::<f64>()?;
+        for kind in ["Pss_Anon:", "Pss_Shmem:"] {
+            let pss = rollup.lines().find_map(|line| line.strip_prefix(kind));
+            let number = pss.and_then(|pss| pss.split_whitespace().next());
+            kilobytes += number.ok_or("no Pss")?.parse::<f64>()?;
+        }
     }
     Ok(kilobytes * 1024.0)
 }
