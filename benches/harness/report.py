@@ -82,7 +82,11 @@ def short(value: float | None) -> str:
 def circumstances() -> dict[str, str]:
     """Where, when and with what."""
     cpu = next(
-        (line.partition(":")[2].strip() for line in info("/proc/cpuinfo") if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in info("/proc/cpuinfo")
+            if "model name" in line
+        ),
         platform.machine(),
     )
     return {
@@ -105,5 +109,7 @@ def info(file: str) -> list[str]:
 
 
 def version(name: str, flag: str) -> str:
-    done = subprocess.run([program(name), flag], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [program(name), flag], capture_output=True, text=True, check=True
+    )
     return (done.stdout + done.stderr).splitlines()[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.proxies import NAMES, Proxy, connects, free_ports
-from harness.tools import LOAD, MOST_STREAMS, load
+from harness.tools import LOAD, MOST_STREAMS, Failed, load
 
 # A cell that takes longer has failed.
 DEADLINE = 120
@@ -70,7 +70,8 @@ def start(name: str, folder: Path) -> dict[str, float]:
         with proxy, socket.create_connection(("127.0.0.1", proxy.plain)) as client:
             client.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
             client.settimeout(DEADLINE)
-            assert client.recv(15) == b"HTTP/1.1 200 OK"
+            if client.recv(15) != b"HTTP/1.1 200 OK":
+                raise Failed("its first answer is an error")
             answered = time.monotonic() - begin
             pids = proxy.pids()
             time.sleep(0.5)
