@@ -1,7 +1,7 @@
 //! Backend and clients of the benchmark in one process, so that both read one clock. Each scenario is one kind of work; it goes
 //! through whatever listens at `--to`, and what it cost the processes `--pids` comes out as one line of JSON.
 //!
-//! One thread is the backend, one the clients. For each event one writes and one reads, as the proxy does, and nearly all of it is
+//! One thread is the backend, one the clients. For each event one writes and one reads, as the proxy does, and most of it is
 //! the kernel's: together they cost about as much as a proxy (`load_us` in what comes out), so that one core serves them.
 
 mod backend;
