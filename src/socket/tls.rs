@@ -91,10 +91,15 @@ impl TlsSocket {
     ) -> Poll<io::Result<()>> {
         let mut session = self.session.borrow_mut();
         loop {
-            match session.reader().read(buf.initialize_unfilled()) {
+            let mut reader = session.reader();
+            match reader.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    buf.advance(read?);
+                received => {
+                    // Copied, and not read: for that the whole of `buf` would have to be zeroed first.
+                    let received = received?;
+                    let length = received.len().min(buf.remaining());
+                    buf.put_slice(&received[..length]);
+                    reader.consume(length);
                     return Poll::Ready(Ok(()));
                 }
             }
