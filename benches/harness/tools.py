@@ -4,7 +4,9 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +17,9 @@ LOAD = ROOT / "benches/load/target/release/load"
 _, HARD = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (HARD, HARD))
 MOST_STREAMS = (HARD - 500) // 2
+
+# Who is asked to end stops what it has started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
 
 
 class Failed(Exception):
