@@ -101,22 +101,28 @@ impl Position {
     pub fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(&byte) = rest.first() {
-            if self.is_before_line() && !matches!(byte, b'\r' | b'\n') {
-                self.begin_line(byte);
-            }
-            if self.place == Place::Line {
-                let end = memchr2(b'\r', b'\n', rest);
-                let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
-                self.line.push(line);
-                let Some(&terminator) = after.first() else {
-                    return;
-                };
-                self.step(terminator);
-                rest = &after[1..];
-            } else {
+            let begins = self.is_before_line() && !matches!(byte, b'\r' | b'\n');
+            if !begins && self.place != Place::Line {
                 self.step(byte);
                 rest = &rest[1..];
+                continue;
             }
+            if begins {
+                self.begin_line(byte);
+            }
+            let end = memchr2(b'\r', b'\n', rest);
+            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+            let Some((&terminator, after)) = after.split_first() else {
+                return self.line.push(line);
+            };
+            if begins {
+                self.note_field(line); // all of it is here: nothing is to be kept
+                self.place = Place::after(terminator);
+            } else {
+                self.line.push(line);
+                self.step(terminator);
+            }
+            rest = after;
         }
     }
 
@@ -137,13 +143,9 @@ impl Position {
                 self.step(byte);
             }
             (Place::AfterCr, b'\n') => self.place = Place::LineStart, // the second half of a CRLF
-            (_, b'\r') => {
+            (_, b'\r' | b'\n') => {
                 self.end_line();
-                self.place = Place::AfterCr;
-            }
-            (_, b'\n') => {
-                self.end_line();
-                self.place = Place::LineStart;
+                self.place = Place::after(byte);
             }
             (Place::Line, _) => self.line.push(&[byte]),
             (Place::Start(_) | Place::LineStart | Place::AfterCr, _) => {
@@ -165,17 +167,8 @@ impl Position {
 
     fn end_line(&mut self) {
         if self.place == Place::Line {
-            match self.line.field() {
-                Some((b"data", value)) => {
-                    self.has_data = true;
-                    self.is_terminal |= value == b"[DONE]";
-                }
-                Some((b"event", value)) => self.is_terminal |= is_terminal_event(value),
-                Some((b"id", _)) => self.id_seen = true,
-                _ => {}
-            }
-            self.line.length = 0;
-            return;
+            let line = std::mem::replace(&mut self.line, LineHead::EMPTY);
+            return self.note_field(line.as_slice());
         }
         if self.has_data {
             self.events += 1;
@@ -184,6 +177,38 @@ impl Position {
         self.inside_event = false;
         self.has_data = false;
         self.is_terminal = false;
+    }
+
+    /// What the field that `line` is (or, if it is a long one, begins with) says.
+    fn note_field(&mut self, line: &[u8]) {
+        if let Some(value) = value_of(b"data", line) {
+            self.has_data = true;
+            self.is_terminal |= value == b"[DONE]";
+        } else if let Some(value) = value_of(b"event", line) {
+            self.is_terminal |= is_terminal_event(value);
+        } else if value_of(b"id", line).is_some() {
+            self.id_seen = true;
+        }
+    }
+}
+
+impl Place {
+    /// After a line that ended with `terminator`.
+    fn after(terminator: u8) -> Self {
+        if terminator == b'\r' {
+            Self::AfterCr
+        } else {
+            Self::LineStart
+        }
+    }
+}
+
+/// The value of the field `line` if its name is `name`, without the one space that may precede it.
+fn value_of<'a>(name: &[u8], line: &'a [u8]) -> Option<&'a [u8]> {
+    match line.strip_prefix(name)? {
+        [] => Some(&[]),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
     }
 }
 
@@ -196,11 +221,10 @@ fn is_terminal_event(name: &[u8]) -> bool {
     )
 }
 
-/// The first bytes of the current line: enough to know its field and to compare short values whole.
+/// The first bytes of a line that came in parts: enough to know its field, and more than any value that is compared.
 #[derive(Debug, Clone)]
 struct LineHead {
     bytes: [u8; Self::KEPT],
-    /// The whole line's length so far, at most `KEPT + 1`: that says it was longer than what is kept.
     length: u8,
 }
 
@@ -213,31 +237,14 @@ impl LineHead {
     };
 
     fn push(&mut self, part: &[u8]) {
-        let length = usize::from(self.length);
-        if length >= Self::KEPT {
-            self.length += u8::from(length == Self::KEPT && !part.is_empty());
-            return;
+        for (slot, &byte) in self.bytes.iter_mut().skip(self.length.into()).zip(part) {
+            *slot = byte;
+            self.length += 1;
         }
-        let kept = part.len().min(Self::KEPT - length);
-        self.bytes[length..length + kept].copy_from_slice(&part[..kept]);
-        let longer = u8::from(part.len() > kept);
-        self.length += u8::try_from(kept).expect("at most KEPT") + longer;
     }
 
-    /// The line as name and value, one leading space of the value removed; `None` for a comment. A value that is not kept
-    /// whole is empty.
-    fn field(&self) -> Option<(&[u8], &[u8])> {
-        let whole = usize::from(self.length) <= Self::KEPT;
-        let bytes = &self.bytes[..usize::from(self.length).min(Self::KEPT)];
-        match bytes.iter().position(|&b| b == b':') {
-            Some(0) => None,
-            Some(colon) => {
-                let value = &bytes[colon + 1..];
-                let value = value.strip_prefix(b" ").unwrap_or(value);
-                Some((&bytes[..colon], if whole { value } else { b"" }))
-            }
-            None => Some((if whole { bytes } else { b"" }, b"")),
-        }
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length.into()]
     }
 }
 

@@ -80,6 +80,11 @@ impl Chunked {
     }
 
     /// What the front of `bytes` is, which is then behind us. `bytes` must not be empty.
+    #[expect(
+        clippy::inline_always,
+        reason = "a burst of tiny events is little else"
+    )]
+    #[inline(always)]
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
         if self.state == State::Data {
             let length =
@@ -90,9 +95,14 @@ impl Chunked {
             }
             return Ok(Piece::Data(length));
         }
-        if let Some(length) = self.read_size_line(bytes) {
-            return Ok(Piece::Framing(length));
+        match self.read_size_line(bytes) {
+            Some(length) => Ok(Piece::Framing(length)),
+            None => self.read_framing(bytes),
         }
+    }
+
+    /// Reads sizes, extensions, line ends and trailers, byte by byte, up to data or the end.
+    fn read_framing(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
         for (index, &byte) in bytes.iter().enumerate() {
             match self.state {
                 State::Done if index == 0 => return Ok(Piece::End),
@@ -129,21 +139,19 @@ impl Chunked {
             State::Size { digits: 0 } => bytes,
             _ => return None,
         };
-        let digits = line
-            .iter()
-            .take(8)
-            .take_while(|byte| byte.is_ascii_hexdigit());
-        let (mut size, mut length) = (0, 0);
-        for &digit in digits {
-            size = size << 4 | u64::from(char::from(digit).to_digit(16)?);
-            length += 1;
+        let mut size = 0;
+        for (digits, &byte) in line.iter().enumerate().take(8) {
+            let Some(digit) = hex_value(byte) else {
+                if size == 0 || !line[digits..].starts_with(b"\r\n") {
+                    return None;
+                }
+                self.state = State::Data;
+                self.remaining = size;
+                return Some(bytes.len() - line.len() + digits + 2);
+            };
+            size = size << 4 | digit;
         }
-        if size == 0 || !line[length..].starts_with(b"\r\n") {
-            return None;
-        }
-        self.state = State::Data;
-        self.remaining = size;
-        Some(bytes.len() - line.len() + length + 2)
+        None
     }
 
     fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
@@ -157,8 +165,8 @@ impl Chunked {
                 return Err(BadChunk::Size);
             }
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
-                let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                self.remaining = self.remaining << 4 | u64::from(digit);
+                let digit = hex_value(byte).unwrap_or_default();
+                self.remaining = self.remaining << 4 | digit;
                 State::Size { digits: digits + 1 }
             }
             (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
@@ -189,6 +197,10 @@ impl Chunked {
         }
         Ok(state)
     }
+}
+
+fn hex_value(byte: u8) -> Option<u64> {
+    char::from(byte).to_digit(16).map(u64::from)
 }
 
 impl Default for Chunked {
