@@ -19,6 +19,8 @@ pub struct Relay {
     framing: Framing,
     /// What the client has not taken yet. Empty, and without a buffer, while it takes everything.
     unsent: Vec<u8>,
+    /// Nothing was written yet.
+    begins: bool,
     end: Option<End>,
     /// What becomes of the connection if the stream ends cleanly.
     fate: Fate,
@@ -32,6 +34,9 @@ pub enum Framing {
     /// By the end of the connection: HTTP/1.0.
     Close,
 }
+
+/// As much of the stream waits for its head's write, if it is there already.
+const MOST_WITH_HEAD: usize = 8 * 1024;
 
 impl Relay {
     /// Writes `head`, and the stream after it, to `near`. If the stream ends in order, `fate` is the connection's.
@@ -47,6 +52,7 @@ impl Relay {
             near,
             framing,
             unsent: head,
+            begins: true,
             end: None,
             fate,
         }
@@ -65,25 +71,39 @@ impl Relay {
     }
 
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.begins) {
+            // What has come with the head leaves with it.
+            while self.end.is_none() && self.unsent.len() < MOST_WITH_HEAD {
+                if self.poll_flow(cx).is_pending() {
+                    break;
+                }
+            }
+        }
         loop {
             let sent = self.poll_unsent(cx)?;
             if self.end.is_some() {
                 return sent.map(Ok);
             }
-            let mut writer = Writer {
-                near: &self.near,
-                framing: self.framing,
-                unsent: &mut self.unsent,
-            };
-            if let Some(end) = ready!(self.flow.poll(cx, &mut writer)) {
-                self.end = Some(end);
-                match (end.manner, self.framing) {
-                    (Manner::Clean, Framing::Chunked) => self.unsent.extend(b"0\r\n\r\n"),
-                    (Manner::Abort, Framing::Close) => self.flow.client().reset_on_close(),
-                    (Manner::Clean, Framing::Close) | (Manner::Abort, Framing::Chunked) => {}
-                }
+            ready!(self.poll_flow(cx));
+        }
+    }
+
+    /// Ready when some of the stream was written or is to be, or it has ended.
+    fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut writer = Writer {
+            near: &self.near,
+            framing: self.framing,
+            unsent: &mut self.unsent,
+        };
+        if let Some(end) = ready!(self.flow.poll(cx, &mut writer)) {
+            self.end = Some(end);
+            match (end.manner, self.framing) {
+                (Manner::Clean, Framing::Chunked) => self.unsent.extend(b"0\r\n\r\n"),
+                (Manner::Abort, Framing::Close) => self.flow.client().reset_on_close(),
+                (Manner::Clean, Framing::Close) | (Manner::Abort, Framing::Chunked) => {}
             }
         }
+        Poll::Ready(())
     }
 }
 
