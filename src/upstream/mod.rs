@@ -21,6 +21,7 @@ use std::time::Duration;
 use http::uri::Scheme;
 use http::{HeaderMap, Request, StatusCode, response};
 use tokio::sync::Mutex;
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 pub use self::source::{HttpBody, Source, StreamBody, TakenBody};
@@ -31,6 +32,7 @@ use crate::config::{self, Detect};
 use crate::health::Health;
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
+use crate::socket::Socket;
 use crate::tls::{self, ClientConfig, Reloading};
 use crate::wire::Spelling;
 
@@ -154,7 +156,19 @@ impl Upstream {
     ///
     /// It goes out once more, on another connection if need be, if nothing of it was sent; or if it has no body and the upstream
     /// has refused it unseen, or has closed a kept connection and the request is idempotent (RFC 9110, section 9.2.2).
-    pub async fn send(&self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Error> {
+    pub async fn send(
+        self: &Rc<Self>,
+        request: Request<Upload>,
+        terms: &Terms<'_>,
+    ) -> Result<Answer, Error> {
+        let mut answer = self.ask(request, terms).await?;
+        if let AnswerBody::Events(Source::Taken(body)) = &mut answer.body {
+            body.keep_with(self.clone());
+        }
+        Ok(answer)
+    }
+
+    async fn ask(&self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Error> {
         let way = match self.kept(terms).await {
             Some(kept) => kept,
             None => self.connect(terms).await?,
@@ -192,6 +206,17 @@ impl Upstream {
         {
             lease.reused = true;
             idle.push((lease, Instant::now()));
+        }
+    }
+
+    /// Keeps a connection of which hyper was set aside.
+    fn keep_socket(self: Rc<Self>, socket: Socket) {
+        if self.idle.borrow().len() < MAX_IDLE {
+            spawn_local(async move {
+                if let Ok(lease) = http1::handshake(socket).await {
+                    self.keep(Lease(Share::Whole(lease)));
+                }
+            });
         }
     }
 

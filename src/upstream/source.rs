@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::{http1, http2};
+use super::{Upstream, http1, http2};
 use crate::body::{Broken, EventSource};
 use crate::http2::Inflow;
 use crate::socket::Socket;
@@ -33,13 +34,18 @@ pub enum Source {
     Http2(StreamBody),
 }
 
-/// The body of a response whose head has been read, straight from its socket. Dropping it closes the connection.
+/// The body of a response whose head has been read, straight from its socket. Dropping it before its end closes the connection.
 #[derive(Debug)]
 pub struct TakenBody {
-    socket: Socket,
+    /// `None` once it was given back.
+    socket: Option<Socket>,
     framing: Framing,
     /// What was read together with the head.
     rest: Vec<u8>,
+    /// The upstream may send another response after this one.
+    reusable: bool,
+    /// Who keeps the connection then.
+    keeper: Option<Rc<Upstream>>,
 }
 
 #[derive(Debug)]
@@ -212,10 +218,17 @@ impl TakenBody {
             Length::Unknown => Framing::Close,
         };
         Self {
-            socket,
+            socket: Some(socket),
             framing,
             rest,
+            reusable: !head.closes,
+            keeper: None,
         }
+    }
+
+    /// When the body has ended, the connection goes to `keeper`, if it can serve another request.
+    pub(super) fn keep_with(&mut self, keeper: Rc<Upstream>) {
+        self.keeper = Some(keeper);
     }
 
     fn poll_read(
@@ -225,6 +238,7 @@ impl TakenBody {
     ) -> Poll<Result<usize, UpstreamEnd>> {
         loop {
             if matches!(&self.framing, Framing::Chunked(chunked) if chunked.is_done()) {
+                self.give_back();
                 return Poll::Ready(Err(UpstreamEnd::Finished));
             }
             let read = match self.poll_raw(cx, buffer) {
@@ -243,9 +257,11 @@ impl TakenBody {
     fn poll_raw(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.rest.is_empty() {
             let mut buf = ReadBuf::new(buffer);
-            return Pin::new(&mut self.socket)
-                .poll_read(cx, &mut buf)
-                .map_ok(|()| buf.filled().len());
+            return match &mut self.socket {
+                Some(socket) => Pin::new(socket).poll_read(cx, &mut buf),
+                None => Poll::Ready(Ok(())),
+            }
+            .map_ok(|()| buf.filled().len());
         }
         let length = self.rest.len().min(buffer.len());
         buffer[..length].copy_from_slice(&self.rest[..length]);
@@ -260,10 +276,14 @@ impl TakenBody {
     /// Takes the framing out of what was read. Returns how much of it is the body, at the front of `read`.
     fn pass(&mut self, read: &mut [u8]) -> Result<usize, UpstreamEnd> {
         match &mut self.framing {
-            Framing::Chunked(chunked) => chunked
-                .decode_in_place(read)
-                .map(|(kept, _)| kept)
-                .map_err(|_| UpstreamEnd::Failed),
+            Framing::Chunked(chunked) => {
+                let length = read.len();
+                let (kept, read) = chunked
+                    .decode_in_place(read)
+                    .map_err(|_| UpstreamEnd::Failed)?;
+                self.reusable &= read == length; // nobody has asked for what comes after it
+                Ok(kept)
+            }
             Framing::Close => Ok(read.len()),
             Framing::Length { left, .. } => {
                 match left.checked_sub(read.len() as u64) {
@@ -272,6 +292,16 @@ impl TakenBody {
                 }
                 Ok(read.len())
             }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if self.reusable
+            && self.rest.is_empty()
+            && let Some(keeper) = self.keeper.take()
+            && let Some(socket) = self.socket.take()
+        {
+            keeper.keep_socket(socket);
         }
     }
 

@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep};
 
 use crate::common::{
-    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, moment, run,
+    Closed, EVENTS, GET_EVENTS, LAST_CHUNK, Sidecar, backend, backend_that_says, chunk, moment,
+    run, watched,
 };
 
 const EVENT: &str = "data: x\n\n";
@@ -485,7 +487,17 @@ fn a_stream_while_the_request_is_still_going_up() {
 fn after_a_stream_the_connection_goes_on() {
     run(|| async {
         let says = [EVENTS.as_bytes(), &chunk(EVENT), LAST_CHUNK.as_bytes()].concat();
-        let sidecar = Sidecar::start(backend_that_says(says).await, "").await;
+        let backend = backend(move |mut peer| {
+            let says = says.clone();
+            async move {
+                loop {
+                    peer.head().await;
+                    peer.send(&says).await;
+                }
+            }
+        })
+        .await;
+        let sidecar = Sidecar::start(backend, "").await;
         let mut client = sidecar.connect().await;
         client.send([GET_EVENTS, GET_EVENTS].concat()).await; // the second one pipelined
         for _ in 0..2 {
@@ -644,5 +656,65 @@ fn what_passes_is_measured() {
             let seen = sidecar.metric(&format!("sse_sidecar_{series}"));
             assert!((seen - expected).abs() < 0.1, "{series}: {seen}");
         }
+    });
+}
+
+#[test]
+fn a_stream_that_is_there_at_once_leaves_in_one_write() {
+    run(|| async {
+        let whole = [EVENTS.as_bytes(), &chunk(EVENT), LAST_CHUNK.as_bytes()].concat();
+        let sidecar = Sidecar::start(backend_that_says(whole).await, "").await;
+        let mut client = sidecar.get_events().await;
+        let mut seen = Vec::with_capacity(4096);
+        client.stream.read_buf(&mut seen).await.unwrap();
+        let end = [&*chunk(EVENT), LAST_CHUNK.as_bytes()].concat();
+        assert!(seen.ends_with(&end), "{}", seen.escape_ascii().to_string());
+    });
+}
+
+#[test]
+fn the_connection_of_a_stream_that_has_ended_is_kept() {
+    for (head, end, connects) in [
+        (EVENTS, LAST_CHUNK, 1.0),
+        // More than was asked for.
+        (EVENTS, "0\r\n\r\nHTTP", 3.0),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+            LAST_CHUNK,
+            3.0,
+        ),
+    ] {
+        run(move || async move {
+            let backend = backend(move |mut peer| async move {
+                loop {
+                    peer.head().await;
+                    peer.send(head).await;
+                    sleep(Duration::from_secs(1)).await;
+                    peer.send([&*chunk(EVENT), end.as_bytes()].concat()).await;
+                }
+            })
+            .await;
+            let sidecar = Sidecar::start(backend, "").await;
+            for _ in 0..3 {
+                let mut client = sidecar.get_events().await;
+                client.head().await;
+                assert_eq!(client.chunk().await, EVENT);
+                assert_eq!(client.chunk().await, "");
+            }
+            let seen = sidecar.metric("sse_sidecar_upstream_connects_total");
+            assert!((seen - connects).abs() < 0.1, "{seen} after {head}{end}");
+        });
+    }
+}
+
+#[test]
+fn the_connection_of_a_stream_that_the_sidecar_ended_is_closed() {
+    run(|| async {
+        let (backend, mut closed) = watched(EVENTS).await;
+        let sidecar = Sidecar::start(backend, "timeouts.total = \"10s\"").await;
+        let mut client = sidecar.get_events().await;
+        client.head().await;
+        assert_eq!(client.chunk().await, "");
+        assert_eq!(closed.recv().await.unwrap().0, Instant::now());
     });
 }

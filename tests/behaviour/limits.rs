@@ -109,12 +109,13 @@ fn an_old_connection_ends_with_its_next_response() {
 fn age_ends_nothing_that_is_open() {
     run(|| async {
         let backend = backend(|mut peer| async move {
-            peer.head().await;
-            peer.send(EVENTS).await;
-            sleep(Duration::from_secs(20)).await;
-            peer.send([chunk("data: x\n\n"), LAST_CHUNK.into()].concat())
-                .await;
-            peer.closed().await;
+            loop {
+                peer.head().await;
+                peer.send(EVENTS).await;
+                sleep(Duration::from_secs(20)).await;
+                peer.send([chunk("data: x\n\n"), LAST_CHUNK.into()].concat())
+                    .await;
+            }
         })
         .await;
         let toml = "timeouts.connection_age = \"10s\"\nheartbeat.interval = \"off\"";
