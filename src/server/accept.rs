@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::client::{Client, Clocks};
 use crate::config::ListenAddress;
@@ -16,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 use crate::server::Workers;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 use crate::tls::{Reloading, ServerConfig};
 
 /// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
@@ -70,7 +71,11 @@ impl Listener {
     /// Binds `address`.
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
-            ListenAddress::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            ListenAddress::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                socket::set_up(&SockRef::from(&listener))?; // for all that it accepts: they inherit it
+                Ok(Self::Tcp(listener))
+            }
             ListenAddress::Unix(path) => {
                 remove_stale(path).await?;
                 Ok(Self::Unix(
@@ -113,7 +118,7 @@ impl Accepted {
     /// The connection on this thread's runtime.
     pub(super) fn into_socket(self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(stream, _) => Socket::tcp(tokio::net::TcpStream::from_std(stream)?),
+            Self::Tcp(stream, _) => Ok(Socket::Tcp(TcpStream::from_std(stream)?)),
             Self::Unix(stream) => Ok(Socket::Unix(UnixStream::from_std(stream)?)),
         }
     }
@@ -195,5 +200,40 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_is_set_up_as_its_listener() {
+        let address = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let listener = Listener::bind(&address).await.unwrap();
+        let ListenAddress::Tcp(address) = listener.address().unwrap() else {
+            unreachable!()
+        };
+        let connecting = TcpStream::connect(address);
+        let (accepted, _client) = tokio::join!(listener.accept(), connecting);
+        let Accepted::Tcp(accepted, _) = accepted.unwrap() else {
+            unreachable!()
+        };
+        let options = |socket: &SockRef<'_>| {
+            [
+                socket.tcp_nodelay().unwrap().into(),
+                socket.keepalive().unwrap().into(),
+                socket.tcp_keepalive_time().unwrap().as_secs(),
+                socket.tcp_notsent_lowat().unwrap().into(),
+                socket.nonblocking().unwrap().into(),
+            ]
+        };
+        let connected = TcpStream::connect(address).await.unwrap();
+        let Socket::Tcp(set_up) = Socket::tcp(connected).unwrap() else {
+            unreachable!()
+        };
+        let expected = options(&SockRef::from(&set_up));
+        assert_eq!(options(&SockRef::from(&accepted)), expected);
+        assert!(expected.iter().all(|&option| option > 0), "{expected:?}");
     }
 }

@@ -43,13 +43,20 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// only to wait there, up to megabytes for each peer that does not read.
 const UNSENT: u32 = 128 * 1024;
 
+/// Sets a TCP socket up as event streams need it: every write leaves at once, and a vanished peer is noticed. What a listener
+/// that was set up accepts has inherited it.
+pub fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
+    // Only a help: it keeps a peer that reads slowly from filling the kernel's memory.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    Ok(())
+}
+
 impl Socket {
-    /// A TCP connection, set up as event streams need it: every write leaves at once, and a vanished peer is noticed.
+    /// A TCP connection, [set up](set_up).
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
-        // Only a help: it keeps a peer that reads slowly from filling the kernel's memory.
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        set_up(&SockRef::from(&stream))?;
         Ok(Self::Tcp(stream))
     }
 
