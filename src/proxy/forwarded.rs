@@ -1,7 +1,8 @@
 //! What an upstream is told of the client: `X-Forwarded-For`, `-Proto`, `-Host`, and `Forwarded` (RFC 7239).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use bytes::Bytes;
 use http::header::{FORWARDED, HOST, HeaderMap};
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
@@ -37,14 +38,11 @@ pub(super) fn tell(
         }
     }
     let host = headers.get(HOST).cloned();
-    let element = element(peer, host.as_ref(), scheme);
+    let ip = peer.map(|peer| peer.ip().to_canonical().to_string());
+    let element = element(ip.as_deref(), host.as_ref(), scheme);
     append(headers, &FORWARDED, &element);
-    if let Some(peer) = peer {
-        append(
-            headers,
-            &X_FORWARDED_FOR,
-            &peer.ip().to_canonical().to_string(),
-        );
+    if let Some(ip) = ip {
+        append(headers, &X_FORWARDED_FOR, &ip);
     }
     headers
         .entry(&X_FORWARDED_PROTO)
@@ -60,32 +58,32 @@ pub(super) fn tell(
 
 /// Adds to a list, which goes on as one line.
 fn append(headers: &mut HeaderMap, name: &HeaderName, item: &str) {
-    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    let list = lines
-        .chain([item.as_bytes()])
-        .collect::<Vec<_>>()
-        .join(&b", "[..]);
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
+    let mut list = Vec::with_capacity(item.len());
+    for line in headers.get_all(name) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(item.as_bytes());
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
         headers.insert(name, value);
     }
 }
 
 /// RFC 7239, section 4: `for=192.0.2.60;host="example.com:8080";proto=http`. "Note that an IPv6 address is always enclosed in
 /// square brackets", and quoted for its colons.
-fn element(peer: Option<SocketAddr>, host: Option<&HeaderValue>, scheme: &Scheme) -> String {
-    let node = match peer.map(|peer| peer.ip().to_canonical()) {
-        Some(IpAddr::V4(ip)) => ip.to_string(),
-        Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
-        None => "unknown".to_owned(),
+fn element(ip: Option<&str>, host: Option<&HeaderValue>, scheme: &Scheme) -> String {
+    let node = match ip {
+        Some(ip) if ip.contains(':') => ["for=\"[", ip, "]\""],
+        Some(ip) => ["for=", ip, ""],
+        None => ["for=", "unknown", ""],
     };
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:[]-_~%".contains(c);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:[]-_~%".contains(&byte);
     let host = host
         .and_then(|host| host.to_str().ok())
-        .filter(|host| host.chars().all(is_plain));
-    let host = host
-        .map(|host| format!(";host=\"{host}\""))
-        .unwrap_or_default();
-    format!("for={node}{host};proto={scheme}")
+        .filter(|host| host.bytes().all(is_plain))
+        .map_or(["", "", ""], |host| [";host=\"", host, "\""]);
+    let proto = [";proto=", scheme.as_str(), ""];
+    [node, host, proto].as_flattened().concat()
 }
 
 #[cfg(test)]

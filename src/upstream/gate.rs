@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -174,14 +175,11 @@ impl Gate {
     /// Reads until it is known what may pass.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.shared.state.get() == State::Head && self.released == self.served {
-            let start = self.buffer.len();
-            self.buffer.resize(start + READ_SIZE, 0);
-            let mut buf = ReadBuf::new(&mut self.buffer[start..]);
-            let read = Pin::new(&mut self.socket).poll_read(cx, &mut buf);
-            let length = buf.filled().len();
-            self.buffer.truncate(start + length);
-            ready!(read)?;
-            if length == 0 {
+            let mut space = [MaybeUninit::uninit(); READ_SIZE];
+            let mut buf = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf))?;
+            self.buffer.extend_from_slice(buf.filled());
+            if buf.filled().is_empty() {
                 self.pass_all(); // the end of it, which hyper is to see
                 break;
             }
