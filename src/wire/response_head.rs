@@ -86,11 +86,13 @@ impl ResponseHead {
         let keeps = |line: &[u8]| {
             !field(line).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"content-length"))
         };
-        head.split_inclusive(|&b| b == b'\n')
-            .filter(|line| keeps(line))
-            .flatten()
-            .copied()
-            .collect()
+        let mut kept = Vec::with_capacity(head.len());
+        for line in head.split_inclusive(|&b| b == b'\n') {
+            if keeps(line) {
+                kept.extend_from_slice(line);
+            }
+        }
+        kept
     }
 }
 
