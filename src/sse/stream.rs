@@ -338,8 +338,10 @@ impl EventStream {
                     manner: Manner::Clean,
                 });
                 self.ended = true;
+                // A client that is no real parser may know blank lines only whole.
+                let is_half = byte == b'\r' && data.get(index + 1) == Some(&b'\n');
                 return Output {
-                    before: &data[..=index],
+                    before: &data[..=index + usize::from(is_half)],
                     end,
                     ..Output::default()
                 };

@@ -529,3 +529,29 @@ fn a_stalled_client_is_not_the_upstreams_silence() {
             .is_some()
     );
 }
+
+#[test]
+fn a_planned_end_leaves_no_half_line_end() {
+    let now = origin();
+    let planned = || {
+        let mut stream = stream(FrameChoice::Line, Clocks::default(), now);
+        let _ = stream.handle_data(now, b"data: x\r");
+        let _ = stream.handle_planned_end(Reason::Total);
+        stream
+    };
+    for (data, passes) in [
+        (&b"\n\r\ndata: y"[..], &b"\n\r\n"[..]),
+        (b"\n\r", b"\n\r"),
+        (b"\r\ndata: y", b"\r\n"),
+        (b"\r\r\n", b"\r"),
+        (b"\n\n\n", b"\n\n"),
+    ] {
+        let mut stream = planned();
+        let output = stream.handle_data(now, data);
+        assert_eq!(
+            (written(&output), output.end.is_some()),
+            (passes.to_vec(), true),
+            "{data:?}"
+        );
+    }
+}
