@@ -128,6 +128,10 @@ impl EventStream {
                 ..Output::default()
             };
         }
+        // A stream that never pauses never comes to its timers.
+        if self.planned_end.is_none() && self.deadlines.total().is_some_and(|at| at <= now) {
+            self.planned_end = Some(Reason::Total);
+        }
         let (held, data) = self.sort_out_bom(data);
         let output = if self.planned_end.is_some() {
             self.pass_up_to_boundary(data)

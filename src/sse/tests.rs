@@ -555,3 +555,22 @@ fn a_planned_end_leaves_no_half_line_end() {
         );
     }
 }
+
+#[test]
+fn a_stream_that_never_pauses_ends_at_its_time_too() {
+    let now = origin();
+    let clocks = Clocks {
+        total: Some(INTERVAL),
+        ..Clocks::default()
+    };
+    let mut stream = stream(FrameChoice::Line, clocks, now);
+    let data = b"data: x\n\ndata: y";
+    assert_eq!(written(&stream.handle_data(now, data)), data);
+    let output = stream.handle_data(now + INTERVAL, b"\n\ndata: z\n\n");
+    assert_eq!(written(&output), b"\n\n");
+    let end = End {
+        reason: Reason::Total,
+        manner: Manner::Clean,
+    };
+    assert_eq!(output.end, Some(end));
+}
