@@ -1,10 +1,12 @@
 //! What the contract says of event streams holds whichever HTTP each side speaks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::common::{Sidecar, moment, run};
+use crate::common::{GET_EVENTS, Sidecar, moment, run};
 use crate::either::{Asker, Cancelled, End, Http, Teller, WAYS, backend};
 
 const PROMPTLY: Duration = Duration::from_millis(5);
@@ -214,6 +216,63 @@ fn a_planned_end_is_clean_and_cancels_the_upstream() {
         let (at, how) = seen.recv().await.unwrap();
         assert!(at - start <= start.elapsed() + PROMPTLY && how.is_proper());
         assert!((sidecar.ends("total", "proxy") - 1.0).abs() < 0.1);
+    });
+}
+
+#[test]
+fn planned_ends_of_streams_that_began_together_are_spread() {
+    each_way(|client, upstream| async move {
+        let url = backend(upstream, |mut teller| async move {
+            teller.open_events().await;
+            teller.cancelled().await;
+        })
+        .await;
+        let sidecar = Sidecar::in_front_of(&url, "timeouts.total = \"100s\"").await;
+        let start = Instant::now();
+        let mut streams = Vec::new();
+        for _ in 0..40 {
+            let mut asker = Asker::ask(&sidecar, client).await;
+            asker.head().await;
+            streams.push(spawn_local(async move {
+                let (_, end) = asker.rest().await;
+                (end, start.elapsed().as_secs())
+            }));
+        }
+        let mut seconds = BTreeSet::new();
+        for stream in streams {
+            let (end, after) = stream.await.unwrap();
+            assert_eq!(end, End::Clean);
+            assert!((90..=100).contains(&after), "{after}");
+            seconds.insert(after);
+        }
+        assert!(seconds.len() >= 5, "{seconds:?}");
+    });
+}
+
+#[test]
+fn after_a_planned_end_the_connection_is_there_for_the_next_request() {
+    each_way(|client, upstream| async move {
+        let url = backend(upstream, |mut teller| async move {
+            teller.open_events().await;
+            teller.say("data: x\n\n").await;
+            teller.cancelled().await;
+        })
+        .await;
+        let sidecar = Sidecar::in_front_of(&url, "timeouts.total = \"10s\"").await;
+        let mut asker = Asker::ask(&sidecar, client).await;
+        for round in 1..=3 {
+            let head = asker.head().await;
+            assert!(head.contains(" 200"), "{head}");
+            assert_eq!(asker.rest().await, ("data: x\n\n".to_owned(), End::Clean));
+            asker = match asker {
+                Asker::One(mut peer) => {
+                    peer.send(GET_EVENTS).await;
+                    Asker::One(peer)
+                }
+                Asker::Two { connection, .. } => connection.ask("").await,
+            };
+            assert!((sidecar.ends("total", "proxy") - f64::from(round)).abs() < 0.1);
+        }
     });
 }
 
