@@ -37,6 +37,11 @@ pub fn jittered(time: Duration) -> Duration {
     time.mul_f64(1.0 - 0.1 * fastrand::f64())
 }
 
+/// Somewhere between nothing and `time`, every moment as likely as another.
+pub fn anywhere_in(time: Duration) -> Duration {
+    time.mul_f64(fastrand::f64())
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;

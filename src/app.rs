@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::client::{Clocks, Limits};
@@ -196,12 +197,13 @@ impl App {
             ?timeout,
             "draining: accepting no more"
         );
-        workers.enter(Stage::Draining);
+        let until = Instant::now() + timeout;
+        workers.enter(Stage::Draining { until });
         let drained = tokio::select! {
             biased;
             () = workers.done() => true,
             _ = signals.stop() => false,
-            () = tokio::time::sleep(timeout) => false,
+            () = tokio::time::sleep_until(until) => false,
         };
         if !drained {
             tracing::warn!(connections = workers.connections(), "ending what is left");

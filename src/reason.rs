@@ -27,6 +27,7 @@ pub enum Reason {
     Complete,
     Total,
     EndedByOperator,
+    Rotated,
     Shutdown,
     ClientGone,
     ClientStalled,
@@ -65,10 +66,11 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
+        Self::Rotated,
         Self::Shutdown,
         Self::ClientGone,
         Self::ClientStalled,
@@ -138,6 +140,12 @@ impl Reason {
                 None,
                 "ended_by_operator",
                 "An operator has ended the stream",
+            ),
+            Self::Rotated => row(
+                Proxy,
+                None,
+                "rotated",
+                "The sidecar drains, and the client is to reconnect",
             ),
             Self::Shutdown => row(Proxy, None, "shutdown", "The sidecar is shutting down"),
             Self::ClientGone => row(
@@ -306,6 +314,7 @@ impl From<sse::Reason> for Reason {
             sse::Reason::Complete => Self::Complete,
             sse::Reason::Total => Self::Total,
             sse::Reason::Operator => Self::EndedByOperator,
+            sse::Reason::Rotated => Self::Rotated,
             sse::Reason::Shutdown => Self::Shutdown,
             sse::Reason::FirstEventTimeout => Self::UpstreamFirstEventTimeout,
             sse::Reason::ReadTimeout => Self::UpstreamReadTimeout,
@@ -328,6 +337,7 @@ mod tests {
             sse::Reason::Complete,
             sse::Reason::Total,
             sse::Reason::Operator,
+            sse::Reason::Rotated,
             sse::Reason::Shutdown,
             sse::Reason::FirstEventTimeout,
             sse::Reason::ReadTimeout,

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use toml::de::DeTable;
 
 use sse_sidecar::config::{
-    self, Config, Drain, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure, Override,
-    Overrides, Problem, Problems, Server, Timeouts, UpstreamAddress,
+    self, Config, Drain, DrainStreams, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure,
+    Override, Overrides, Problem, Problems, Server, Timeouts, UpstreamAddress,
 };
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
@@ -83,6 +83,7 @@ mod example {
         assert_eq!(route.timeouts, Timeouts::default());
         assert_eq!(route.heartbeat, Heartbeat::default());
         assert_eq!(route.events, Events::default());
+        assert_eq!(route.drain_streams, DrainStreams::Finish);
     }
 
     #[test]
@@ -317,7 +318,7 @@ mod written {
             timeouts = { connect = "1s", response_head = "2s", first_event = "3s", read = "4s", write = "off", total = "1h1m1s1ms", request_head = "7s", request_body = "8s", keep_alive = "9s", connection_age = "off" }
             heartbeat = { interval = "1s", frame = "block", text = "\u00e4 \\ \" x" }
             events = { detect = "always", streaming = true, on_upstream_failure = "openai-responses" }
-            drain = { delay = "off", timeout = "20s" }
+            drain = { delay = "off", timeout = "20s", streams = "rotate" }
             log = { level = "debug", format = "text" }
             [[route]]
             path = "/a"
@@ -329,6 +330,7 @@ mod written {
             timeouts.read = "off"
             heartbeat = { interval = "off", frame = "line", text = "x" }
             events = { detect = "never", streaming = false, on_upstream_failure = "mcp" }
+            drain.streams = "finish"
             [[route]]
             path = "/b"
             "#,
@@ -352,7 +354,7 @@ mod written {
     fn a_route_says_only_what_is_its_own() {
         let written = written(&example_with_route().replace(": one", ""));
         let (_, route) = written.split_once("[[route]]\n").unwrap();
-        assert_eq!(route.matches('=').count(), 8, "{route}");
+        assert_eq!(route.matches('=').count(), 9, "{route}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, anywhere_in};
 use crate::client::Reader;
 use crate::exchange::Exchange;
 use crate::sse::{Client, End, EventStream, Manner, Output, Reason, UpstreamEnd};
@@ -45,8 +45,13 @@ pub struct EventFlow {
     client: Rc<dyn Reader>,
     exchange: Exchange,
     alarm: Alarm,
+    /// The stream is to end when the process drains, at a moment still to be chosen.
+    rotates: bool,
 }
 
+/// Streams that rotate do so in this part of what is left of a drain. The rest of it is for those that are then in the middle of
+/// an event.
+const ROTATION: f64 = 0.8;
 /// How much is read, and so written, at once.
 const READ_SIZE: usize = 32 * 1024;
 /// Room for a chunk's size.
@@ -73,7 +78,15 @@ impl EventFlow {
             client,
             exchange,
             alarm: Alarm::default(),
+            rotates: false,
         }
+    }
+
+    /// The same stream, but ended when the process drains, so that its client goes elsewhere.
+    #[must_use]
+    pub fn rotating(mut self) -> Self {
+        self.rotates = true;
+        self
     }
 
     /// Whom it flows to.
@@ -86,6 +99,15 @@ impl EventFlow {
         if self.client.is_cut() {
             let end = pass(&self.stream.handle_shutdown(), sink);
             return Poll::Ready(self.note(end));
+        }
+        if self.rotates
+            && let Some(until) = self.client.drains_until()
+        {
+            self.rotates = false;
+            let now = Instant::now();
+            let window = until.saturating_duration_since(now).mul_f64(ROTATION);
+            self.stream
+                .handle_drain((now + anywhere_in(window)).into_std());
         }
         if self.exchange.is_to_end() {
             let end = pass(&self.stream.handle_planned_end(Reason::Operator), sink);
@@ -113,6 +135,9 @@ impl EventFlow {
             let is_empty = output == Output::default();
             let end = pass(&output, sink);
             let end = self.note(end);
+            if self.stream.is_ending() {
+                self.exchange.ending();
+            }
             if !is_empty {
                 return Poll::Ready(end);
             }

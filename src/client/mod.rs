@@ -50,8 +50,8 @@ pub struct Client {
     flushed: Cell<bool>,
     heir: RefCell<Option<Heir>>,
     is_handed_over: Cell<bool>,
-    /// The shutdown has begun: the response under way is the connection's last.
-    is_draining: Cell<bool>,
+    /// The shutdown has begun, and so long it may take: the response under way is the connection's last.
+    drains_until: Cell<Option<Instant>>,
 }
 
 /// What a connection is held to before a request has a route: its clocks, the `write` clock where no route says otherwise, and
@@ -145,7 +145,7 @@ impl Client {
             flushed: Cell::new(true),
             heir: RefCell::new(None),
             is_handed_over: Cell::new(false),
-            is_draining: Cell::new(false),
+            drains_until: Cell::new(None),
         }
     }
 
@@ -306,14 +306,16 @@ impl Client {
         self.heir.borrow_mut().take_if(|_| self.flushed.get())
     }
 
-    /// The process is about to end: the connection takes no more requests.
-    pub fn drain(&self) {
-        self.is_draining.set(true);
+    /// The process is about to end: the connection takes no more requests, and open ones have to be done by `until`.
+    pub fn drain(&self, until: Instant) {
+        self.drains_until.set(Some(until));
     }
 
     /// Whether the response under way is the connection's last.
     pub fn is_last_response(&self) -> bool {
-        self.is_draining.get() || self.retires_at.is_some_and(|at| Instant::now() >= at)
+        self.is_cut()
+            || self.drains_until().is_some()
+            || self.retires_at.is_some_and(|at| Instant::now() >= at)
     }
 
     /// Writes a last response that hyper has no part in, and closes the connection so that it can be read.
@@ -378,6 +380,10 @@ impl Reader for Client {
 
     fn is_cut(&self) -> bool {
         self.is_cut.get()
+    }
+
+    fn drains_until(&self) -> Option<Instant> {
+        self.drains_until.get()
     }
 
     fn departure(&self) -> Reason {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use http::Response;
+use tokio::time::Instant;
 
 use super::ClientStream;
 use crate::reason::Reason;
@@ -27,6 +28,9 @@ pub trait Reader: fmt::Debug {
 
     /// Whether streams are to end now, because the process does.
     fn is_cut(&self) -> bool;
+
+    /// When open requests have to be done, if the process drains.
+    fn drains_until(&self) -> Option<Instant>;
 
     /// Why the request is about to be dropped before its end; the client's own leaving if nobody has said.
     fn departure(&self) -> Reason;

@@ -36,6 +36,7 @@ fn settings(settings: &Settings, prefix: &str, report: &mut Report) {
         timeouts,
         heartbeat,
         events,
+        drain_streams: _,
     } = settings;
     // At the first of the keys that is written in this very table.
     let mut warn = |keys: &[&str], mistake: Mistake| {

@@ -14,8 +14,8 @@ use super::value::{
     interval, path, server_name, streams, text, workers,
 };
 use super::{
-    Detect, Drain, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log, Matcher,
-    OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
+    Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log,
+    Matcher, OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
 };
 use crate::tls::ServerName;
 
@@ -66,6 +66,7 @@ pub(super) struct Settings {
     pub(super) timeouts: Timeouts,
     pub(super) heartbeat: Heartbeat,
     pub(super) events: Events,
+    pub(super) drain_streams: DrainStreams,
 }
 
 /// An upstream that a table does or does not name.
@@ -157,6 +158,7 @@ impl Draft {
         root.table("drain", |table| {
             table.set("delay", &mut draft.drain.delay, delay);
             table.set("timeout", &mut draft.drain.timeout, end);
+            read_drain_streams(table, &mut draft.settings.drain_streams);
         });
         root.table("log", |table| {
             table.set(
@@ -224,6 +226,14 @@ impl RouteDraft {
         let upstream = Target::read(table);
         let mut settings = inherited.clone();
         settings.read(table, Scope::Route);
+        table.table("drain", |table| {
+            for key in ["delay", "timeout"] {
+                let mistake = Mistake::new("this clock is that of the whole process")
+                    .help(format!("move it to `[drain]`, as `{key}`"));
+                table.refuse(key, &mistake);
+            }
+            read_drain_streams(table, &mut settings.drain_streams);
+        });
         Self {
             key: table.path().to_owned(),
             matcher,
@@ -246,6 +256,7 @@ impl Settings {
             timeouts,
             heartbeat,
             events,
+            drain_streams: _, // beside clocks that only the top level has
         } = self;
         table.table("timeouts", |table| read_timeouts(table, timeouts, scope));
         table.table("heartbeat", |table| {
@@ -285,6 +296,17 @@ impl Settings {
             );
         });
     }
+}
+
+fn read_drain_streams(table: &mut Table<'_>, streams: &mut DrainStreams) {
+    table.set(
+        "streams",
+        streams,
+        choice(&[
+            ("finish", DrainStreams::Finish),
+            ("rotate", DrainStreams::Rotate),
+        ]),
+    );
 }
 
 fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {

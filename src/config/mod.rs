@@ -120,6 +120,8 @@ pub struct Route {
     pub heartbeat: Heartbeat,
     /// What counts as an event stream, and how it ends when the upstream fails.
     pub events: Events,
+    /// What becomes of its event streams when the process drains.
+    pub drain_streams: DrainStreams,
 }
 
 /// The conditions of a route; all that are given must hold.
@@ -265,13 +267,23 @@ pub enum OnUpstreamFailure {
     Mcp,
 }
 
-/// What SIGTERM does.
+/// What SIGTERM does; what it does to event streams is each route's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// How long connections are still accepted while readiness is already 503.
     pub delay: Duration,
     /// How long open requests may then go on.
     pub timeout: Duration,
+}
+
+/// What becomes of open event streams when the process drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DrainStreams {
+    /// They go on until they are complete or the drain's time is up: right for a generation, which cannot be resumed.
+    #[default]
+    Finish,
+    /// They end at event boundaries, spread over the drain's time: right for subscriptions, whose clients reconnect.
+    Rotate,
 }
 
 /// What is logged, and how.

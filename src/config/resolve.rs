@@ -243,6 +243,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 timeouts,
                 heartbeat,
                 events,
+                drain_streams,
             } = settings;
             let upstream = upstreams
                 .entry(upstream)
@@ -254,6 +255,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 timeouts,
                 heartbeat,
                 events,
+                drain_streams,
             }
         });
     Config {

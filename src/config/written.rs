@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
-    Admin, Config, Detect, Drain, Events, Format, Frame, Heartbeat, Level, Listener, Log, Matcher,
-    OnUpstreamFailure, Route, Server, Timeouts, Upstream, Workers, units,
+    Admin, Config, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, Listener,
+    Log, Matcher, OnUpstreamFailure, Route, Server, Timeouts, Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
@@ -25,11 +25,18 @@ impl Display for Config {
         let is_fallback =
             |last: &&Route| last.matcher == Matcher::default() && last.timeouts == *top_timeouts;
         let fallback = routes.last().filter(is_fallback);
-        let (top_heartbeat, top_events) = match fallback {
+        let (top_heartbeat, top_events, top_streams) = match fallback {
             Some(Route {
-                heartbeat, events, ..
-            }) => (heartbeat, events),
-            None => (&Heartbeat::default(), &Events::default()),
+                heartbeat,
+                events,
+                drain_streams,
+                ..
+            }) => (heartbeat, events, *drain_streams),
+            None => (
+                &Heartbeat::default(),
+                &Events::default(),
+                DrainStreams::default(),
+            ),
         };
         for of_listener in listeners {
             table(f, "[[listener]]", &listener(of_listener))?;
@@ -48,6 +55,7 @@ impl Display for Config {
             table(f, &format!("\n[{name}]"), keys)?;
         }
         table(f, "\n[drain]", &drain(of_drain))?;
+        lines(f, "", &drain_streams(top_streams))?;
         table(f, "\n[log]", &log(*of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
             table(f, "\n[[route]]", &matcher(&route.matcher))?;
@@ -62,6 +70,9 @@ impl Display for Config {
             for (mut keys, (name, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));
                 lines(f, &format!("{name}."), &keys)?;
+            }
+            if route.drain_streams != top_streams {
+                lines(f, "drain.", &drain_streams(route.drain_streams))?;
             }
         }
         Ok(())
@@ -226,6 +237,14 @@ fn drain(drain: &Drain) -> Keys {
     let Drain { delay, timeout } = drain;
     let delay = Some(*delay).filter(|delay| !delay.is_zero());
     vec![("delay", clock(delay)), ("timeout", clock(Some(*timeout)))]
+}
+
+fn drain_streams(streams: DrainStreams) -> Keys {
+    let streams = match streams {
+        DrainStreams::Finish => "finish",
+        DrainStreams::Rotate => "rotate",
+    };
+    vec![("streams", text(streams))]
 }
 
 fn log(log: Log) -> Keys {

@@ -78,6 +78,11 @@ impl Exchange {
         self.open.is_to_end.get()
     }
 
+    /// The stream ends at its next event boundary, whoever wanted it.
+    pub fn ending(&self) {
+        self.open.is_to_end.set(true);
+    }
+
     /// The request goes to an upstream, this `way`: giving it up from now on is a cancellation.
     pub fn engage_upstream(&mut self, way: &Arc<Way>, health: &Arc<Health>) {
         self.open.way.get_or_init(|| way.clone());

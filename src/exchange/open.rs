@@ -46,7 +46,7 @@ pub(super) struct Open {
     pub(super) opened: Cell<Option<Instant>>,
     pub(super) last_read: Cell<Instant>,
     pub(super) counts: Cell<Counts>,
-    /// An operator wants the stream to end.
+    /// The stream is to end at its next event boundary: an operator wants it, or it was planned.
     pub(super) is_to_end: Cell<bool>,
 }
 

@@ -12,6 +12,7 @@ use super::route::Route;
 use super::{relay, upgrade};
 use crate::body::{EventFlow, EventStreamBody, Incoming, PlainBody, ResponseBody, UploadProgress};
 use crate::client::Reader;
+use crate::config::DrainStreams;
 use crate::exchange::Exchange;
 use crate::upstream::{Answer, AnswerBody, Lease, Source, Tunnel};
 use crate::wire::Spelling;
@@ -93,7 +94,10 @@ impl Delivery<'_> {
             .route
             .event_stream(&self.asked.headers, &self.upload, opaque);
         let source = coding.decode(Box::new(source));
-        let flow = EventFlow::new(stream, source, self.client.clone(), self.exchange);
+        let mut flow = EventFlow::new(stream, source, self.client.clone(), self.exchange);
+        if self.route.config.drain_streams == DrainStreams::Rotate {
+            flow = flow.rotating();
+        }
         if self.upload.is_done() && self.client.can_hand_over() {
             relay::begin(&*self.client, &self.asked, head, spelling, flow);
             return None;

@@ -108,7 +108,7 @@ async fn in_time(
         if let Poll::Ready(passed) = passing.as_mut().poll(cx) {
             return Poll::Ready(passed);
         }
-        if lobby.stage() >= Stage::Draining {
+        if lobby.stage() != Stage::Running {
             return Poll::Ready(Err(Lost::Draining));
         }
         match deadline {

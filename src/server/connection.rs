@@ -39,7 +39,7 @@ async fn speaks_http2(client: &Client, lobby: &Lobby) -> Option<bool> {
             return Poll::Ready(speaks.ok());
         }
         place.take(cx);
-        if lobby.stage() >= Stage::Draining {
+        if lobby.stage() != Stage::Running {
             return Poll::Ready(None);
         }
         match client.deadline() {

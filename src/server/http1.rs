@@ -110,7 +110,7 @@ async fn serve_requests<H: Handler>(
     let mut closed = pin!(client.closed());
     poll_fn(|cx| {
         place.take(cx);
-        if watch.stage_changed() && lobby.stage() >= Stage::Draining {
+        if watch.stage_changed() && lobby.stage() != Stage::Running {
             http.as_mut().graceful_shutdown();
         }
         if let Poll::Ready(result) = http.as_mut().poll(cx) {
@@ -245,12 +245,15 @@ impl<'a> Watch<'a> {
         let stage = self.lobby.stage();
         let changed = self.seen != stage;
         self.seen = stage;
-        if changed && stage >= Stage::Draining {
-            self.client.drain();
-        }
-        if changed && stage == Stage::Cutting {
-            self.client.cut();
-            self.cut_at = Some(Instant::now() + LAST_WORDS);
+        if changed {
+            match stage {
+                Stage::Running => {}
+                Stage::Draining { until } => self.client.drain(until),
+                Stage::Cutting => {
+                    self.client.cut();
+                    self.cut_at = Some(Instant::now() + LAST_WORDS);
+                }
+            }
         }
         changed
     }

@@ -111,7 +111,7 @@ pub(super) async fn serve<H: Handler>(
         let mut pulse = Pulse::new(http.ping_pong());
         poll_fn(|cx| {
             place.take(cx);
-            if watch.stage_changed() && lobby.stage() >= Stage::Draining {
+            if watch.stage_changed() && lobby.stage() != Stage::Running {
                 http.graceful_shutdown();
                 watch.leaves_at = Some(Instant::now() + FAREWELL);
             }
@@ -192,7 +192,7 @@ async fn shake_hands(
         place.take(cx);
         let shaken = handshake.as_mut().poll(cx);
         let _ = wire.poll_send(cx); // h2 sees a failure when it reads
-        if shaken.is_pending() && lobby.stage() >= Stage::Draining {
+        if shaken.is_pending() && lobby.stage() != Stage::Running {
             return Poll::Ready(None);
         }
         shaken.map(Some)
@@ -454,6 +454,13 @@ impl Reader for Stream {
 
     fn is_cut(&self) -> bool {
         self.connection.lobby.stage() == Stage::Cutting
+    }
+
+    fn drains_until(&self) -> Option<Instant> {
+        match self.connection.lobby.stage() {
+            Stage::Draining { until } => Some(until),
+            Stage::Running | Stage::Cutting => None,
+        }
     }
 
     fn departure(&self) -> Reason {

@@ -4,13 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::task::{Context, Waker};
 
+use tokio::time::Instant;
+
 /// How far the shutdown has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Not begun.
     Running,
     /// No new requests; open ones finish.
-    Draining,
+    Draining {
+        /// When they have to be done.
+        until: Instant,
+    },
     /// What is still open ends now.
     Cutting,
 }

@@ -207,7 +207,7 @@ async fn work<H: Handler>(
             },
             Some(_) = open.join_next() => {}
         }
-        if lobby.stage() >= Stage::Draining && open.is_empty() {
+        if lobby.stage() != Stage::Running && open.is_empty() {
             return;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::end::Reason;
+
 /// How long each clock of a stream may run; `None` switches it off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clocks {
@@ -22,6 +24,8 @@ pub(super) struct Deadlines {
     opened: Instant,
     last_read: Instant,
     silent_since: Instant,
+    /// Why the stream ends when `clocks.total` has run out.
+    end_of_life: Reason,
 }
 
 impl Deadlines {
@@ -31,6 +35,16 @@ impl Deadlines {
             opened,
             last_read: opened,
             silent_since: opened,
+            end_of_life: Reason::Total,
+        }
+    }
+
+    /// The stream's life is over at `at`, for `reason`, unless it is sooner.
+    pub(super) fn shorten_life(&mut self, at: Instant, reason: Reason) {
+        let life = at.saturating_duration_since(self.opened);
+        if self.clocks.total.is_none_or(|total| life < total) {
+            self.clocks.total = Some(life);
+            self.end_of_life = reason;
         }
     }
 
@@ -62,7 +76,13 @@ impl Deadlines {
         self.last_read.checked_add(self.clocks.read?)
     }
 
+    /// When the stream's life is over.
     pub(super) fn total(&self) -> Option<Instant> {
         self.opened.checked_add(self.clocks.total?)
+    }
+
+    /// Why it is.
+    pub(super) fn end_of_life(&self) -> Reason {
+        self.end_of_life
     }
 }

@@ -27,6 +27,8 @@ pub enum Reason {
     Total,
     /// An operator has asked for it.
     Operator,
+    /// The process drains, and the stream's client can reconnect elsewhere.
+    Rotated,
     /// The process stops.
     Shutdown,
     /// The `first_event` clock.
@@ -59,6 +61,7 @@ impl Reason {
             Self::Complete => "complete",
             Self::Total => "total",
             Self::Operator => "ended_by_operator",
+            Self::Rotated => "rotated",
             Self::Shutdown => "shutdown",
             Self::FirstEventTimeout => "upstream_first_event_timeout",
             Self::ReadTimeout => "upstream_read_timeout",
@@ -73,6 +76,7 @@ impl Reason {
             Self::Complete => "The stream is complete",
             Self::Total => "The stream has reached its maximum age",
             Self::Operator => "An operator has ended the stream",
+            Self::Rotated => "The proxy drains, and the client is to reconnect",
             Self::Shutdown => "The proxy is shutting down",
             Self::FirstEventTimeout => "The upstream sent no event in time",
             Self::ReadTimeout => "The upstream went silent",

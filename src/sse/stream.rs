@@ -130,7 +130,7 @@ impl EventStream {
         }
         // A stream that never pauses never comes to its timers.
         if self.planned_end.is_none() && self.deadlines.total().is_some_and(|at| at <= now) {
-            self.planned_end = Some(Reason::Total);
+            self.planned_end = Some(self.deadlines.end_of_life());
         }
         let (held, data) = self.sort_out_bom(data);
         let output = if self.planned_end.is_some() {
@@ -184,7 +184,7 @@ impl EventStream {
         } else if due(self.deadlines.read()) {
             self.fail(Reason::ReadTimeout)
         } else if self.planned_end.is_none() && due(self.deadlines.total()) {
-            self.end_at_boundary(Reason::Total)
+            self.end_at_boundary(self.deadlines.end_of_life())
         } else if !self.heartbeat_held && !self.opaque && due(self.deadlines.heartbeat()) {
             self.deadlines.silent_since(now);
             self.beat(client)
@@ -235,6 +235,19 @@ impl EventStream {
             return Output::default();
         }
         self.end_at_boundary(reason)
+    }
+
+    /// The process drains: the stream is to end at `at` or the first boundary after it, unless its `total` clock ends it before.
+    /// An opaque stream shows no boundary, and goes on.
+    pub fn handle_drain(&mut self, at: Instant) {
+        if !self.opaque {
+            self.deadlines.shorten_life(at, Reason::Rotated);
+        }
+    }
+
+    /// Whether the stream waits for a boundary to end at.
+    pub fn is_ending(&self) -> bool {
+        self.planned_end.is_some()
     }
 
     /// The process stops now: the stream ends here, cleanly if no event is half sent.

@@ -574,3 +574,21 @@ fn a_stream_that_never_pauses_ends_at_its_time_too() {
     };
     assert_eq!(output.end, Some(end));
 }
+
+#[test]
+fn a_drain_never_lengthens_a_life() {
+    let now = origin();
+    let clocks = Clocks {
+        total: Some(INTERVAL),
+        ..Clocks::default()
+    };
+    for (after, reason) in [(5, Reason::Rotated), (500, Reason::Total)] {
+        let mut stream = stream(FrameChoice::Line, clocks, now);
+        let at = now + Duration::from_secs(after);
+        stream.handle_drain(at);
+        let due = at.min(now + INTERVAL);
+        assert_eq!(stream.poll_timeout(), Some(due));
+        let end = stream.handle_timeout(due, Client::Taking).end;
+        assert_eq!(end.map(|end| end.reason), Some(reason));
+    }
+}

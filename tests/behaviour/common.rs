@@ -15,7 +15,7 @@ use sse_sidecar::app;
 use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::Proxy;
-use sse_sidecar::server::{self, Entrance, Listener, Lobby, admit};
+use sse_sidecar::server::{self, Entrance, Listener, Lobby, Stage, admit};
 use sse_sidecar::tls;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -127,6 +127,12 @@ impl Sidecar {
             metrics,
             lobby,
         }
+    }
+
+    /// The shutdown has begun, and open requests have so long.
+    pub(crate) fn drain(&self, timeout: Duration) {
+        let until = Instant::now() + timeout;
+        self.lobby.enter(Stage::Draining { until });
     }
 
     /// A connection to it.

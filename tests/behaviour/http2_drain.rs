@@ -14,6 +14,9 @@ use crate::tls::Setup;
 
 const PROMPTLY: Duration = Duration::from_millis(5);
 
+/// `drain.timeout`.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// An event stream that says `path` and stays; anything else is answered after 10 s.
 async fn script(mut teller: Teller) {
     let asked = teller.asked();
@@ -46,7 +49,7 @@ fn open_requests_finish_and_no_new_ones_are_taken() {
             let slow = request("GET").uri("http://test/slow").body(()).unwrap();
             let (response, _) = client.send(slow, false).await.unwrap();
             sleep(Duration::from_secs(1)).await;
-            sidecar.lobby.enter(Stage::Draining);
+            sidecar.drain(TIMEOUT);
             sleep(Duration::from_millis(1)).await;
             let refused = client.send(request("GET").body(()).unwrap(), false).await;
             assert!(
@@ -83,7 +86,7 @@ fn what_is_cut_is_reset_after_every_byte_of_it() {
             let (response, _) = client.send(half.body(()).unwrap(), false).await.unwrap();
             let response = response.await.unwrap();
             sleep(Duration::from_secs(1)).await;
-            sidecar.lobby.enter(Stage::Draining);
+            sidecar.drain(TIMEOUT);
             sleep(Duration::from_secs(1)).await;
             sidecar.lobby.enter(Stage::Cutting);
             let mut body = response.into_body();
@@ -113,7 +116,7 @@ fn connections_without_a_request_are_closed_at_once() {
             let mut client = sidecar.connect().await;
             client.send(&sent).await;
             sleep(Duration::from_secs(1)).await;
-            sidecar.lobby.enter(Stage::Draining);
+            sidecar.drain(TIMEOUT);
             let start = Instant::now();
             // It does not even answer the PING with which a GOAWAY comes.
             let closed = timeout(Duration::from_secs(100), client.closed()).await;
@@ -134,7 +137,7 @@ fn a_connection_over_tls_that_has_not_begun_is_closed_at_once() {
         let sidecar = Sidecar::in_front_of("h2c://127.0.0.1:1", &setup.listener("")).await;
         let (stream, _) = connect(&sidecar, offering(&setup, &["h2"])).await;
         sleep(Duration::from_secs(1)).await;
-        sidecar.lobby.enter(Stage::Draining);
+        sidecar.drain(TIMEOUT);
         let mut client = Peer::over(stream);
         timeout(PROMPTLY, client.closed()).await.expect("it waits");
     });

@@ -27,6 +27,7 @@ mod limits;
 mod messages;
 mod ordinary;
 mod proxy_protocol;
+mod rotation;
 mod status;
 mod tls;
 mod upgrades;
