@@ -7,7 +7,7 @@ use super::file::Report;
 use super::matcher::covers;
 use super::problem::Mistake;
 use super::units::written;
-use super::{Detect, Drain};
+use super::{Detect, Drain, DrainStreams, Events, OnUpstreamFailure};
 
 /// After so long nginx and most load balancers give up on a silent connection.
 const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
@@ -15,14 +15,18 @@ const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
 /// Kubernetes' default `terminationGracePeriodSeconds`: after so long it kills.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
+/// Streams that all end within less than this come back together.
+const SPREAD: Duration = Duration::from_secs(5);
+
 /// What a pod needs beyond its drain: to cut what is left, and to be found gone.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 /// Warns about everything in the draft that is worth a second look.
 pub(super) fn warn(draft: &Draft, report: &mut Report) {
-    settings(&draft.settings, "", report);
+    settings(&draft.settings, "", &draft.drain, report);
     for route in &draft.routes {
-        settings(&route.settings, &format!("{}.", route.key), report);
+        let prefix = format!("{}.", route.key);
+        settings(&route.settings, &prefix, &draft.drain, report);
     }
     drain(&draft.drain, report);
     unreachable_routes(&draft.routes, report);
@@ -31,12 +35,12 @@ pub(super) fn warn(draft: &Draft, report: &mut Report) {
 /// Warns about the settings of one table: `prefix` is empty for the top level, else such as `route[1].`.
 ///
 /// Only what the table itself says is looked at again: what it took from the top level was warned about there.
-fn settings(settings: &Settings, prefix: &str, report: &mut Report) {
+fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Report) {
     let Settings {
         timeouts,
         heartbeat,
         events,
-        drain_streams: _,
+        drain_streams,
     } = settings;
     // At the first of the keys that is written in this very table.
     let mut warn = |keys: &[&str], mistake: Mistake| {
@@ -98,6 +102,41 @@ fn settings(settings: &Settings, prefix: &str, report: &mut Report) {
                 "nothing here is treated as an event stream, so asking for one is of no use",
             )
             .help("leave out `events.streaming` or `events.detect`"),
+        );
+    }
+    if *drain_streams == DrainStreams::Rotate {
+        rotation(events, drain, warn);
+    }
+}
+
+/// Warns where streams rotate that should not, or do so to no avail.
+fn rotation(events: &Events, drain: &Drain, mut warn: impl FnMut(&[&str], Mistake)) {
+    if events.detect == Detect::Never {
+        warn(
+            &["drain.streams"],
+            Mistake::new("nothing here is treated as an event stream, so there is none to rotate")
+                .help("leave out `drain.streams` or `events.detect`"),
+        );
+        return;
+    }
+    if matches!(
+        events.on_upstream_failure,
+        OnUpstreamFailure::Anthropic | OnUpstreamFailure::OpenaiResponses
+    ) {
+        warn(
+            &["drain.streams", "events.on_upstream_failure"],
+            Mistake::new("a generation that is ended halfway cannot be resumed, and many clients take it for complete")
+                .help("write `drain.streams = \"finish\"` here"),
+        );
+    }
+    if drain.timeout < SPREAD {
+        warn(
+            &["drain.streams"],
+            Mistake::new(format!(
+                "within `{}` all streams end nearly at once, and their clients all come back together",
+                written(drain.timeout)
+            ))
+            .help("make `drain.timeout` longer, such as `\"20s\"`"),
         );
     }
 }
