@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 /// Longer than anything here takes, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -641,6 +643,106 @@ fn the_drain_over_http2() {
             connection.await.unwrap().unwrap(); // closed in order
         });
         assert_eq!(sidecar.exit().code(), Some(code), "{path}");
+    }
+}
+
+#[test]
+fn rotated_streams_end_one_by_one_and_cleanly() {
+    const STREAMS: usize = 300;
+    let window = Duration::from_secs(4).mul_f64(0.8);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for http2 in [false, true] {
+        let drain = "drain = { delay = \"off\", timeout = \"4s\", streams = \"rotate\" }";
+        let mut sidecar = Sidecar::start(&config(backend(), drain));
+        let ends: Vec<Duration> = runtime.block_on(async {
+            let mut open = Vec::new();
+            for _ in 0..STREAMS {
+                open.push(if http2 {
+                    Stream::Two(open_with_http2(&sidecar).await)
+                } else {
+                    Stream::One(open_with_http1(&sidecar).await)
+                });
+            }
+            sidecar.signal("TERM");
+            let start = Instant::now();
+            let ends = open.into_iter().map(|stream| {
+                tokio::spawn(async move {
+                    stream.ends_in_order().await;
+                    start.elapsed()
+                })
+            });
+            let ends: Vec<_> = ends.collect();
+            let mut at = Vec::new();
+            for end in ends {
+                at.push(end.await.unwrap());
+            }
+            at
+        });
+        assert_eq!(sidecar.exit().code(), Some(0), "nothing was cut");
+        let in_quarter = |quarter: u32| {
+            let (from, to) = (window / 4 * quarter, window / 4 * (quarter + 1));
+            ends.iter().filter(|&&at| from <= at && at < to).count()
+        };
+        // A busy machine may be late with some, but not with most.
+        let quarters = [0, 1, 2, 3].map(in_quarter);
+        assert!(quarters.iter().all(|&ends| ends > 20), "{quarters:?}");
+    }
+}
+
+/// An event stream as a client has it.
+enum Stream {
+    One(tokio::net::TcpStream),
+    Two(h2::RecvStream),
+}
+
+/// A connection of its own, on which the first event has come.
+async fn open_with_http1(sidecar: &Sidecar) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(&sidecar.address)
+        .await
+        .unwrap();
+    let request = b"GET /events HTTP/1.1\r\nHost: t\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"data: x\n\n\r\n") {
+        assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+    }
+    stream
+}
+
+/// The same with HTTP/2.
+async fn open_with_http2(sidecar: &Sidecar) -> h2::RecvStream {
+    let stream = tokio::net::TcpStream::connect(&sidecar.address)
+        .await
+        .unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://t/events").body(()).unwrap();
+    let (response, _) = send.send_request(request, true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "data: x\n\n");
+    body
+}
+
+impl Stream {
+    /// Reads to the end, which has to be a last chunk and the connection's end, or `END_STREAM`.
+    async fn ends_in_order(self) {
+        match self {
+            Self::One(mut stream) => {
+                let mut rest = Vec::new();
+                stream.read_to_end(&mut rest).await.unwrap();
+                assert_eq!(rest, b"0\r\n\r\n");
+            }
+            Self::Two(mut body) => {
+                // A frame may come that has nothing but END_STREAM.
+                while let Some(data) = body.data().await {
+                    assert_eq!(data.unwrap(), "");
+                }
+                assert!(body.is_end_stream());
+            }
+        }
     }
 }
 
