@@ -103,11 +103,7 @@ impl EventFlow {
         if self.rotates
             && let Some(until) = self.client.drains_until()
         {
-            self.rotates = false;
-            let now = Instant::now();
-            let window = until.saturating_duration_since(now).mul_f64(ROTATION);
-            self.stream
-                .handle_drain((now + anywhere_in(window)).into_std());
+            self.choose_moment(until);
         }
         if self.exchange.is_to_end() {
             let end = pass(&self.stream.handle_planned_end(Reason::Operator), sink);
@@ -143,6 +139,16 @@ impl EventFlow {
             }
         }
         Poll::Pending
+    }
+
+    /// The process drains until `until`: the stream is to end before.
+    #[cold]
+    fn choose_moment(&mut self, until: Instant) {
+        self.rotates = false;
+        let now = Instant::now();
+        let window = until.saturating_duration_since(now).mul_f64(ROTATION);
+        let moment = now + anywhere_in(window);
+        self.stream.handle_drain(moment.into_std());
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
