@@ -119,6 +119,12 @@ impl Report {
     }
 
     fn push(&mut self, severity: Severity, key: &str, mistake: &Mistake) {
+        let problem = self.problem(severity, key, mistake);
+        self.problems.push(problem);
+    }
+
+    /// A problem that is not reported, with its place as if it were.
+    pub(super) fn problem(&self, severity: Severity, key: &str, mistake: &Mistake) -> Problem {
         let mut ancestors = iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
         let place = ancestors.find_map(|key| self.places.get(key)).map(|span| {
             let place = Place::new(&self.file, &self.text, span.clone());
@@ -128,8 +134,7 @@ impl Report {
                 place
             }
         });
-        self.problems
-            .push(Problem::new(severity, Some(key), mistake, place));
+        Problem::new(severity, Some(key), mistake, place)
     }
 }
 

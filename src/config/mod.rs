@@ -1,8 +1,8 @@
 //! The configuration as the proxy uses it: every default filled in, every value checked.
 //!
 //! `file` walks the TOML as it is written, `draft` says which keys there are and reads each by itself, `resolve` checks what
-//! they mean together and makes these types of it. Every problem found on the way is collected and told at once.
-//! `config.example.toml` is the reference of the keys.
+//! they mean together and makes these types of it. Every problem found on the way is collected and told at once. A [`Source`] can
+//! do all of that again. `config.example.toml` is the reference of the keys.
 
 mod address;
 mod contradictions;
@@ -12,6 +12,8 @@ mod matcher;
 mod nearest;
 mod problem;
 mod resolve;
+mod restart;
+mod source;
 mod tls;
 mod units;
 mod value;
@@ -28,6 +30,7 @@ use ipnet::IpNet;
 
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
+pub use self::source::{Reloaded, Source};
 use crate::tls::{ClientTls, ServerTls};
 
 /// A whole configuration.

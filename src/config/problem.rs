@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::tls;
+
 /// One thing that is wrong with a configuration, or that deserves a second look.
 ///
 /// Its `Display` is the form of rustc's messages: the key and what is wrong with it, the line of the file with the place
@@ -119,6 +121,13 @@ impl Problems {
     /// The problems, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
+    }
+}
+
+impl From<tls::Error> for Problems {
+    fn from(error: tls::Error) -> Self {
+        let mistake = Mistake::new(error.to_string()).help(error.help());
+        Self::new(vec![Problem::new(Severity::Error, None, &mistake, None)])
     }
 }
 

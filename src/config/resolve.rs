@@ -11,7 +11,7 @@ use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::{
-    Admin, Config, ListenAddress, Listener, Matcher, Route, Upstream, contradictions, tls,
+    Admin, Config, ListenAddress, Listener, Matcher, Route, Source, Upstream, contradictions, tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -42,7 +42,8 @@ pub fn parse(
     file_name: &str,
     overrides: &Overrides,
 ) -> Result<(Config, Vec<Problem>), Problems> {
-    complete(text, file_name, overrides, None)
+    let (config, report) = complete(text, file_name, overrides, None)?;
+    Ok((config, report.into_problems()))
 }
 
 /// Reads a configuration file like [`parse`], and the files that it names: relative paths start at its folder. Without one, the
@@ -51,18 +52,17 @@ pub fn load(
     path: Option<&Path>,
     overrides: &Overrides,
 ) -> Result<(Config, Vec<Problem>), Problems> {
-    let (text, name) = open(path)?;
-    let folder = path.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
-    complete(&text, &name, overrides, Some(folder))
+    Source::new(path.map(Path::to_owned), overrides.clone()).load()
 }
 
-/// `folder` is where the files are that the text names; without it they are not looked at.
-fn complete(
+/// The configuration, and a report without errors. `folder` is where the files are that the text names; without it they are not
+/// looked at.
+pub(super) fn complete(
     text: &str,
     file_name: &str,
     overrides: &Overrides,
     folder: Option<&Path>,
-) -> Result<(Config, Vec<Problem>), Problems> {
+) -> Result<(Config, Report), Problems> {
     let (draft, mut report) = read(text, file_name, overrides)?;
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
@@ -75,7 +75,7 @@ fn complete(
     }
     contradictions::warn(&draft, &mut report);
     let config = resolve(draft, folder.unwrap_or_else(|| Path::new("")));
-    Ok((config, report.into_problems()))
+    Ok((config, report))
 }
 
 /// Where the admin port of a sidecar started with these is, `None` if it has none. The file is only read if it must say so, and
@@ -100,7 +100,7 @@ pub fn load_admin(
 }
 
 /// The text of the file and its name; both empty if there is none.
-fn open(path: Option<&Path>) -> Result<(String, String), Problems> {
+pub(super) fn open(path: Option<&Path>) -> Result<(String, String), Problems> {
     let Some(path) = path else {
         return Ok((String::new(), String::new()));
     };
