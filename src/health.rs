@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::reason::Reason;
 
-/// The upstreams by their URLs; all threads share them.
+/// The upstreams by their URLs, as long as anybody has one; all threads share them.
 #[derive(Debug, Default)]
-pub struct Upstreams(Mutex<BTreeMap<String, Arc<Health>>>);
+pub struct Upstreams(Mutex<BTreeMap<String, Weak<Health>>>);
 
 /// How one upstream is doing.
 #[derive(Debug, Default)]
@@ -45,14 +45,20 @@ impl Upstreams {
     /// The upstream at `url`.
     pub fn at(&self, url: &str) -> Arc<Health> {
         let mut upstreams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        upstreams.entry(url.to_owned()).or_default().clone()
+        upstreams.retain(|_, health| health.strong_count() > 0);
+        let known = upstreams.entry(url.to_owned()).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let health = Arc::default();
+            *known = Arc::downgrade(&health);
+            health
+        })
     }
 
     /// All of them, by their URLs.
     pub fn report(&self) -> Vec<Report> {
         let upstreams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = |(url, health): (&String, &Arc<Health>)| health.report(url);
-        upstreams.iter().map(report).collect()
+        let report = |(url, health): (&String, &Weak<Health>)| Some(health.upgrade()?.report(url));
+        upstreams.iter().filter_map(report).collect()
     }
 }
 
