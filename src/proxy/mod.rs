@@ -9,75 +9,71 @@ mod relay;
 mod request;
 mod response;
 mod route;
+mod routing;
 mod upgrade;
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
-use ipnet::IpNet;
 
 use self::deliver::{Asked, Delivery};
 use self::route::Route;
+use self::routing::Routing;
 use crate::body::{Incoming, ResponseBody, UploadProgress};
 use crate::client::Reader;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 use crate::server::Handler;
 use crate::tls::ClientConfigs;
-use crate::upstream::{Answer, Error, Terms, Upstream};
+use crate::upstream::{Answer, Error, Terms};
 
 /// The proxy as one thread sees it.
 #[derive(Debug)]
 pub struct Proxy {
-    routes: Vec<Route>,
-    /// Whose word about other clients is believed.
-    trusted_proxies: Vec<IpNet>,
+    routing: RefCell<Rc<Routing>>,
     metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections.
     pub fn new(config: &Config, tls: &ClientConfigs, metrics: &Arc<Metrics>) -> Self {
-        let mut upstreams: HashMap<_, Rc<Upstream>> = HashMap::new();
-        let mut upstream_of = |config: &Arc<config::Upstream>| {
-            let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
-            let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics.clone()));
-            upstreams.entry(config.clone()).or_insert_with(make).clone()
-        };
-        let routes = config
-            .routes
-            .iter()
-            .map(|route| Route::new(route.clone(), upstream_of(&route.upstream)))
-            .collect();
-        let trusted_proxies = config.server.trusted_proxies.clone();
+        let routing = Routing::new(config, tls, metrics, &Routing::default());
         Self {
-            routes,
-            trusted_proxies,
+            routing: RefCell::new(Rc::new(routing)),
             metrics: metrics.clone(),
         }
     }
 
+    /// Goes by another configuration from the next request on. Requests that have begun go on as they are; upstreams that are in
+    /// both keep their connections.
+    pub fn adopt(&self, config: &Config, tls: &ClientConfigs) {
+        let before = self.routing.borrow().clone();
+        let routing = Routing::new(config, tls, &self.metrics, &before);
+        *self.routing.borrow_mut() = Rc::new(routing);
+    }
+
     /// Sends a request to the upstream of its route, and returns what comes back.
-    async fn ask(
+    async fn ask<'a>(
         &self,
+        routing: &'a Routing,
         request: Request<Incoming>,
         client: &dyn Reader,
         exchange: &mut Exchange,
-    ) -> Result<(&Route, Answer, Rc<UploadProgress>), Error> {
+    ) -> Result<(&'a Route, Answer, Rc<UploadProgress>), Error> {
         request::check(&request)?;
-        let route =
-            route::find(&self.routes, &request).ok_or_else(|| Error::new(Reason::NoRoute, None))?;
+        let route = route::find(&routing.routes, &request)
+            .ok_or_else(|| Error::new(Reason::NoRoute, None))?;
         let timeouts = &route.config.timeouts;
         client.set_write_timeout(timeouts.write);
         let version = request.version();
         let ids = exchange.ids();
-        let outgoing = request::outgoing(request, route, client, ids, &self.trusted_proxies);
+        let outgoing = request::outgoing(request, route, client, ids, &routing.trusted_proxies);
         exchange.engage_upstream(&route.way, route.upstream.health());
         let interim = |status, headers| match &outgoing.held {
             Some(held) if status == StatusCode::CONTINUE => held.notify_one(),
@@ -108,7 +104,8 @@ impl Handler for Proxy {
     ) -> Response<ResponseBody> {
         let asked = Asked::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
-        match self.ask(request, &*client, &mut exchange).await {
+        let routing = self.routing.borrow().clone();
+        match self.ask(&routing, request, &*client, &mut exchange).await {
             Ok((route, answer, upload)) => {
                 let delivery = Delivery {
                     route,

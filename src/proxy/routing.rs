@@ -1,0 +1,50 @@
+//! Where requests go: what a new configuration replaces as a whole.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::route::Route;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+use crate::tls::ClientConfigs;
+use crate::upstream::Upstream;
+
+/// The routes of a configuration, as one thread has them. A request keeps the one that it began with.
+#[derive(Debug, Default)]
+pub(super) struct Routing {
+    pub(super) routes: Vec<Route>,
+    /// Whose word about other clients is believed.
+    pub(super) trusted_proxies: Vec<IpNet>,
+}
+
+impl Routing {
+    /// The routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections, and one that
+    /// was there `before` keeps those that it has.
+    pub(super) fn new(
+        config: &Config,
+        tls: &ClientConfigs,
+        metrics: &Arc<Metrics>,
+        before: &Self,
+    ) -> Self {
+        let known = before.routes.iter();
+        let known = known.map(|route| (route.config.upstream.clone(), route.upstream.clone()));
+        let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
+        let mut upstream_of = |config: &Arc<config::Upstream>| {
+            let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
+            let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics.clone()));
+            upstreams.entry(config.clone()).or_insert_with(make).clone()
+        };
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| Route::new(route.clone(), upstream_of(&route.upstream)))
+            .collect();
+        Self {
+            routes,
+            trusted_proxies: config.server.trusted_proxies.clone(),
+        }
+    }
+}
