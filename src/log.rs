@@ -1,28 +1,27 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::OnceLock;
 
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Format, Level, Log};
+use crate::config::{Format, Level, Log, Problem};
+
+/// What decides which lines are written.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Starts logging. Later calls do nothing: a process has one log.
 pub fn start(log: Log) {
-    let level = match log.level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-    };
     let text = match log.format {
         Format::Auto => stderr().is_terminal(),
         Format::Text => true,
         Format::Json => false,
     };
-    // h2 has a line for every frame at debug, and quotes malformed targets with their queries, which may hold secrets.
-    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
+    let (filter, handle) = reload::Layer::new(filter(log.level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
         .with_target(false);
@@ -32,7 +31,39 @@ pub fn start(log: Log) {
         let lines = lines.json().flatten_event(true);
         lines.with_current_span(false).with_span_list(false).boxed()
     };
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(ours))
-        .try_init();
+    let log = tracing_subscriber::registry().with(lines.with_filter(filter));
+    if log.try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// From now on lines of this level are written. What is not costs nothing: it is decided once for each place in the source.
+pub fn set_level(level: Level) {
+    if let Some(handle) = FILTER.get() {
+        let _ = handle.reload(filter(level)); // it fails only when there is no log any more
+    }
+}
+
+/// Writes down what is wrong with a configuration, or deserves a second look.
+pub fn problem(problem: &Problem) {
+    let place = problem.place.as_ref();
+    tracing::warn!(
+        key = problem.key.as_deref(),
+        file = place.map(|place| &*place.file),
+        line = place.map(|place| place.line),
+        help = problem.help.as_deref(),
+        "{}",
+        problem.message
+    );
+}
+
+fn filter(level: Level) -> Targets {
+    let level = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+    };
+    // h2 has a line for every frame at debug, and quotes malformed targets with their queries, which may hold secrets.
+    Targets::new().with_target(env!("CARGO_CRATE_NAME"), level)
 }
