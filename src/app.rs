@@ -1,21 +1,21 @@
 //! The composition root: a configuration becomes listeners, workers and an admin port, runs, and ends.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::Instant;
 
 use crate::admin::Admin;
-use crate::client::{Clocks, Limits};
-use crate::config::{Config, ListenAddress, Workers as WorkerCount};
+use crate::config::{Config, ListenAddress, Source, Workers as WorkerCount};
 use crate::metrics::Metrics;
-use crate::proxy::Proxy;
-use crate::server::{self, Acceptor, Entrance, Listener, Lobby, Stage, Workers};
-use crate::signal::Signals;
+use crate::reload::{Cause, InForce};
+use crate::server::{self, Acceptor, Admission, Entrance, Listener, Lobby, Stage, Workers};
+use crate::signal::{Request, Signals};
 use crate::supervisor::Supervisor;
 use crate::tls;
 
@@ -24,12 +24,9 @@ use crate::tls;
 pub struct App {
     listeners: Vec<(Listener, Entrance)>,
     admin: Option<Listener>,
-    /// What keeps certificates up to date.
-    watchers: JoinSet<()>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
-    clocks: Clocks,
-    config: Config,
+    in_force: InForce,
 }
 
 /// Why the sidecar could not start.
@@ -77,19 +74,18 @@ impl App {
                 "cannot raise the limit of open files"
             );
         }
-        let mut watchers = JoinSet::new();
-        let upstreams = config.routes.iter().map(|route| &route.upstream);
-        let (tls, to_watch) =
-            tls::watch_all(upstreams.filter_map(|upstream| upstream.tls.as_ref()))?;
-        for watcher in to_watch {
-            watchers.spawn_local(watcher.run());
-        }
+        let metrics = Arc::new(Metrics::new());
+        let count = match config.server.workers {
+            WorkerCount::Auto => server::available_cores(),
+            WorkerCount::Count(count) => count.get(),
+        };
+        let in_force = InForce::new(config, count, &metrics)?;
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let tls = match &listener.tls {
                 Some(settings) => {
                     let (tls, watcher) = tls::watch(settings.clone())?;
-                    watchers.spawn_local(watcher.run());
+                    spawn_local(watcher.run(in_force.look.subscribe()));
                     Some(tls)
                 }
                 None => None,
@@ -104,23 +100,14 @@ impl App {
             Some(address) => Some(bind(&ListenAddress::Tcp(address)).await?),
             None => None,
         };
-        let metrics = Arc::new(Metrics::new());
-        let count = match config.server.workers {
-            WorkerCount::Auto => server::available_cores(),
-            WorkerCount::Count(count) => count.get(),
-        };
-        let (for_workers, shared) = (config.clone(), metrics.clone());
-        let proxy = move || Rc::new(Proxy::new(&for_workers, &tls, &shared));
-        let workers = Workers::start(count, &metrics, proxy).map_err(StartError::Workers)?;
-        let clocks = clocks(config);
+        let workers =
+            Workers::start(count, &metrics, in_force.proxies()).map_err(StartError::Workers)?;
         Ok(Self {
             listeners,
             admin,
-            watchers,
             workers: Arc::new(workers),
             metrics,
-            clocks,
-            config: config.clone(),
+            in_force,
         })
     }
 
@@ -138,27 +125,33 @@ impl App {
     }
 
     /// Serves until a signal says to stop, and then until nothing is left or the time for that is up. `supervisor` is told of both.
-    pub async fn run(self, mut signals: Signals, supervisor: Supervisor) -> Ending {
+    /// Until the stop, the configuration is read from `source` again when that changes, or a signal says so.
+    pub async fn run(
+        self,
+        mut signals: Signals,
+        supervisor: Supervisor,
+        mut source: Source,
+    ) -> Ending {
         let Self {
             listeners,
-            admin,
-            watchers: _watchers,
+            admin: admin_listener,
             workers,
             metrics,
-            clocks,
-            config,
+            mut in_force,
         } = self;
-        let Config { server, drain, .. } = &config;
+        let admission = &in_force.admission;
         let ready = Arc::new(AtomicBool::new(true));
         let mut admin_port = JoinSet::new();
-        if let Some(listener) = admin {
+        let config = in_force.config();
+        let admin = Admin::new(config, workers.clone(), metrics.clone(), ready.clone());
+        let admin = Rc::new(admin);
+        if let Some(listener) = admin_listener {
             tracing::info!(
                 address = listener.address().ok().map(tracing::field::display),
                 "admin port open"
             );
-            let admin = Admin::new(&config, workers.clone(), metrics.clone(), ready.clone());
-            let handler = Rc::new(admin);
-            admin_port.spawn_local(serve_admin(listener, handler, metrics.clone(), clocks));
+            let (handler, metrics) = (admin.clone(), metrics.clone());
+            admin_port.spawn_local(serve_admin(listener, handler, metrics, admission.clone()));
         }
         let mut accepting = JoinSet::new();
         for (listener, entrance) in listeners {
@@ -169,16 +162,26 @@ impl App {
             );
             let acceptor = Acceptor {
                 workers: workers.clone(),
-                max_connections: server.max_connections,
+                admission: admission.clone(),
                 entrance,
                 metrics: metrics.clone(),
             };
-            accepting.spawn_local(async move { acceptor.run(&listener, clocks).await });
+            accepting.spawn_local(async move { acceptor.run(&listener).await });
         }
 
         supervisor.ready();
 
-        let stop = signals.stop().await;
+        let stop = loop {
+            let cause = tokio::select! {
+                asked = signals.next() => match asked {
+                    Request::Stop(stop) => break stop,
+                    Request::Reload => Cause::Asked,
+                },
+                () = in_force.outdated(&source) => Cause::File,
+            };
+            in_force.reload(&mut source, cause, &admin).await;
+        };
+        let drain = &in_force.config().drain;
         ready.store(false, Ordering::Relaxed);
         supervisor.stopping(drain.delay + drain.timeout + LAST_GRACE);
         let mut timeout = drain.timeout;
@@ -217,21 +220,6 @@ impl App {
     }
 }
 
-/// What holds for a client's connection.
-pub fn clocks(config: &Config) -> Clocks {
-    Clocks {
-        request_head: config.timeouts.request_head,
-        keep_alive: config.timeouts.keep_alive,
-        write: config.timeouts.write,
-        connection_age: config.timeouts.connection_age,
-        limits: Limits {
-            request_head: config.server.max_request_head,
-            request_headers: config.server.max_request_headers,
-            streams: config.server.max_streams,
-        },
-    }
-}
-
 async fn bind(address: &ListenAddress) -> Result<Listener, StartError> {
     Listener::bind(address)
         .await
@@ -261,18 +249,18 @@ async fn serve_admin(
     listener: Listener,
     handler: Rc<Admin>,
     metrics: Arc<Metrics>,
-    clocks: Clocks,
+    admission: Rc<Cell<Admission>>,
 ) {
     let lobby = Rc::new(Lobby::new());
     loop {
         match listener
             .accept()
             .await
-            .and_then(|accepted| accepted.into_client(clocks))
+            .and_then(|accepted| accepted.into_client(admission.get().clocks))
         {
             Ok(client) => {
                 let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
-                tokio::task::spawn_local(async move {
+                spawn_local(async move {
                     server::serve(Rc::new(client), handler, lobby, &metrics).await;
                 });
             }

@@ -14,8 +14,8 @@
 //! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
 //! ```
 //!
-//! Beside it: [`config`] (the file), [`tls`] (certificates and keys), [`app`] (puts everything together, starts and stops it), [`cli`] (the command), [`admin`]
-//! (health, metrics and the status page).
+//! Beside it: [`config`] (the file), [`tls`] (certificates and keys), [`app`] (puts everything together, starts and stops it), [`reload`] (has another
+//! configuration take the place of the one in force), [`cli`] (the command), [`admin`] (health, metrics and the status page).
 //!
 //! The library is there for the tests and the fuzz targets; it promises no stable interface.
 
@@ -35,6 +35,7 @@ pub mod problem;
 pub mod process;
 pub mod proxy;
 pub mod reason;
+pub mod reload;
 pub mod server;
 pub mod signal;
 pub mod socket;

@@ -3,6 +3,8 @@
 //! The life of a stream never enters a request's latency: what is timed is the way to the head, to the first event, and from
 //! read to read.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::core::Collector;
 use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{
@@ -25,6 +27,15 @@ pub enum Phase {
     Body,
     /// An event stream is open.
     Streaming,
+}
+
+/// What came of reading the configuration again; the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It is in force.
+    Applied,
+    /// It has a mistake, and what was in force stays.
+    Rejected,
 }
 
 /// All metrics of the process.
@@ -74,6 +85,9 @@ pub struct Metrics {
     pub upstream_reuses: IntCounter,
     /// How each of them is doing, for the status page.
     pub upstreams: Upstreams,
+    reloads: IntCounterVec,
+    reload_successful: IntGauge,
+    reload_success_time: IntGauge,
 }
 
 /// How often something happened for a reason.
@@ -170,8 +184,22 @@ impl Metrics {
             upstream_reuses: catalogue
                 .counter("upstream_reuses_total", "Requests sent on an upstream connection that was kept open."),
             upstreams: Upstreams::default(),
+            reloads: catalogue.counters(
+                "config_reloads_total",
+                "How often the configuration was read again, by what came of it: applied, or rejected because of a mistake.",
+                &["result"],
+            ),
+            reload_successful: catalogue.gauge(
+                "config_last_reload_successful",
+                "Whether the configuration that was read last is in force: 0 while its file has a mistake.",
+            ),
+            reload_success_time: catalogue.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was read, in seconds since unix epoch.",
+            ),
             registry,
         };
+        metrics.configured();
         metrics.show_zeros();
         show_version(&metrics.registry);
         metrics
@@ -216,6 +244,27 @@ impl Metrics {
     /// How often the sidecar answered itself, by reason.
     pub fn refusals(&self) -> Vec<Count> {
         counts(&self.refused)
+    }
+
+    /// The configuration was read again.
+    pub fn reloaded(&self, reload: Reload) {
+        self.reloads.with_label_values(&[reload.name()]).inc();
+        match reload {
+            Reload::Applied => self.configured(),
+            Reload::Rejected => self.reload_successful.set(0),
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a timestamp is of the wall clock"
+    )]
+    fn configured(&self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = since_epoch.map_or(0, |time| time.as_secs());
+        self.reload_success_time
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.reload_successful.set(1);
     }
 
     /// A request begins; it ends with the guard.
@@ -263,6 +312,9 @@ impl Metrics {
         ] {
             self.cancels.with_label_values(&[phase.name()]);
         }
+        for reload in [Reload::Applied, Reload::Rejected] {
+            self.reloads.with_label_values(&[reload.name()]);
+        }
     }
 }
 
@@ -298,6 +350,15 @@ impl Phase {
             Self::WaitingForHead => "waiting_for_head",
             Self::Body => "body",
             Self::Streaming => "streaming",
+        }
+    }
+}
+
+impl Reload {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
         }
     }
 }

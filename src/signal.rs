@@ -1,14 +1,26 @@
-//! The signals that stop the process.
+//! The signals that stop the process, or have it read its configuration again.
 
-use std::io;
+use std::io::{self, IsTerminal, stderr};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What says that it is time to stop.
+/// What says that it is time for something.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    /// Standard error was a terminal when it began.
+    has_terminal: bool,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// The end.
+    Stop(Stop),
+    /// A look at the files: SIGHUP.
+    Reload,
 }
 
 /// Which way the process was told to stop.
@@ -16,7 +28,7 @@ pub struct Signals {
 pub enum Stop {
     /// SIGTERM: by whoever runs it, and others may not know yet.
     Terminate,
-    /// SIGINT: by a person at the terminal.
+    /// SIGINT: by a person at the terminal, who may also just have closed it.
     Interrupt,
 }
 
@@ -26,14 +38,31 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            has_terminal: stderr().is_terminal(),
         })
     }
 
     /// Waits for the next one.
-    pub async fn stop(&mut self) -> Stop {
+    pub async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.terminate.recv() => Stop::Terminate,
-            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.terminate.recv() => Request::Stop(Stop::Terminate),
+            _ = self.interrupt.recv() => Request::Stop(Stop::Interrupt),
+            // A terminal that is closed says so by the same signal, and is none any more.
+            _ = self.hangup.recv() => if self.has_terminal && !stderr().is_terminal() {
+                Request::Stop(Stop::Interrupt)
+            } else {
+                Request::Reload
+            },
+        }
+    }
+
+    /// Waits for the next one that asks for the end.
+    pub async fn stop(&mut self) -> Stop {
+        loop {
+            if let Request::Stop(stop) = self.next().await {
+                return stop;
+            }
         }
     }
 }

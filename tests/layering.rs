@@ -70,13 +70,19 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "reload",
+        &[
+            "admin", "client", "config", "log", "metrics", "proxy", "server", "tls",
+        ],
+        &["hyper", "toml"],
+    ),
+    (
         "app",
         &[
             "admin",
-            "client",
             "config",
             "metrics",
-            "proxy",
+            "reload",
             "server",
             "signal",
             "supervisor",

@@ -6,6 +6,9 @@
     reason = "another process has no paused clock"
 )]
 
+#[path = "process/reload.rs"]
+mod reload;
+
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

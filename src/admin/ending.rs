@@ -23,7 +23,7 @@ fn number(path: &str) -> Option<&str> {
 }
 
 pub(super) async fn end(admin: &Admin, path: &str, headers: &HeaderMap) -> Answer {
-    if !admin.allow_ending {
+    if !admin.shown.borrow().allow_ending {
         let how = "streams cannot be ended here: `admin.allow_ending` is false\n";
         return text(StatusCode::FORBIDDEN, TEXT, how);
     }

@@ -5,6 +5,7 @@ mod feed;
 mod page;
 mod status;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 pub use self::feed::Feed;
 use crate::body::Incoming;
 use crate::client::Reader;
-use crate::config::Config;
+use crate::config::{Config, Problem, Problems};
 use crate::metrics::Metrics;
 use crate::server::{Handler, Workers};
 
@@ -28,11 +29,20 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
     workers: Arc<Workers>,
-    max_connections: usize,
-    /// The configuration in force, as text.
-    config: String,
-    allow_ending: bool,
+    shown: RefCell<Shown>,
     started: Instant,
+}
+
+/// What there is to say of the configuration in force, and of its file.
+#[derive(Debug)]
+struct Shown {
+    max_connections: usize,
+    allow_ending: bool,
+    text: String,
+    /// What the file says that waits for a restart.
+    waiting: Vec<Problem>,
+    /// What is wrong with the file, which is therefore not in force.
+    rejected: Option<Problems>,
 }
 
 /// What is answered: something whole, or the events of the status page.
@@ -51,18 +61,23 @@ impl Admin {
         metrics: Arc<Metrics>,
         ready: Arc<AtomicBool>,
     ) -> Self {
-        let max_connections = config.server.max_connections;
-        let limit = i64::try_from(max_connections).unwrap_or(i64::MAX);
-        metrics.connections_limit.set(limit);
         Self {
+            shown: RefCell::new(Shown::new(config, Vec::new(), &metrics)),
             metrics,
             ready,
             workers,
-            max_connections,
-            config: config.to_string(),
-            allow_ending: config.admin.allow_ending,
             started: Instant::now(),
         }
+    }
+
+    /// From now on `config` is in force, and what is `waiting` would be after a restart.
+    pub fn adopt(&self, config: &Config, waiting: Vec<Problem>) {
+        *self.shown.borrow_mut() = Shown::new(config, waiting, &self.metrics);
+    }
+
+    /// The configuration was to be replaced by one with these problems, and was not.
+    pub fn reject(&self, problems: Problems) {
+        self.shown.borrow_mut().rejected = Some(problems);
     }
 
     async fn show(self: Rc<Self>, method: &Method, path: &str) -> Answer {
@@ -88,6 +103,21 @@ impl Admin {
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+}
+
+impl Shown {
+    fn new(config: &Config, waiting: Vec<Problem>, metrics: &Metrics) -> Self {
+        let max_connections = config.server.max_connections;
+        let limit = i64::try_from(max_connections).unwrap_or(i64::MAX);
+        metrics.connections_limit.set(limit);
+        Self {
+            max_connections,
+            allow_ending: config.admin.allow_ending,
+            text: config.to_string(),
+            waiting,
+            rejected: None,
+        }
     }
 }
 

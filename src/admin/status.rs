@@ -6,6 +6,7 @@ use http::Version;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::config::Problem;
 use crate::exchange::{Snapshot, snapshots};
 use crate::health;
 use crate::metrics::Count;
@@ -31,12 +32,13 @@ pub(super) async fn gather(admin: &Admin) -> String {
     requests.sort_unstable_by_key(|request| std::cmp::Reverse(request.number));
     requests.truncate(MOST);
     let metrics = &admin.metrics;
+    let shown = admin.shown.borrow();
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "state": if admin.is_ready() { "running" } else { "draining" },
         "uptime_ms": milliseconds(admin.started.elapsed()),
         "connections": admin.workers.connections(),
-        "max_connections": admin.max_connections,
+        "max_connections": shown.max_connections,
         "workers": workers,
         "requests_open": open,
         "requests": requests.iter().map(request).collect::<Vec<_>>(),
@@ -53,8 +55,10 @@ pub(super) async fn gather(admin: &Admin) -> String {
         "stream_ends": counts(metrics.stream_ends()),
         "refused": counts(metrics.refusals()),
         "upstreams": metrics.upstreams.report().iter().map(upstream).collect::<Vec<_>>(),
-        "allow_ending": admin.allow_ending,
-        "config": admin.config,
+        "allow_ending": shown.allow_ending,
+        "config": shown.text,
+        "config_waiting": shown.waiting.iter().map(problem).collect::<Vec<_>>(),
+        "config_rejected": shown.rejected.iter().flatten().map(problem).collect::<Vec<_>>(),
     });
     status.to_string()
 }
@@ -113,6 +117,23 @@ fn counts(counts: Vec<Count>) -> Vec<Value> {
     let happened = counts.into_iter().filter(|count| count.times > 0);
     let value = |Count { reason, times }: Count| json!({ "reason": reason.name(), "side": reason.side().name(), "title": reason.title(), "times": times });
     happened.map(value).collect()
+}
+
+/// Without the line itself; and where the file is no TOML, without what stands there, as that may be part of a secret.
+fn problem(problem: &Problem) -> Value {
+    let Problem {
+        severity: _,
+        key,
+        message,
+        help,
+        place,
+    } = problem;
+    json!({
+        "key": key,
+        "message": message,
+        "help": help.as_ref().filter(|_| key.is_some() || place.is_none()),
+        "line": place.as_ref().map(|place| place.line),
+    })
 }
 
 fn upstream(report: &health::Report) -> Value {

@@ -7,14 +7,15 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::{Settings, USAGE};
 use crate::app::{App, Ending};
-use crate::config;
+use crate::config::Source;
 use crate::log;
 use crate::signal::Signals;
 use crate::supervisor::Supervisor;
 
 /// Runs the sidecar until a signal stops it.
 pub fn run(settings: &Settings) -> ExitCode {
-    let (config, warnings) = match config::load(settings.config.as_deref(), &settings.overrides) {
+    let mut source = Source::new(settings.config.clone(), settings.overrides.clone());
+    let (config, warnings) = match source.load() {
         Ok(loaded) => loaded,
         Err(problems) => {
             complain(&problems);
@@ -22,23 +23,16 @@ pub fn run(settings: &Settings) -> ExitCode {
         }
     };
     log::start(config.log);
-    for warning in &warnings {
-        tracing::warn!(
-            key = warning.key.as_deref(),
-            help = warning.help.as_deref(),
-            "{}",
-            warning.message
-        );
-    }
+    warnings.iter().for_each(log::problem);
     let ending = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .map(|runtime| {
             runtime.block_on(async {
-                let app = App::start(&config).await?;
                 let signals = Signals::new()?;
+                let app = App::start(&config).await?;
                 let supervisor = Supervisor::new(env::var_os("NOTIFY_SOCKET").as_deref());
-                Ok::<_, Box<dyn std::error::Error>>(app.run(signals, supervisor).await)
+                Ok::<_, Box<dyn std::error::Error>>(app.run(signals, supervisor, source).await)
             })
         });
     match ending {

@@ -1,10 +1,12 @@
 //! Binding, accepting, and turning away what is too much.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,13 +56,22 @@ pub struct Entrance {
     pub tls: Option<Reloading<ServerConfig>>,
 }
 
+/// What holds for a connection, as it was when it was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission {
+    /// How many there may be at once.
+    pub max_connections: usize,
+    /// What it is held to before a request has a route.
+    pub clocks: Clocks,
+}
+
 /// Hands what a listener accepts to the workers.
 #[derive(Debug)]
 pub struct Acceptor {
     /// Who serves the connections.
     pub workers: Arc<Workers>,
-    /// How many there may be at once.
-    pub max_connections: usize,
+    /// What holds for those that come next.
+    pub admission: Rc<Cell<Admission>>,
     /// What each has to pass before it is served.
     pub entrance: Entrance,
     /// Where refusals are counted.
@@ -132,7 +143,7 @@ impl Accepted {
 
 impl Acceptor {
     /// Accepts for ever.
-    pub async fn run(&self, listener: &Listener, clocks: Clocks) {
+    pub async fn run(&self, listener: &Listener) {
         let mut exhausted = false;
         loop {
             let accepted = match listener.accept().await {
@@ -149,7 +160,11 @@ impl Acceptor {
             if std::mem::take(&mut exhausted) {
                 tracing::warn!("accepting connections again");
             }
-            if self.workers.connections() < self.max_connections {
+            let Admission {
+                max_connections,
+                clocks,
+            } = self.admission.get();
+            if self.workers.connections() < max_connections {
                 self.workers.give(accepted, self.entrance.clone(), clocks);
             } else {
                 self.turn_away(accepted, clocks);

@@ -181,7 +181,7 @@ impl Drop for Permit {
 
 async fn work<H: Handler>(
     mut orders: UnboundedReceiver<Order>,
-    handler: impl Fn() -> Rc<H>,
+    handler: impl FnOnce() -> Rc<H>,
     metrics: Arc<Metrics>,
 ) {
     let handler = handler();

@@ -42,14 +42,19 @@ pub fn watch<S: Settings>(settings: S) -> Result<(Reloading<S::Config>, Watcher<
 /// The TLS of upstreams, each once.
 pub type ClientConfigs = HashMap<ClientTls, Reloading<ClientConfig>>;
 
-/// Reads what the TLS of upstreams names, each once.
+/// Reads what the TLS of upstreams names, each once; what is `known` is watched already.
 pub fn watch_all<'a>(
     settings: impl IntoIterator<Item = &'a ClientTls>,
+    known: &ClientConfigs,
 ) -> Result<(ClientConfigs, Vec<Watcher<ClientTls>>), Error> {
     let mut configs = ClientConfigs::new();
     let mut watchers = Vec::new();
     for settings in settings {
         if let Entry::Vacant(entry) = configs.entry(settings.clone()) {
+            if let Some(config) = known.get(settings) {
+                entry.insert(config.clone());
+                continue;
+            }
             let (config, watcher) = watch(settings.clone())?;
             entry.insert(config);
             watchers.push(watcher);
@@ -72,11 +77,15 @@ impl<C> Clone for Reloading<C> {
 }
 
 impl<S: Settings> Watcher<S> {
-    /// Watches for ever. Files that are no good, such as a new certificate whose key is not there yet, change nothing and are told
-    /// of once.
-    pub async fn run(mut self) {
+    /// Watches as long as anybody has the configuration, and looks at once when `look` changes. Files that are no good, such as a new
+    /// certificate whose key is not there yet, change nothing and are told of once.
+    pub async fn run(mut self, mut look: channel::Receiver<()>) {
         while !self.seen.is_empty() {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                Ok(()) = look.changed() => {}
+                () = self.newest.closed() => return,
+            }
             let files = Files::read(self.settings.paths());
             if files == self.seen {
                 continue;

@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sse_sidecar::app;
 use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::Proxy;
+use sse_sidecar::reload;
 use sse_sidecar::server::{self, Entrance, Listener, Lobby, Stage, admit};
-use sse_sidecar::tls;
+use sse_sidecar::tls::{self, ClientConfigs};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -83,17 +84,17 @@ impl Sidecar {
     }
 
     pub(crate) async fn with_config(config: &config::Config) -> Self {
-        let clocks = app::clocks(config);
+        let clocks = reload::clocks(config);
         let metrics = Arc::new(Metrics::new());
         let upstreams = config.routes.iter().map(|route| &route.upstream);
-        let (upstream_tls, watchers) =
-            tls::watch_all(upstreams.filter_map(|upstream| upstream.tls.as_ref())).unwrap();
+        let settings = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+        let (upstream_tls, watchers) = tls::watch_all(settings, &ClientConfigs::new()).unwrap();
         for watcher in watchers {
-            spawn_local(watcher.run());
+            spawn_local(watcher.run(watch::channel(()).1));
         }
         let server_tls = config.listeners[0].tls.clone().map(|settings| {
             let (tls, watcher) = tls::watch(settings).unwrap();
-            spawn_local(watcher.run());
+            spawn_local(watcher.run(watch::channel(()).1));
             tls
         });
         let entrance = Entrance {

@@ -10,8 +10,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use sse_sidecar::tls::{self, ClientTls};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -742,6 +744,31 @@ fn an_upstreams_new_ca_is_believed() {
         sleep(Duration::from_secs(6)).await;
         let head = sidecar.request(GET).await.head().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    });
+}
+
+#[test]
+fn files_are_looked_at_when_it_is_asked_for_and_as_long_as_somebody_goes_by_them() {
+    run(|| async {
+        let setup = Setup::new();
+        let settings = ClientTls {
+            ca: Some(setup.folder.join("ca.crt")),
+            identity: None,
+            server_name: "localhost".try_into().unwrap(),
+        };
+        let second = Duration::from_secs(1);
+        let look = watch::Sender::new(());
+        let (reloading, watcher) = tls::watch(settings).unwrap();
+        let watching = spawn_local(watcher.run(look.subscribe()));
+        let before = reloading.current();
+        setup.folder.write("ca.crt", &Authority::new().pem());
+        sleep(second).await;
+        assert!(Arc::ptr_eq(&before, &reloading.current()));
+        look.send_replace(());
+        sleep(second).await;
+        assert!(!Arc::ptr_eq(&before, &reloading.current()));
+        drop(reloading);
+        timeout(second, watching).await.unwrap().unwrap();
     });
 }
 

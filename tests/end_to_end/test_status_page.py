@@ -1,6 +1,8 @@
 """What an operator sees at `/status` in a browser."""
 
 import json
+import os
+import signal
 import subprocess
 
 import pytest
@@ -13,10 +15,15 @@ HOSTILE = "GET /%3Cscript%3Ealert(1)%3C/script%3E/\"'&lt;b{}|"
 QUIET = "GET /quiet"
 
 
-def seen(start, *settings: str) -> dict:
-    """What an operator of a sidecar with these settings sees of two streams."""
+def seen(start, *settings: str, reloaded: str = "") -> dict:
+    """What an operator of a sidecar with these settings sees of two streams; its file
+    then begins with the line `reloaded`, and is read again."""
     port = free_port()
     sidecar = start(Sidecar, f"http://127.0.0.1:{port}", *settings)
+    if reloaded:
+        changed = f"{reloaded}\n{sidecar.config.read_text()}"
+        sidecar.config.write_text(changed)
+        os.kill(sidecar.pid, signal.SIGHUP)
     options = {
         "admin": sidecar.admin,
         "proxied": sidecar.url,
@@ -49,6 +56,7 @@ def test_an_operator_sees_streams_move_and_cannot_end_them(start):
     assert events(page["later"]) > events(page["light"])
     assert page["dark"]["background"] != page["light"]["background"]
     assert page["buttons"] == 0
+    assert page["later"]["file"] is None
     assert "allow_ending = false" in page["config"]
 
 
@@ -60,6 +68,25 @@ def test_an_operator_ends_a_stream_where_it_is_allowed(start):
     assert page["end"] == "clean"
     assert [row["request"] for row in page["left"]["rows"]] == [HOSTILE]
     # Also with the buttons.
+    assert page["faults"] == {"light": [], "dark": [], "phone": []}
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_sees_what_waits_for_a_restart(start):
+    page = seen(start, "drain.delay = 'off'", reloaded="server.workers = 7")
+    file = {"note": "", "keys": ["server.workers"]}
+    assert page["later"]["file"] == page["phone"]["file"] == file
+    assert page["faults"] == {"light": [], "dark": [], "phone": []}
+    assert "workers = 7" not in page["config"]
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_sees_what_is_wrong_with_the_file(start):
+    page = seen(start, "drain.delay = 'off'", reloaded="drian.delay = '1s'")
+    assert page["errors"] == []
+    file = page["later"]["file"]
+    assert file["keys"] == ["drian"]
+    assert "what was in force stays" in file["note"]
     assert page["faults"] == {"light": [], "dark": [], "phone": []}
 
 

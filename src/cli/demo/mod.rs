@@ -31,7 +31,7 @@ use tokio::time::sleep;
 use self::backend::Backend;
 use super::Demo;
 use crate::app::{App, Ending, StartError};
-use crate::config::{self, ListenAddress, Log, Overrides, Problems};
+use crate::config::{self, ListenAddress, Log, Overrides, Problems, Source};
 use crate::log;
 use crate::server::PAUSE;
 use crate::signal::Signals;
@@ -149,7 +149,8 @@ impl Show {
 
     /// Serves until a signal says to stop.
     pub async fn run(self, signals: Signals) -> Ending {
-        self.sidecar.run(signals, Supervisor::none()).await
+        let source = Source::new(None, Overrides::default());
+        self.sidecar.run(signals, Supervisor::none(), source).await
     }
 }
 

@@ -35,7 +35,10 @@ function look() {
     return { request: request.firstChild.textContent, ...Object.fromEntries(named) };
   };
   const rows = [...document.querySelectorAll("#requests tbody tr")];
+  const file = document.getElementById("file");
+  const keys = [...file.querySelectorAll("tbody th")].map((key) => key.textContent);
   return {
+    file: file.hidden ? null : { note: file.querySelector("p").textContent, keys },
     rows: rows.filter((tr) => tr.children.length > 1).map(row),
     title: document.title,
     scripts: document.querySelectorAll("script").length,

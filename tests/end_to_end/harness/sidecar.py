@@ -21,8 +21,8 @@ class Sidecar(Server):
         self, folder: Path, upstream: str, settings: str = "", listener: str = ""
     ) -> None:
         port, admin = free_port(), free_port()
+        self.config = config = folder / "sidecar.toml"
         if settings or listener:
-            config = folder / "sidecar.toml"
             config.write_text(
                 f'admin.listen = "127.0.0.1:{admin}"\n'
                 f'upstream.url = "{upstream}"\n{settings}\n'

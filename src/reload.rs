@@ -1,0 +1,231 @@
+//! The configuration in force, and how another one takes its place: for what begins from then on. Open streams, requests under way
+//! and their upstreams keep what they began with.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use crate::admin::Admin;
+use crate::client::{Clocks, Limits};
+use crate::config::{Config, Problems, Reloaded, Source};
+use crate::log;
+use crate::metrics::{Metrics, Reload};
+use crate::proxy::Proxy;
+use crate::server::Admission;
+use crate::tls::{self, ClientConfigs};
+
+/// How often the file is looked at. Its content is compared: that sees what is written in place as well as the symlinks that
+/// Kubernetes swaps, on every file system.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// How long a changed file has to stay the same: it may still be being written, and half of a file can be a good one.
+const SETTLING: Duration = Duration::from_millis(200);
+/// How long is waited for the workers, so that what is said to be in force is: one that is stuck follows when it can.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The configuration in force, and everybody who goes by it.
+#[derive(Debug)]
+pub struct InForce {
+    config: Config,
+    /// The TLS of its upstreams.
+    tls: ClientConfigs,
+    /// Has all certificates looked at at once.
+    pub look: watch::Sender<()>,
+    /// What holds for the next connection.
+    pub admission: Rc<Cell<Admission>>,
+    newest: watch::Sender<Arc<Newest>>,
+    /// How many follow.
+    workers: u32,
+    metrics: Arc<Metrics>,
+    /// What is wrong with the file, as long as something is.
+    rejected: Option<Problems>,
+}
+
+/// What the workers are told.
+#[derive(Debug)]
+pub struct Newest {
+    config: Config,
+    tls: ClientConfigs,
+    /// Gets a permit from every worker that goes by it.
+    adopted: Semaphore,
+}
+
+/// Why the configuration is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody wants it, and to know what came of it.
+    Asked,
+    /// The file has changed, or has a mistake that may be mended by now: perhaps in a file that it names.
+    File,
+}
+
+impl InForce {
+    /// `config` is in force, and the certificates that its upstreams are known by are read and watched. Call it on a tokio
+    /// `LocalRuntime`.
+    pub fn new(
+        config: &Config,
+        workers: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, tls::Error> {
+        let look = watch::Sender::new(());
+        let tls = watch_upstreams(config, &ClientConfigs::new(), &look)?;
+        Ok(Self {
+            config: config.clone(),
+            admission: Rc::new(Cell::new(admission(config))),
+            newest: watch::Sender::new(Arc::new(Newest::new(config, &tls))),
+            tls,
+            look,
+            workers: u32::try_from(workers).unwrap_or(u32::MAX),
+            metrics: metrics.clone(),
+            rejected: None,
+        })
+    }
+
+    /// It.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What makes the proxy of each worker, which then follows.
+    pub fn proxies(&self) -> impl Fn() -> Rc<Proxy> + Clone + Send + use<> {
+        let (newest, metrics) = (self.newest.subscribe(), self.metrics.clone());
+        let first = newest.borrow().clone();
+        move || {
+            let proxy = Rc::new(Proxy::new(&first.config, &first.tls, &metrics));
+            spawn_local(follow(proxy.clone(), newest.clone()));
+            proxy
+        }
+    }
+
+    /// Waits until there is a reason to read the file of `source` again.
+    pub async fn outdated(&self, source: &Source) {
+        loop {
+            sleep(INTERVAL).await;
+            let change = source.change();
+            if change.is_none() && self.rejected.is_none() {
+                continue;
+            }
+            sleep(SETTLING).await;
+            if source.change() == change {
+                return;
+            }
+        }
+    }
+
+    /// Puts what `source` says in force, if nothing is wrong with it.
+    pub async fn reload(&mut self, source: &mut Source, cause: Cause, admin: &Admin) {
+        if cause == Cause::Asked {
+            self.look.send_replace(());
+        }
+        if source.file().is_none() {
+            tracing::info!("nothing to reload: there is no configuration file");
+            return;
+        }
+        let read = source.reload(&self.config).and_then(|reloaded| {
+            let tls = watch_upstreams(&reloaded.config, &self.tls, &self.look)?;
+            Ok((reloaded, tls))
+        });
+        match read {
+            Ok((reloaded, tls)) => self.apply(reloaded, tls, admin).await,
+            // Once is enough.
+            Err(problems) if cause == Cause::File && self.rejected.as_ref() == Some(&problems) => {}
+            Err(problems) => self.reject(problems, admin),
+        }
+    }
+
+    async fn apply(&mut self, reloaded: Reloaded, tls: ClientConfigs, admin: &Admin) {
+        let Reloaded {
+            config,
+            warnings,
+            waiting,
+        } = reloaded;
+        log::set_level(config.log.level);
+        self.admission.set(admission(&config));
+        let newest = Arc::new(Newest::new(&config, &tls));
+        (self.config, self.tls, self.rejected) = (config, tls, None);
+        self.newest.send_replace(newest.clone());
+        let adopted = timeout(PATIENCE, newest.adopted.acquire_many(self.workers)).await;
+        tracing::info!(
+            routes = self.config.routes.len(),
+            waiting_for_restart = waiting.len(),
+            "configuration reloaded: new requests go by it"
+        );
+        if adopted.is_err() {
+            tracing::warn!("a worker is too busy to take the configuration up: it will");
+        }
+        warnings.iter().chain(&waiting).for_each(log::problem);
+        admin.adopt(&self.config, waiting);
+        self.metrics.reloaded(Reload::Applied);
+    }
+
+    fn reject(&mut self, problems: Problems, admin: &Admin) {
+        tracing::warn!(
+            problems = problems.iter().count(),
+            "configuration not reloaded: what was in force stays"
+        );
+        problems.iter().for_each(log::problem);
+        admin.reject(problems.clone());
+        self.metrics.reloaded(Reload::Rejected);
+        self.rejected = Some(problems);
+    }
+}
+
+impl Newest {
+    fn new(config: &Config, tls: &ClientConfigs) -> Self {
+        Self {
+            config: config.clone(),
+            tls: tls.clone(),
+            adopted: Semaphore::new(0),
+        }
+    }
+}
+
+/// Has `proxy` go by the newest configuration, for ever.
+async fn follow(proxy: Rc<Proxy>, mut newest: watch::Receiver<Arc<Newest>>) {
+    while newest.changed().await.is_ok() {
+        let newest = newest.borrow_and_update().clone();
+        proxy.adopt(&newest.config, &newest.tls);
+        newest.adopted.add_permits(1);
+    }
+}
+
+/// The TLS of all upstreams; what is not `known` is read, and watched from now on.
+fn watch_upstreams(
+    config: &Config,
+    known: &ClientConfigs,
+    look: &watch::Sender<()>,
+) -> Result<ClientConfigs, tls::Error> {
+    let upstreams = config.routes.iter().map(|route| &route.upstream);
+    let settings = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+    let (configs, watchers) = tls::watch_all(settings, known)?;
+    for watcher in watchers {
+        spawn_local(watcher.run(look.subscribe()));
+    }
+    Ok(configs)
+}
+
+fn admission(config: &Config) -> Admission {
+    Admission {
+        max_connections: config.server.max_connections,
+        clocks: clocks(config),
+    }
+}
+
+/// What holds for a client's connection.
+pub fn clocks(config: &Config) -> Clocks {
+    Clocks {
+        request_head: config.timeouts.request_head,
+        keep_alive: config.timeouts.keep_alive,
+        write: config.timeouts.write,
+        connection_age: config.timeouts.connection_age,
+        limits: Limits {
+            request_head: config.server.max_request_head,
+            request_headers: config.server.max_request_headers,
+            streams: config.server.max_streams,
+        },
+    }
+}
