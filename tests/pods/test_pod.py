@@ -83,6 +83,21 @@ def test_the_health_check_of_the_image(pod):
     assert podman.podman("exec", pod.sidecar, "/sse-sidecar", "health") == "alive"
 
 
+def test_a_changed_config_map_is_taken_up_under_an_open_stream(pod):
+    stream = pod.get(EVENTS)
+    read_event(stream)
+    pod.change_config('\n[heartbeat]\ntext = "changed"\n')
+    deadline = time.monotonic() + 10
+    while "configuration reloaded" not in pod.log():
+        assert time.monotonic() < deadline, pod.log()
+        time.sleep(0.1)
+    shown = json.loads(pod.get("/status.json", port=9901).read())
+    assert 'text = "changed"' in shown["config"]
+    assert shown["config_waiting"] == shown["config_rejected"] == []
+    read_event(stream)
+    stream.leave()
+
+
 def test_sigterm_drains(pod):
     """The last test, as it leaves no sidecar behind.
 

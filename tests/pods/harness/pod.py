@@ -12,6 +12,7 @@ from harness.podman import PODS
 FOLDER = PODS / ".cache/play"
 
 CLIENTS = 8080
+CONFIG = Path("/etc/sse-sidecar/config.toml")
 
 
 class Answer:
@@ -83,6 +84,21 @@ class Pod:
         """Where the pod's name is known."""
         [name] = podman.inspect(self._infra)["NetworkSettings"]["Networks"]
         return name
+
+    def change_config(self, added: str) -> None:
+        """Adds to the sidecar's file in its ConfigMap's volume, which podman only fills
+        when the pod begins."""
+        mounts = podman.inspect(self.sidecar)["Mounts"]
+        [folder] = [
+            mount["Source"]
+            for mount in mounts
+            if mount["Destination"] == str(CONFIG.parent)
+        ]
+        file = Path(folder) / CONFIG.name
+        new = file.with_name("..new")
+        new.write_text(file.read_text() + added)
+        new.chmod(0o644)
+        new.rename(file)
 
     def log(self) -> str:
         return podman.log(self.sidecar)
