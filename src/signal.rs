@@ -1,6 +1,6 @@
 //! The signals that stop the process, or have it read its configuration again.
 
-use std::io::{self, IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr, stdin, stdout};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,8 +10,8 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Standard error was a terminal when it began.
-    has_terminal: bool,
+    /// How many of the standard streams were a terminal when it began.
+    terminals: usize,
 }
 
 /// What a signal asks for.
@@ -39,7 +39,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            has_terminal: stderr().is_terminal(),
+            terminals: terminals(),
         })
     }
 
@@ -49,7 +49,7 @@ impl Signals {
             _ = self.terminate.recv() => Request::Stop(Stop::Terminate),
             _ = self.interrupt.recv() => Request::Stop(Stop::Interrupt),
             // A terminal that is closed says so by the same signal, and is none any more.
-            _ = self.hangup.recv() => if self.has_terminal && !stderr().is_terminal() {
+            _ = self.hangup.recv() => if terminals() < self.terminals {
                 Request::Stop(Stop::Interrupt)
             } else {
                 Request::Reload
@@ -65,6 +65,16 @@ impl Signals {
             }
         }
     }
+}
+
+/// How many of the standard streams are a terminal.
+fn terminals() -> usize {
+    let streams = [
+        stdin().is_terminal(),
+        stdout().is_terminal(),
+        stderr().is_terminal(),
+    ];
+    streams.into_iter().filter(|is| *is).count()
 }
 
 impl Stop {
