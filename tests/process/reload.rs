@@ -116,6 +116,9 @@ fn answer(stream: &mut TcpStream, name: &str) -> bool {
         }
         head.push(byte[0]);
     }
+    if head.starts_with(b"GET /slow") {
+        std::thread::sleep(Duration::from_secs(1));
+    }
     let says = if head.starts_with(b"GET /events") {
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {name}\n\n")
     } else {
@@ -200,7 +203,12 @@ fn what_begins_goes_by_the_new_file_and_open_streams_by_the_old_one() {
     let mut stream2 = open();
     next(&mut stream2, "data: old\n\n");
 
+    let mut under_way = sidecar.get("/slow");
+    eventually("it is asked", || {
+        sidecar.status()["requests"][0]["phase"] == "waiting_for_head"
+    });
     folder.reload(&mut sidecar, &new.config(&beat("after")));
+    read_until(&mut under_way, "\r\n\r\nold");
 
     assert_eq!(ask(&mut kept), "new", "on a kept connection");
     assert_eq!(who(&sidecar), "new", "on a new one");
@@ -456,6 +464,27 @@ fn the_log_gets_another_level() {
     folder.reload(&mut sidecar, &backend.config(""));
     let mut since = sidecar.seen[before..].iter();
     assert!(!since.any(|line| line.contains("request ended")));
+}
+
+#[test]
+fn what_holds_for_the_process_is_in_force_at_once() {
+    let backend = Backend::named("x");
+    let folder = Folder::new(&backend.config("drain = { delay = \"1h\", timeout = \"1h\" }"));
+    let mut sidecar = folder.start();
+    let mut streams = [sidecar.get("/events"), sidecar.get("/events")];
+    for stream in &mut streams {
+        read_until(stream, "data: x\n\n\r\n");
+    }
+    let number = &sidecar.status()["requests"][0]["number"];
+    let field = "X-Sse-Sidecar: end\r\n";
+    assert!(sidecar.end_stream(number, field).contains(" 403 "));
+    let changed = "drain = { delay = \"off\", timeout = \"300ms\" }\nadmin.allow_ending = true";
+    folder.reload(&mut sidecar, &backend.config(changed));
+    assert!(sidecar.end_stream(number, field).contains(" 202 "));
+    sidecar.wait_for("ended_by_operator");
+    sidecar.signal("TERM");
+    sidecar.wait_for("\"reason\":\"shutdown\"");
+    assert_eq!(sidecar.exit().code(), Some(0));
 }
 
 #[test]
