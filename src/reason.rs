@@ -51,6 +51,8 @@ pub enum Reason {
     UpstreamReadTimeout,
     UpstreamClosed,
     UpstreamFailed,
+    UpstreamStatus,
+    UpstreamNotEvents,
     NoRoute,
     TooManyConnections,
 }
@@ -66,7 +68,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -94,6 +96,8 @@ impl Reason {
         Self::UpstreamReadTimeout,
         Self::UpstreamClosed,
         Self::UpstreamFailed,
+        Self::UpstreamStatus,
+        Self::UpstreamNotEvents,
         Self::NoRoute,
         Self::TooManyConnections,
     ];
@@ -280,6 +284,18 @@ impl Reason {
                 "upstream_failed",
                 "The upstream's connection or encoding broke",
             ),
+            Self::UpstreamStatus => row(
+                Upstream,
+                None,
+                "upstream_status",
+                "The upstream's status is no success",
+            ),
+            Self::UpstreamNotEvents => row(
+                Upstream,
+                None,
+                "upstream_not_events",
+                "The upstream's response is no event stream",
+            ),
             Self::NoRoute => row(
                 Proxy,
                 Some(StatusCode::NOT_FOUND),
@@ -320,6 +336,7 @@ impl From<sse::Reason> for Reason {
             sse::Reason::ReadTimeout => Self::UpstreamReadTimeout,
             sse::Reason::UpstreamClosed => Self::UpstreamClosed,
             sse::Reason::UpstreamFailed => Self::UpstreamFailed,
+            sse::Reason::NotEvents => Self::UpstreamNotEvents,
         }
     }
 }
@@ -343,6 +360,7 @@ mod tests {
             sse::Reason::ReadTimeout,
             sse::Reason::UpstreamClosed,
             sse::Reason::UpstreamFailed,
+            sse::Reason::NotEvents,
         ] {
             assert_eq!(Reason::from(reason).name(), reason.as_str());
         }

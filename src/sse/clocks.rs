@@ -56,6 +56,23 @@ impl Deadlines {
         self.silent_since = now;
     }
 
+    /// The upstream's head is here only `now`: its clocks count from it.
+    pub(super) fn head_at(&mut self, now: Instant) {
+        let waited = now.saturating_duration_since(self.opened);
+        let first_event = self.clocks.first_event;
+        self.clocks.first_event = first_event.map(|clock| clock.saturating_add(waited));
+        self.last_read = now;
+    }
+
+    /// The first heartbeat is due at once.
+    pub(super) fn beat_at_once(&mut self) {
+        let interval = self.clocks.heartbeat.unwrap_or_default();
+        self.silent_since = self
+            .opened
+            .checked_sub(interval)
+            .unwrap_or(self.silent_since);
+    }
+
     pub(super) fn opened(&self) -> Instant {
         self.opened
     }

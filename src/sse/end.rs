@@ -39,6 +39,8 @@ pub enum Reason {
     UpstreamClosed,
     /// The upstream's connection broke, or its bytes could not be decoded.
     UpstreamFailed,
+    /// The upstream had no event stream to give, when the client already had the head of one.
+    NotEvents,
 }
 
 /// How the upstream's body ended.
@@ -67,6 +69,7 @@ impl Reason {
             Self::ReadTimeout => "upstream_read_timeout",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamFailed => "upstream_failed",
+            Self::NotEvents => "upstream_not_events",
         }
     }
 
@@ -82,6 +85,7 @@ impl Reason {
             Self::ReadTimeout => "The upstream went silent",
             Self::UpstreamClosed => "The upstream closed the stream before it was complete",
             Self::UpstreamFailed => "The upstream connection failed",
+            Self::NotEvents => "The upstream's response is no event stream",
         }
     }
 }

@@ -23,26 +23,94 @@ pub enum FailureEvent {
     },
 }
 
+/// A failure, as a client is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason's name, as in logs and metrics.
+    pub name: &'static str,
+    /// What it means, for a person.
+    pub message: &'static str,
+    /// What else is known, for a person.
+    pub detail: Option<String>,
+    /// The status that the upstream answered with, where the client has not seen it.
+    pub status: Option<u16>,
+    /// The text that came with it, or its beginning.
+    pub body: Option<String>,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self {
+            name: reason.as_str(),
+            message: reason.message(),
+            detail: None,
+            status: None,
+            body: None,
+        }
+    }
+}
+
+impl Failure {
+    /// What is known besides the name and the message, as more fields of a JSON object.
+    fn more(&self) -> String {
+        let json = |text: &String| serde_json::Value::from(text.as_str()).to_string();
+        let fields = [
+            ("detail", self.detail.as_ref().map(json)),
+            ("status", self.status.map(|status| status.to_string())),
+            ("body", self.body.as_ref().map(json)),
+        ];
+        let known = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!(",\"{name}\":{}", value?)));
+        known.collect()
+    }
+
+    /// The name that Anthropic's API has for the upstream's status.
+    fn anthropic_type(&self) -> &'static str {
+        match self.status {
+            Some(400) => "invalid_request_error",
+            Some(401) => "authentication_error",
+            Some(403) => "permission_error",
+            Some(404) => "not_found_error",
+            Some(413) => "request_too_large",
+            Some(429) => "rate_limit_error",
+            Some(529) => "overloaded_error",
+            _ => "api_error",
+        }
+    }
+
+    /// The code that OpenAI's Responses API has for the upstream's status.
+    fn openai_code(&self) -> &'static str {
+        match self.status {
+            Some(429) => "rate_limit_exceeded",
+            _ => "server_error",
+        }
+    }
+}
+
 impl FailureEvent {
     /// The event's bytes; none for [`FailureEvent::None`].
-    pub(super) fn bytes(&self, reason: Reason) -> Vec<u8> {
-        let (name, message) = (reason.as_str(), reason.message());
-        // Neither holds a character that JSON would escape: both are constants of this crate.
+    pub(super) fn bytes(&self, failure: &Failure) -> Vec<u8> {
+        let Failure { name, message, .. } = failure;
+        let more = failure.more();
+        // Neither the name nor the message holds a character that JSON would escape: both are constants of this crate.
         let text = match self {
             Self::None => String::new(),
             Self::Event => format!(
-                "event: error\ndata: {{\"reason\":\"{name}\",\"message\":\"{message}\"}}\n\n"
+                "event: error\ndata: {{\"reason\":\"{name}\",\"message\":\"{message}\"{more}}}\n\n"
             ),
             Self::Anthropic => format!(
-                "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{message}\"}}}}\n\n"
+                "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":\"{message}\"{more}}}}}\n\n",
+                failure.anthropic_type()
             ),
             Self::OpenaiResponses => format!(
                 "event: response.failed\ndata: {{\"type\":\"response.failed\",\"response\":{{\"object\":\"response\",\
-                 \"status\":\"failed\",\"error\":{{\"code\":\"server_error\",\"message\":\"{message}\"}},\"output\":[]}}}}\n\n"
+                 \"status\":\"failed\",\"error\":{{\"code\":\"{}\",\"message\":\"{message}\"{more}}},\"output\":[]}}}}\n\n",
+                failure.openai_code()
             ),
             Self::Mcp { id } => format!(
                 "event: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\
-                 \"message\":\"{message}\",\"data\":{{\"reason\":\"{name}\"}}}}}}\n\n"
+                 \"message\":\"{message}\",\"data\":{{\"reason\":\"{name}\"{more}}}}}}}\n\n"
             ),
         };
         text.into_bytes()
@@ -51,33 +119,106 @@ impl FailureEvent {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::sse::parse::parse;
 
+    /// The name of the one event that tells of `failure`, and its data.
+    fn told(dialect: &FailureEvent, failure: &Failure) -> (String, Value) {
+        let events = parse(&dialect.bytes(failure));
+        assert_eq!(events.len(), 1);
+        let data = serde_json::from_str(&events[0].data).unwrap();
+        (events[0].event.clone(), data)
+    }
+
+    fn mcp() -> FailureEvent {
+        FailureEvent::Mcp { id: "7".to_owned() }
+    }
+
     #[test]
     fn every_dialect_is_one_whole_event_of_one_json_line() {
-        let mcp = FailureEvent::Mcp { id: "7".to_owned() };
-        for (dialect, name, holds) in [
+        let message = "The upstream went silent";
+        for (dialect, name, data) in [
             (
                 FailureEvent::Event,
                 "error",
-                r#""reason":"upstream_read_timeout""#,
+                json!({ "reason": "upstream_read_timeout", "message": message }),
             ),
-            (FailureEvent::Anthropic, "error", r#""type":"api_error""#),
+            (
+                FailureEvent::Anthropic,
+                "error",
+                json!({ "type": "error", "error": { "type": "api_error", "message": message } }),
+            ),
             (
                 FailureEvent::OpenaiResponses,
                 "response.failed",
-                r#""status":"failed""#,
+                json!({
+                    "type": "response.failed",
+                    "response": {
+                        "object": "response",
+                        "status": "failed",
+                        "error": { "code": "server_error", "message": message },
+                        "output": [],
+                    },
+                }),
             ),
-            (mcp, "message", r#""id":7,"error""#),
+            (
+                mcp(),
+                "message",
+                json!({
+                    "jsonrpc": "2.0",
+                    "id": 7,
+                    "error": { "code": -32000, "message": message, "data": { "reason": "upstream_read_timeout" } },
+                }),
+            ),
         ] {
-            let events = parse(&dialect.bytes(Reason::ReadTimeout));
-            assert_eq!(events.len(), 1);
-            assert_eq!(events[0].event, name);
-            assert!(events[0].data.contains(holds), "{}", events[0].data);
-            let braces = |c| events[0].data.matches(c).count();
-            assert_eq!(braces('{'), braces('}'));
+            assert_eq!(
+                told(&dialect, &Reason::ReadTimeout.into()),
+                (name.to_owned(), data)
+            );
         }
-        assert!(FailureEvent::None.bytes(Reason::ReadTimeout).is_empty());
+        let none = FailureEvent::None.bytes(&Reason::ReadTimeout.into());
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn an_upstreams_own_answer_is_in_every_dialect() {
+        let body = "{\"error\":\r\n\"slow down\\\"\"}\u{2028}\0";
+        let failure = |status| Failure {
+            detail: Some("429 \"Too\" Many".to_owned()),
+            status: Some(status),
+            body: Some(body.to_owned()),
+            ..Reason::NotEvents.into()
+        };
+        for (dialect, place, kind) in [
+            (FailureEvent::Event, "", None),
+            (
+                FailureEvent::Anthropic,
+                "/error",
+                Some(("/error/type", "rate_limit_error", "overloaded_error")),
+            ),
+            (
+                FailureEvent::OpenaiResponses,
+                "/response/error",
+                Some((
+                    "/response/error/code",
+                    "rate_limit_exceeded",
+                    "server_error",
+                )),
+            ),
+            (mcp(), "/error/data", None),
+        ] {
+            let (_, data) = told(&dialect, &failure(429));
+            let error = data.pointer(place).unwrap();
+            assert_eq!(error["status"], 429);
+            assert_eq!(error["body"], body);
+            assert_eq!(error["detail"], "429 \"Too\" Many");
+            if let Some((place, limited, overloaded)) = kind {
+                assert_eq!(data.pointer(place).unwrap(), limited);
+                let (_, data) = told(&dialect, &failure(529));
+                assert_eq!(data.pointer(place).unwrap(), overloaded);
+            }
+        }
     }
 }

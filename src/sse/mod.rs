@@ -32,7 +32,7 @@ mod tests;
 
 pub use self::clocks::Clocks;
 pub use self::end::{End, Manner, Reason, UpstreamEnd};
-pub use self::failure::FailureEvent;
+pub use self::failure::{Failure, FailureEvent};
 pub use self::heartbeat::{FrameChoice, Heartbeat};
 pub use self::position::{Insertion, Position};
 pub use self::stream::{Client, Counts, EventStream, Output};

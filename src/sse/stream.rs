@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::clocks::{Clocks, Deadlines};
 use super::end::{End, Manner, Reason, UpstreamEnd};
-use super::failure::FailureEvent;
+use super::failure::{Failure, FailureEvent};
 use super::heartbeat::{FrameChoice, Heartbeat};
 use super::position::{BOM, Insertion, Position};
 
@@ -24,6 +24,7 @@ pub struct EventStream {
     failure: FailureEvent,
     /// Bytes in a coding that nobody here can undo: they pass, and nothing is ever inserted.
     opaque: bool,
+    head: Head,
     bom: Bom,
     /// A heartbeat is due and waits for a position that allows it.
     heartbeat_held: bool,
@@ -33,6 +34,15 @@ pub struct EventStream {
     counts: Counts,
     /// The in-band failure event, kept here so that an [`Output`] can borrow it.
     last_words: Vec<u8>,
+}
+
+/// Where the upstream's head is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// It came before the client's.
+    Here,
+    /// The client has one, and the upstream's is still to come: until then its clocks do not run.
+    Awaited,
 }
 
 /// What becomes of a BOM at the start of the upstream's bytes.
@@ -98,6 +108,7 @@ impl EventStream {
             frame,
             failure,
             opaque: false,
+            head: Head::Here,
             bom: Bom::Pass,
             heartbeat_held: false,
             planned_end: None,
@@ -112,6 +123,44 @@ impl EventStream {
     pub fn opaque(mut self) -> Self {
         self.opaque = true;
         self
+    }
+
+    /// The same stream, but ahead of its upstream, whose head is still to come: the first heartbeat goes out at once.
+    #[must_use]
+    pub fn ahead(mut self) -> Self {
+        self.head = Head::Awaited;
+        self.deadlines.beat_at_once();
+        self
+    }
+
+    /// The upstream of a stream that was [ahead](Self::ahead) has begun an event stream. If it fails later, `failure` says so.
+    pub fn handle_head(&mut self, now: Instant, failure: FailureEvent) {
+        self.head = Head::Here;
+        self.failure = failure;
+        self.deadlines.head_at(now);
+    }
+
+    /// The upstream of a stream that was [ahead](Self::ahead) has no event stream to give. The head was not its own, so the
+    /// client is told in band, whatever its route asks for in other cases, and then sees a clean end.
+    pub fn handle_refusal(&mut self, failure: &Failure, event: &FailureEvent) -> Output<'_> {
+        if self.ended {
+            return Output::default();
+        }
+        debug_assert!(self.is_at_boundary(), "only heartbeats went out");
+        self.ended = true;
+        self.last_words = match event {
+            FailureEvent::None => FailureEvent::Event.bytes(failure),
+            dialect => dialect.bytes(failure),
+        };
+        let end = End {
+            reason: Reason::NotEvents,
+            manner: Manner::Clean,
+        };
+        Output {
+            inserted: &self.last_words,
+            end: Some(end),
+            ..Output::default()
+        }
     }
 
     /// The upstream sent `data`.
@@ -164,7 +213,7 @@ impl EventStream {
             .deadlines
             .heartbeat()
             .filter(|_| !self.heartbeat_held && !self.opaque);
-        [total, first_event, self.deadlines.read(), heartbeat]
+        [total, first_event, self.read_deadline(), heartbeat]
             .into_iter()
             .flatten()
             .min()
@@ -181,7 +230,7 @@ impl EventStream {
             Output::default()
         } else if self.awaits_first_event() && due(self.deadlines.first_event()) {
             self.fail(Reason::FirstEventTimeout)
-        } else if due(self.deadlines.read()) {
+        } else if due(self.read_deadline()) {
             self.fail(Reason::ReadTimeout)
         } else if self.planned_end.is_none() && due(self.deadlines.total()) {
             self.end_at_boundary(self.deadlines.end_of_life())
@@ -289,7 +338,13 @@ impl EventStream {
     }
 
     fn awaits_first_event(&self) -> bool {
-        self.position.events() == 0 && !(self.opaque && self.counts.bytes > 0)
+        self.position.events() == 0
+            && self.head == Head::Here
+            && !(self.opaque && self.counts.bytes > 0)
+    }
+
+    fn read_deadline(&self) -> Option<Instant> {
+        self.deadlines.read().filter(|_| self.head == Head::Here)
     }
 
     /// Whether nothing is half sent. An opaque stream never shows it.
@@ -391,7 +446,7 @@ impl EventStream {
     /// Ends the stream as broken. Inside a half-sent event nothing can be said without dispatching the half.
     fn fail(&mut self, reason: Reason) -> Output<'_> {
         if self.is_at_boundary() {
-            self.last_words = self.failure.bytes(reason);
+            self.last_words = self.failure.bytes(&reason.into());
         }
         self.ended = true;
         let end = End {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::parse::parse;
 use super::{
-    Client, Clocks, End, EventStream, FailureEvent, FrameChoice, Heartbeat, Manner, Output, Reason,
-    UpstreamEnd,
+    Client, Clocks, End, EventStream, Failure, FailureEvent, FrameChoice, Heartbeat, Manner,
+    Output, Reason, UpstreamEnd,
 };
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -84,9 +84,20 @@ fn run(
     silences: &BTreeSet<usize>,
     frame: FrameChoice,
 ) -> (Trace, EventStream) {
-    let mut now = origin();
-    let mut stream = stream(frame, heartbeats_only(), now);
-    let mut trace = Trace::default();
+    let start = origin();
+    let stream = stream(frame, heartbeats_only(), start);
+    feed(stream, start, Trace::default(), input, cuts, silences)
+}
+
+/// Feeds it to a `stream` whose output so far is `trace`.
+fn feed(
+    mut stream: EventStream,
+    mut now: Instant,
+    mut trace: Trace,
+    input: &[u8],
+    cuts: &BTreeSet<usize>,
+    silences: &BTreeSet<usize>,
+) -> (Trace, EventStream) {
     let mut from = 0;
     let ends: BTreeSet<usize> = cuts
         .union(silences)
@@ -104,6 +115,26 @@ fn run(
     }
     trace.push(&stream.handle_end(UpstreamEnd::Finished));
     (trace, stream)
+}
+
+/// The same for a stream that is ahead of its upstream by `beats` heartbeats.
+fn run_ahead(
+    input: &[u8],
+    beats: u32,
+    cuts: &BTreeSet<usize>,
+    silences: &BTreeSet<usize>,
+    frame: FrameChoice,
+) -> Trace {
+    let mut now = origin();
+    let mut stream = stream(frame, heartbeats_only(), now).ahead();
+    let mut trace = Trace::default();
+    for _ in 0..beats {
+        assert_eq!(stream.poll_timeout(), Some(now), "the first one at once");
+        trace.push(&stream.handle_timeout(now, Client::Taking));
+        now += INTERVAL;
+    }
+    stream.handle_head(now, FailureEvent::None);
+    feed(stream, now, trace, input, cuts, silences).0
 }
 
 /// Streams dense in what matters: line ends in every combination, BOMs, comments, fields.
@@ -195,6 +226,19 @@ proptest! {
             }
             at += length;
         }
+    }
+
+    #[test]
+    fn a_stream_that_is_ahead_carries_the_same(
+        input in input(), bom in any::<bool>(), beats in 1..4_u32, cuts in places(), silences in places(), frame in frame(),
+    ) {
+        let bom: &[u8] = if bom { b"\xEF\xBB\xBF" } else { b"" };
+        let input = [bom, &input].concat();
+        let trace = run_ahead(&input, beats, &cuts, &silences, frame);
+        let bytewise = run_ahead(&input, beats, &(0..input.len()).collect(), &silences, frame);
+        prop_assert_eq!(&trace, &bytewise);
+        prop_assert_eq!(trace.without_insertions(), expected(&input, &trace));
+        prop_assert_eq!(parse(&trace.all()), parse(&input));
     }
 
     #[test]
@@ -591,4 +635,72 @@ fn a_drain_never_lengthens_a_life() {
         let end = stream.handle_timeout(due, Client::Taking).end;
         assert_eq!(end.map(|end| end.reason), Some(reason));
     }
+}
+
+#[test]
+fn an_upstreams_clocks_wait_for_its_head() {
+    let start = origin();
+    let clocks = Clocks {
+        heartbeat: None,
+        first_event: Some(3 * INTERVAL),
+        read: Some(4 * INTERVAL),
+        total: Some(100 * INTERVAL),
+    };
+    let ahead = || stream(FrameChoice::Line, clocks, start).ahead();
+    assert_eq!(ahead().poll_timeout(), Some(start + 100 * INTERVAL));
+    let head = start + 10 * INTERVAL;
+
+    let mut stream = ahead();
+    stream.handle_head(head, FailureEvent::None);
+    assert_eq!(stream.poll_timeout(), Some(head + 3 * INTERVAL));
+    assert_eq!(stream.last_read(), head);
+    stream.handle_data(head, b"data: x\n\n");
+    assert_eq!(stream.poll_timeout(), Some(head + 4 * INTERVAL));
+
+    let mut stream = ahead();
+    let end = stream.handle_timeout(start + 100 * INTERVAL, Client::Taking);
+    let total = End {
+        reason: Reason::Total,
+        manner: Manner::Clean,
+    };
+    assert_eq!(end.end, Some(total), "the life of the client's stream");
+}
+
+#[test]
+fn a_stream_without_heartbeats_gets_none_ahead_either() {
+    let start = origin();
+    let stream = stream(FrameChoice::Line, Clocks::default(), start).ahead();
+    assert_eq!(stream.poll_timeout(), None);
+}
+
+#[test]
+fn an_upstream_without_an_event_stream_is_told_of_in_band() {
+    let failure = Failure::from(Reason::NotEvents);
+    for (event, told) in [
+        (FailureEvent::None, FailureEvent::Event),
+        (FailureEvent::Anthropic, FailureEvent::Anthropic),
+    ] {
+        let mut stream = stream(FrameChoice::Line, heartbeats_only(), origin()).ahead();
+        let output = stream.handle_refusal(&failure, &event);
+        assert_eq!(output.inserted, told.bytes(&failure));
+        let end = End {
+            reason: Reason::NotEvents,
+            manner: Manner::Clean,
+        };
+        assert_eq!(output.end, Some(end));
+        let after = stream.handle_refusal(&failure, &event);
+        assert_eq!(after, Output::default(), "there is no output after the end");
+        assert_eq!(stream.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn an_upstream_that_fails_after_a_late_head_is_told_of_in_its_routes_dialect() {
+    let start = origin();
+    let mut stream = stream(FrameChoice::Line, heartbeats_only(), start).ahead();
+    stream.handle_head(start, FailureEvent::Event);
+    let output = stream.handle_end(UpstreamEnd::Failed);
+    let failed = Reason::UpstreamFailed.into();
+    assert_eq!(output.inserted, FailureEvent::Event.bytes(&failed));
+    assert_eq!(output.end.unwrap().manner, Manner::Abort);
 }
