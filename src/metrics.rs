@@ -14,7 +14,7 @@ use prometheus::{
 
 use crate::health::Upstreams;
 use crate::process;
-use crate::reason::Reason;
+use crate::reason::{Reason, Side};
 
 /// What a request is doing; the label `phase`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Metrics {
     pub streams_active: IntGauge,
     /// Event streams that were opened.
     pub streams: IntCounter,
+    /// Those whose client got its head before the upstream's was there.
+    pub early_heads: IntCounter,
     /// Events that passed.
     pub events: IntCounter,
     /// Bytes of event streams that passed, decoded.
@@ -139,7 +141,7 @@ impl Metrics {
             ),
             time_to_head: catalogue.histogram(
                 "time_to_head_seconds",
-                "From a request's head to its response's head; the body's life is not in it.",
+                "From a request's head to its upstream's response head; the body's life is not in it.",
                 &SECONDS,
             ),
             time_to_first_event: catalogue.histogram(
@@ -155,6 +157,10 @@ impl Metrics {
             stream_age: catalogue.histogram("stream_age_seconds", "How long event streams were open, when they ended.", &AGES),
             streams_active: catalogue.gauge("streams_active", "Event streams that are open."),
             streams: catalogue.counter("streams_total", "Event streams that were opened."),
+            early_heads: catalogue.counter(
+                "early_heads_total",
+                "Event streams that were opened before the upstream's response head was there (heartbeat.before_head).",
+            ),
             events: catalogue.counter("events_total", "Events that passed."),
             stream_bytes: catalogue.counter("stream_bytes_total", "Bytes of event streams that passed, after content decoding."),
             heartbeats_sent: catalogue.counter("heartbeats_sent_total", "Heartbeats that were written."),
@@ -298,9 +304,17 @@ impl Metrics {
         for reason in Reason::ALL {
             let labels = [reason.name(), reason.side().name()];
             // Without a PROXY header there is nobody to answer, and no stream that could end.
-            if reason.status().is_some() || reason == Reason::ProxyHeaderInvalid {
+            let is_answered = reason.status().is_some() || reason == Reason::ProxyHeaderInvalid;
+            if is_answered {
                 self.refused.with_label_values(&labels);
-            } else {
+            }
+            // After an early head the stream's end is all that can tell of what else had been answered.
+            let may_be_late = reason.side() == Side::Upstream
+                || matches!(
+                    reason,
+                    Reason::RequestBodyTimeout | Reason::RequestBodyFailed
+                );
+            if !is_answered || may_be_late {
                 self.ends.with_label_values(&labels);
             }
         }
@@ -444,6 +458,7 @@ mod tests {
             r#"sse_sidecar_stream_ends_total{reason="client_gone",side="client"} 0"#,
             r#"sse_sidecar_refused_total{reason="upstream_head_timeout",side="upstream"} 0"#,
             r#"sse_sidecar_refused_total{reason="proxy_header_invalid",side="client"} 0"#,
+            r#"sse_sidecar_stream_ends_total{reason="upstream_head_timeout",side="upstream"} 0"#,
             r#"sse_sidecar_upstream_cancels_total{phase="streaming"} 0"#,
         ] {
             assert!(

@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("page.html");
 /// nothing but this port: what a request calls itself cannot become code.
 const POLICY: &str = concat!(
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; ",
-    "script-src 'sha256-b3lNWGFrxn2xztS9AHm4OxqA1CDe6AA634UJBiTmQo4='; ",
+    "script-src 'sha256-QwF3+FZxH6VTnlv6SfnX2xLPRLi769gP8oAjpVEweTc='; ",
     "style-src 'sha256-m1TJ4Mx9XnCzwuSX1GkSPxQGzJFwIUJCLcpDcXeKQdM='"
 );
 

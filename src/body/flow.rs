@@ -4,15 +4,20 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, anywhere_in};
 use crate::client::Reader;
 use crate::exchange::Exchange;
-use crate::sse::{Client, End, EventStream, Manner, Output, Reason, UpstreamEnd};
+use crate::reason;
+use crate::sse::{
+    Client, End, EventStream, Failure, FailureEvent, Manner, Output, Reason, UpstreamEnd,
+};
 
 /// Where the bytes of an event stream come from, decoded and without framing. Dropping it cancels the upstream's request.
 pub trait EventSource: fmt::Debug {
@@ -25,6 +30,29 @@ pub trait EventSource: fmt::Debug {
 
     /// Nothing can be passed on now, because the client takes nothing. What has arrived may be kept in a smaller form meanwhile.
     fn park(&mut self, _: &mut Context<'_>) {}
+}
+
+/// What the upstream of a stream that is ahead of it says at last. Dropping it cancels the upstream's request.
+pub type LateAnswer = Pin<Box<dyn Future<Output = Late>>>;
+
+/// What an upstream has said to a request whose client already has the head of an event stream.
+#[derive(Debug)]
+pub struct Late {
+    /// When its head came, if one did.
+    pub head: Option<Instant>,
+    /// The event stream that it has begun with this status, if that is what it said.
+    pub outcome: Result<(StatusCode, Box<dyn EventSource>), Refusal>,
+    /// What tells the client of a failure, this one or a later one.
+    pub failure: FailureEvent,
+}
+
+/// Why there is no event stream after an early head.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: reason::Reason,
+    /// What the client is told of it.
+    pub failure: Failure,
 }
 
 /// Who writes for the client.
@@ -40,8 +68,7 @@ pub(super) trait Sink {
 /// An event stream between its upstream and its client.
 pub struct EventFlow {
     stream: EventStream,
-    /// `None` once the stream has ended: the upstream is cancelled at once, not when the client has read the rest.
-    source: Option<Box<dyn EventSource>>,
+    upstream: Upstream,
     client: Rc<dyn Reader>,
     exchange: Exchange,
     alarm: Alarm,
@@ -52,6 +79,16 @@ pub struct EventFlow {
 /// Streams that rotate do so in this part of what is left of a drain. The rest of it is for those that are then in the middle of
 /// an event.
 const ROTATION: f64 = 0.8;
+/// The upstream's part.
+enum Upstream {
+    /// Its head is still to come.
+    Thinking(LateAnswer),
+    /// Its event stream is open.
+    Speaking(Box<dyn EventSource>),
+    /// The stream has ended: the upstream is cancelled at once, not when the client has read the rest.
+    Dismissed,
+}
+
 /// How much is read, and so written, at once.
 const READ_SIZE: usize = 32 * 1024;
 /// Room for a chunk's size.
@@ -72,9 +109,29 @@ impl EventFlow {
         client: Rc<dyn Reader>,
         exchange: Exchange,
     ) -> Self {
+        let upstream = Upstream::Speaking(source);
+        Self::with(stream, upstream, client, exchange)
+    }
+
+    /// The stream that `client` reads before its upstream has answered; `stream` is [ahead](EventStream::ahead).
+    pub fn ahead(
+        stream: EventStream,
+        answer: LateAnswer,
+        client: Rc<dyn Reader>,
+        exchange: Exchange,
+    ) -> Self {
+        Self::with(stream, Upstream::Thinking(answer), client, exchange)
+    }
+
+    fn with(
+        stream: EventStream,
+        upstream: Upstream,
+        client: Rc<dyn Reader>,
+        exchange: Exchange,
+    ) -> Self {
         Self {
             stream,
-            source: Some(source),
+            upstream,
             client,
             exchange,
             alarm: Alarm::default(),
@@ -111,12 +168,19 @@ impl EventFlow {
                 return Poll::Ready(self.note(end));
             }
         }
+        // Of a client that takes nothing too: it is the upstream's clocks that run meanwhile.
+        if let Upstream::Thinking(answer) = &mut self.upstream
+            && let Poll::Ready(late) = answer.as_mut().poll(cx)
+            && let Some(end) = self.answered(late, sink)
+        {
+            return Poll::Ready(Some(end));
+        }
         // Data wins over a clock that ran out meanwhile. While the client takes nothing, nothing is read for it.
         let stalled = self.client.is_stalled();
         if !stalled && let Poll::Ready(end) = self.poll_source(cx, sink) {
             return Poll::Ready(end);
         }
-        if stalled && let Some(source) = &mut self.source {
+        if stalled && let Upstream::Speaking(source) = &mut self.upstream {
             source.park(cx);
         }
         while let Some(at) = self.stream.poll_timeout() {
@@ -151,9 +215,34 @@ impl EventFlow {
         self.stream.handle_drain(moment.into_std());
     }
 
+    /// The upstream of a stream that was ahead has answered.
+    fn answered(&mut self, late: Late, sink: &mut impl Sink) -> Option<End> {
+        let Late {
+            head,
+            outcome,
+            failure: event,
+        } = late;
+        if let Some(head) = head {
+            self.exchange.late_head(head);
+        }
+        match outcome {
+            Ok((status, source)) => {
+                self.exchange.open_stream(status, false);
+                self.stream.handle_head(Instant::now().into_std(), event);
+                self.upstream = Upstream::Speaking(source);
+                None
+            }
+            Err(Refusal { reason, failure }) => {
+                let end = pass(&self.stream.handle_refusal(&failure, &event), sink);
+                self.exchange.fail(reason, failure.detail.as_deref());
+                self.note(end)
+            }
+        }
+    }
+
     fn poll_source(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let Some(source) = &mut self.source else {
+            let Upstream::Speaking(source) = &mut self.upstream else {
                 return Poll::Pending;
             };
             let read = ready!(source.poll_read(cx, &mut buffer[FRONT..FRONT + READ_SIZE]));
@@ -185,7 +274,7 @@ impl EventFlow {
     fn note(&mut self, end: Option<End>) -> Option<End> {
         self.exchange.passed(&self.stream.counts());
         let ended = end?;
-        self.source = None;
+        self.upstream = Upstream::Dismissed;
         match (ended.reason, ended.manner) {
             (Reason::Shutdown, Manner::Abort) => self.exchange.cut(),
             (reason, _) => self.exchange.end(reason.into()),

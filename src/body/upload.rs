@@ -28,6 +28,27 @@ pub struct Upload {
     hold: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
+/// A client that waits to be asked for its request's body.
+#[derive(Debug, Default)]
+pub struct Hold {
+    /// The upstream has asked for it.
+    wanted: Notify,
+    /// The client is asked.
+    over: Notify,
+}
+
+impl Hold {
+    /// The upstream asks for the body.
+    pub fn release(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until the client is being asked. Nobody else may wait for it too.
+    pub async fn over(&self) {
+        self.over.notified().await;
+    }
+}
+
 /// How long an upstream may take to say `100 Continue` before the client is asked to go on without: many never do (RFC 9110,
 /// section 10.1.1: a client that waits "SHOULD NOT wait for an indefinite period").
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
@@ -83,14 +104,15 @@ impl Upload {
     }
 
     /// The client waits to be asked for its body (`Expect: 100-continue`), which hyper does as soon as it is read. So it is not
-    /// read before the upstream has asked for it: then the returned one is to be notified.
-    pub fn hold(&mut self) -> Rc<Notify> {
-        let asked = Rc::new(Notify::new());
-        let waits = asked.clone();
+    /// read before the upstream has asked for it: then the returned one is to be released.
+    pub fn hold(&mut self) -> Rc<Hold> {
+        let hold = Rc::new(Hold::default());
+        let waits = hold.clone();
         self.hold = Some(Box::pin(async move {
-            let _ = timeout(CONTINUE_PATIENCE, waits.notified()).await;
+            let _ = timeout(CONTINUE_PATIENCE, waits.wanted.notified()).await;
+            waits.over.notify_one();
         }));
-        asked
+        hold
     }
 
     fn fail(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {

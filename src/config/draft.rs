@@ -271,6 +271,7 @@ impl Settings {
                 ]),
             );
             table.set("text", &mut heartbeat.text, text(comment));
+            table.set("before_head", &mut heartbeat.before_head, clock);
         });
         table.table("events", |table| {
             table.set(

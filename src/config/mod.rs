@@ -220,6 +220,8 @@ pub struct Heartbeat {
     pub frame: Frame,
     /// The comment's text, without line ends.
     pub text: String,
+    /// How long a client that wants an event stream waits for its head before it gets one of ours; `None` waits for the upstream's.
+    pub before_head: Option<Duration>,
 }
 
 /// The shape of a heartbeat.
@@ -436,6 +438,7 @@ impl Default for Heartbeat {
             interval: Some(Duration::from_secs(15)),
             frame: Frame::Auto,
             text: "heartbeat".to_owned(),
+            before_head: None,
         }
     }
 }

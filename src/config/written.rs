@@ -195,6 +195,7 @@ fn heartbeat(heartbeat: &Heartbeat) -> Keys {
         interval,
         frame,
         text: comment,
+        before_head,
     } = heartbeat;
     let frame = match frame {
         Frame::Auto => "auto",
@@ -205,6 +206,7 @@ fn heartbeat(heartbeat: &Heartbeat) -> Keys {
         ("interval", clock(*interval)),
         ("frame", text(frame)),
         ("text", text(comment)),
+        ("before_head", clock(*before_head)),
     ]
 }
 

@@ -3,7 +3,6 @@
 mod ids;
 mod open;
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 
 pub use self::ids::{Ids, TraceId};
 use self::open::Open;
-pub use self::open::{Snapshot, Way, end_stream, snapshots};
+pub use self::open::{Progress, Snapshot, Way, end_stream, snapshots};
 use crate::client::Reader;
 use crate::health::{Engaged, Health};
 use crate::metrics::{Active, Metrics, Phase};
@@ -36,7 +35,8 @@ pub struct Exchange {
 /// What else is known of an event stream.
 #[derive(Debug)]
 struct Stream {
-    opened: Instant,
+    /// When the upstream's head came.
+    head: Option<Instant>,
     first_event: Option<Instant>,
     /// When a read last brought events.
     last_events: Option<Instant>,
@@ -68,9 +68,9 @@ impl Exchange {
         &self.open.ids
     }
 
-    /// How far its upstream's part has come; shown to the upstream, which moves it on.
-    pub fn phase(&self) -> &Cell<Phase> {
-        &self.open.phase
+    /// How far it has come; for whoever sends it to the upstream, and moves it on.
+    pub fn progress(&self) -> Progress {
+        Progress::of(&self.open)
     }
 
     /// Whether an operator wants the stream to end.
@@ -91,30 +91,65 @@ impl Exchange {
 
     /// The upstream's response head is here and goes to the client.
     pub fn head(&mut self, status: StatusCode) {
-        self.open.phase.set(Phase::Body);
         self.metrics.answered(status);
-        self.metrics
-            .time_to_head
-            .observe(self.open.began.elapsed().as_secs_f64());
+        self.late_head(Instant::now());
+    }
+
+    /// The client gets the head of an event stream ahead of the upstream's.
+    pub fn early_head(&mut self) {
+        self.metrics.answered(StatusCode::OK);
+        self.metrics.early_heads.inc();
+        let stream = self.begin_stream();
+        tracing::info!(
+            method = self.open.method.as_str(),
+            path = &*self.open.path,
+            request_id = self.ids().request(),
+            trace_id = self.ids().trace().map(tracing::field::display),
+            upstream = self.open.way.get().map(|way| &*way.upstream),
+            peer = self.open.client.peer().map(tracing::field::display),
+            waited_ms = milliseconds(self.open.began.elapsed()),
+            phase = self.open.phase.get().name(),
+            "early head"
+        );
+        self.stream = Some(stream);
+    }
+
+    /// The upstream's response head came at `now`; the client had its own before.
+    pub fn late_head(&mut self, now: Instant) {
+        self.open.phase.set(Phase::Body);
+        self.open.last_read.set(now);
+        if let Some(stream) = &mut self.stream {
+            stream.head = Some(now);
+        }
+        let since = now - self.open.began;
+        self.metrics.time_to_head.observe(since.as_secs_f64());
+    }
+
+    fn begin_stream(&self) -> Stream {
+        let now = Instant::now();
+        self.open.opened.set(Some(now));
+        Stream {
+            head: None,
+            first_event: None,
+            last_events: None,
+            longest_silence: Duration::ZERO,
+            suspected: false,
+            _active: self.metrics.stream(),
+        }
     }
 
     /// The response is an event stream.
     pub fn open_stream(&mut self, status: StatusCode, opaque: bool) {
         let now = Instant::now();
         self.open.phase.set(Phase::Streaming);
-        self.open.opened.set(Some(now));
         self.open.last_read.set(now);
         if opaque {
             self.metrics.streams_opaque.inc();
         }
-        self.stream = Some(Stream {
-            opened: now,
-            first_event: None,
-            last_events: None,
-            longest_silence: Duration::ZERO,
-            suspected: false,
-            _active: self.metrics.stream(),
-        });
+        let early_head = self.stream.is_some();
+        let mut stream = self.stream.take().unwrap_or_else(|| self.begin_stream());
+        stream.head.get_or_insert(now);
+        self.stream = Some(stream);
         tracing::info!(
             method = self.open.method.as_str(),
             path = &*self.open.path,
@@ -125,6 +160,7 @@ impl Exchange {
             peer = self.open.client.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
+            early_head,
             "stream opened"
         );
     }
@@ -190,6 +226,11 @@ impl Exchange {
         if let Some(status) = reason.status() {
             self.metrics.answered(status);
         }
+        self.fail(reason, detail);
+    }
+
+    /// It ends for `reason` before there was an answer of the upstream's to pass on.
+    pub fn fail(&mut self, reason: Reason, detail: Option<&str>) {
         // The level has to be a constant of each line.
         macro_rules! line {
             ($level:ident, $sentence:literal) => {
@@ -244,7 +285,7 @@ impl Exchange {
         let phase = self.open.phase.get().name();
         let (name, side) = (reason.name(), reason.side().name());
         let (method, path) = (self.open.method.as_str(), &*self.open.path);
-        let Some(stream) = &self.stream else {
+        let Some((stream, opened)) = self.stream.as_ref().zip(self.open.opened.get()) else {
             let duration_ms = milliseconds(self.open.began.elapsed());
             tracing::debug!(
                 reason = name,
@@ -259,7 +300,7 @@ impl Exchange {
             );
             return;
         };
-        let age = stream.opened.elapsed();
+        let age = opened.elapsed();
         self.metrics.stream_ended(reason);
         self.metrics.stream_age.observe(age.as_secs_f64());
         let counts = self.open.counts.get();
@@ -271,7 +312,7 @@ impl Exchange {
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             peer = self.open.client.peer().map(tracing::field::display),
-            time_to_head_ms = milliseconds(stream.opened - self.open.began),
+            time_to_head_ms = stream.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = stream
                 .first_event
                 .map(|at| milliseconds(at - self.open.began)),

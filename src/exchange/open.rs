@@ -42,12 +42,32 @@ pub(super) struct Open {
     pub(super) began: Instant,
     /// How far its upstream's part has come.
     pub(super) phase: Cell<Phase>,
-    /// When its response turned out to be an event stream.
+    /// When the client got the head of an event stream.
     pub(super) opened: Cell<Option<Instant>>,
     pub(super) last_read: Cell<Instant>,
     pub(super) counts: Cell<Counts>,
     /// The stream is to end at its next event boundary: an operator wants it, or it was planned.
     pub(super) is_to_end: Cell<bool>,
+}
+
+/// How far a request has come, as whoever sends it to the upstream sees it and moves it on.
+#[derive(Debug)]
+pub struct Progress(Rc<Open>);
+
+impl Progress {
+    pub(super) fn of(open: &Rc<Open>) -> Self {
+        Self(open.clone())
+    }
+
+    /// How far its upstream's part has come.
+    pub fn phase(&self) -> &Cell<Phase> {
+        &self.0.phase
+    }
+
+    /// Whether the client has the head of an event stream.
+    pub fn is_open(&self) -> bool {
+        self.0.opened.get().is_some()
+    }
 }
 
 /// Where a request goes, as its route knows it.

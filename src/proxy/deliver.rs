@@ -1,5 +1,6 @@
 //! An upstream's answer on its way to the client: an event stream, a changed protocol, or anything else.
 
+use std::error::Error;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
@@ -19,8 +20,8 @@ use crate::wire::Spelling;
 
 /// What the response depends on besides the answer.
 #[derive(Debug)]
-pub(super) struct Delivery<'a> {
-    pub(super) route: &'a Route,
+pub(super) struct Delivery {
+    pub(super) route: Rc<Route>,
     pub(super) asked: Asked,
     pub(super) upload: Rc<UploadProgress>,
     pub(super) client: Rc<dyn Reader>,
@@ -55,7 +56,7 @@ impl Asked {
     }
 }
 
-impl Delivery<'_> {
+impl Delivery {
     /// The response that the client gets; `None` if it is written past hyper.
     pub(super) fn deliver(mut self, answer: Answer) -> Option<Response<ResponseBody>> {
         let Answer {
@@ -88,23 +89,27 @@ impl Delivery<'_> {
         let coding = Coding::of(&head.headers);
         edit_event_stream_head(&mut head.headers, &coding);
         self.exchange.ids().tell_client(&mut head.headers);
-        let opaque = coding.is_opaque();
-        self.exchange.open_stream(head.status, opaque);
-        let stream = self
-            .route
-            .event_stream(&self.asked.headers, &self.upload, opaque);
+        self.exchange.open_stream(head.status, coding.is_opaque());
+        let failure = self.route.failure_event(&self.upload);
+        let mut stream = self.route.event_stream(&self.asked.headers, failure);
+        if let Coding::Unknown(error) = &coding {
+            tracing::warn!(
+                error = error as &dyn Error,
+                "opaque event stream: it passes without heartbeats"
+            );
+            stream = stream.opaque();
+        }
         let source = coding.decode(Box::new(source));
-        let mut flow = EventFlow::new(stream, source, self.client.clone(), self.exchange);
-        if self.route.config.drain_streams == DrainStreams::Rotate {
-            flow = flow.rotating();
-        }
-        if self.upload.is_done() && self.client.can_hand_over() {
-            relay::begin(&*self.client, &self.asked, head, spelling, flow);
-            return None;
-        }
-        let body = EventStreamBody::new(flow, self.asked.is_close_delimited());
-        let body = ResponseBody::Events(Box::new(body));
-        Some(Response::from_parts(head, body))
+        let flow = EventFlow::new(stream, source, self.client.clone(), self.exchange);
+        send_events(
+            flow,
+            &self.route,
+            head,
+            spelling,
+            &self.asked,
+            &self.upload,
+            &self.client,
+        )
     }
 
     fn upgraded(self, mut head: response::Parts, spelling: &Spelling, tunnel: Tunnel) {
@@ -150,6 +155,28 @@ impl Delivery<'_> {
         }
         ResponseBody::Plain(Box::new(body))
     }
+}
+
+/// Begins the response that `flow` is the body of; `None` if it is written past hyper.
+pub(super) fn send_events(
+    mut flow: EventFlow,
+    route: &Route,
+    head: response::Parts,
+    spelling: Spelling,
+    asked: &Asked,
+    upload: &UploadProgress,
+    client: &Rc<dyn Reader>,
+) -> Option<Response<ResponseBody>> {
+    if route.config.drain_streams == DrainStreams::Rotate {
+        flow = flow.rotating();
+    }
+    if upload.is_done() && client.can_hand_over() {
+        relay::begin(&**client, asked, head, spelling, flow);
+        return None;
+    }
+    let body = EventStreamBody::new(flow, asked.is_close_delimited());
+    let body = ResponseBody::Events(Box::new(body));
+    Some(Response::from_parts(head, body))
 }
 
 /// The length that a response without a body states: that of "the content of a 200 (OK) response to the same request" (RFC 9110,

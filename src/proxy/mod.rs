@@ -2,9 +2,11 @@
 
 mod authority;
 mod deliver;
+mod early;
 mod forwarded;
 mod headers;
 mod interim;
+mod question;
 mod relay;
 mod request;
 mod response;
@@ -17,12 +19,13 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 
 use self::deliver::{Asked, Delivery};
-use self::route::Route;
+use self::early::First;
+use self::question::Question;
 use self::routing::Routing;
-use crate::body::{Incoming, ResponseBody, UploadProgress};
+use crate::body::{Incoming, ResponseBody};
 use crate::client::Reader;
 use crate::config::Config;
 use crate::exchange::Exchange;
@@ -31,7 +34,7 @@ use crate::problem;
 use crate::reason::Reason;
 use crate::server::Handler;
 use crate::tls::ClientConfigs;
-use crate::upstream::{Answer, Error, Terms};
+use crate::upstream::Error;
 
 /// The proxy as one thread sees it.
 #[derive(Debug)]
@@ -58,39 +61,29 @@ impl Proxy {
         *self.routing.borrow_mut() = Rc::new(routing);
     }
 
-    /// Sends a request to the upstream of its route, and returns what comes back.
-    async fn ask<'a>(
+    /// What is asked of the upstream of the request's route.
+    fn question(
         &self,
-        routing: &'a Routing,
         request: Request<Incoming>,
-        client: &dyn Reader,
+        client: &Rc<dyn Reader>,
         exchange: &mut Exchange,
-    ) -> Result<(&'a Route, Answer, Rc<UploadProgress>), Error> {
+    ) -> Result<Question, Error> {
         request::check(&request)?;
+        let routing = self.routing.borrow();
         let route = route::find(&routing.routes, &request)
             .ok_or_else(|| Error::new(Reason::NoRoute, None))?;
-        let timeouts = &route.config.timeouts;
-        client.set_write_timeout(timeouts.write);
+        client.set_write_timeout(route.config.timeouts.write);
         let version = request.version();
         let ids = exchange.ids();
-        let outgoing = request::outgoing(request, route, client, ids, &routing.trusted_proxies);
+        let outgoing = request::outgoing(request, route, &**client, ids, &routing.trusted_proxies);
         exchange.engage_upstream(&route.way, route.upstream.health());
-        let interim = |status, headers| match &outgoing.held {
-            Some(held) if status == StatusCode::CONTINUE => held.notify_one(),
-            _ => interim::pass_on(status, headers, version, client),
-        };
-        let terms = Terms {
-            detect: outgoing.detect,
-            upgrades: outgoing.upgrades,
-            connect: timeouts.connect,
-            response_head: timeouts.response_head,
-            upload: &outgoing.progress,
-            interim: &interim,
-            phase: exchange.phase(),
-        };
-        let answer = route.upstream.send(outgoing.request, &terms).await?;
-        outgoing.progress.answered();
-        Ok((route, answer, outgoing.progress))
+        Ok(Question {
+            route: route.clone(),
+            outgoing,
+            version,
+            client: client.clone(),
+            progress: exchange.progress(),
+        })
     }
 }
 
@@ -104,27 +97,34 @@ impl Handler for Proxy {
     ) -> Response<ResponseBody> {
         let asked = Asked::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
-        let routing = self.routing.borrow().clone();
-        match self.ask(&routing, request, &*client, &mut exchange).await {
-            Ok((route, answer, upload)) => {
-                let delivery = Delivery {
-                    route,
-                    asked,
-                    upload,
-                    client,
-                    exchange,
-                };
-                match delivery.deliver(answer) {
-                    Some(response) => response,
-                    None => pending().await, // the connection has gone to somebody else
-                }
-            }
-            Err(Error { reason, detail }) => {
-                exchange.refuse(reason, detail.as_deref());
-                let mut response = problem::response(reason, detail.as_deref(), &asked.headers);
-                exchange.ids().tell_client(response.headers_mut());
-                response.map(ResponseBody::Own)
-            }
+        let question = match self.question(request, &client, &mut exchange) {
+            Ok(question) => question,
+            Err(error) => return refuse(error, &asked, exchange),
+        };
+        let delivery = Delivery {
+            route: question.route.clone(),
+            asked,
+            upload: question.outgoing.progress.clone(),
+            client,
+            exchange,
+        };
+        let response = match early::ask(question).await {
+            First::Answer(Ok(answer)) => delivery.deliver(answer),
+            First::Answer(Err(error)) => Some(refuse(error, &delivery.asked, delivery.exchange)),
+            First::Impatience(asking) => delivery.deliver_early(asking),
+        };
+        match response {
+            Some(response) => response,
+            None => pending().await, // the connection has gone to somebody else
         }
     }
+}
+
+/// The sidecar's own answer: there is none of the upstream's.
+fn refuse(error: Error, asked: &Asked, mut exchange: Exchange) -> Response<ResponseBody> {
+    let Error { reason, detail } = error;
+    exchange.refuse(reason, detail.as_deref());
+    let mut response = problem::response(reason, detail.as_deref(), &asked.headers);
+    exchange.ids().tell_client(response.headers_mut());
+    response.map(ResponseBody::Own)
 }

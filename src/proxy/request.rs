@@ -1,6 +1,7 @@
 //! The request as it goes to the upstream.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
@@ -8,12 +9,11 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 use ipnet::IpNet;
-use tokio::sync::Notify;
 
 use super::headers::remove_hop_by_hop;
 use super::route::Route;
 use super::{authority, forwarded, upgrade};
-use crate::body::{Incoming, Upload, UploadProgress};
+use crate::body::{Hold, Incoming, Upload, UploadProgress};
 use crate::client::Reader;
 use crate::config::{self, Detect};
 use crate::exchange::Ids;
@@ -40,12 +40,14 @@ pub(super) struct Outgoing {
     pub(super) request: Request<Upload>,
     /// What its body says of itself.
     pub(super) progress: Rc<UploadProgress>,
-    /// To be notified when the upstream asks for the body.
-    pub(super) held: Option<Rc<Notify>>,
+    /// To be released when the upstream asks for the body.
+    pub(super) held: Option<Rc<Hold>>,
     /// What its response has to be to count as an event stream.
     pub(super) detect: Detect,
     /// It offers to change the protocol.
     pub(super) upgrades: bool,
+    /// How long the client waits for the head of the event stream that it wants, if not longer.
+    pub(super) before_head: Option<Duration>,
 }
 
 /// Turns the request of `client` into the one that the route's upstream gets.
@@ -90,7 +92,9 @@ pub(super) fn outgoing(
         parts.headers.insert(HOST, host.clone());
     }
     let events = &config.events;
-    if asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always {
+    let wants_events =
+        asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always;
+    if wants_events {
         let identity = HeaderValue::from_static("identity");
         parts.headers.insert(ACCEPT_ENCODING, identity);
     }
@@ -103,13 +107,16 @@ pub(super) fn outgoing(
     parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
 
     let mut request = Request::from_parts(parts, upload);
-    let held = names(request.headers(), EXPECT, "100-continue").then(|| request.body_mut().hold());
+    let waits = !progress.is_empty() && names(request.headers(), EXPECT, "100-continue");
+    let held = waits.then(|| request.body_mut().hold());
+    let may_be_early = wants_events && detect != Detect::Never && !upgrades;
     Outgoing {
         request,
         progress,
         held,
         detect,
         upgrades,
+        before_head: config.heartbeat.before_head.filter(|_| may_be_early),
     }
 }
 

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderValue, response};
 
-use crate::body::decode::Decoder;
+use crate::body::decode::{Decoder, Undecodable};
 use crate::body::{DecodedSource, EventSource};
 use crate::config::Detect;
 use crate::wire::is_event_stream;
@@ -18,7 +18,7 @@ pub(super) enum Coding {
     /// In a way that can be undone.
     Known(Box<Decoder>),
     /// In a way that nobody here knows.
-    Unknown,
+    Unknown(Undecodable),
 }
 
 impl Coding {
@@ -32,26 +32,20 @@ impl Coding {
         match Decoder::for_codings(values) {
             Ok(None) => Self::Identity,
             Ok(Some(decoder)) => Self::Known(Box::new(decoder)),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "opaque event stream: it passes without heartbeats"
-                );
-                Self::Unknown
-            }
+            Err(error) => Self::Unknown(error),
         }
     }
 
     /// Whether the stream's bytes cannot be read.
     pub(super) fn is_opaque(&self) -> bool {
-        matches!(self, Self::Unknown)
+        matches!(self, Self::Unknown(_))
     }
 
     /// `source` without its coding.
     pub(super) fn decode(self, source: Box<dyn EventSource>) -> Box<dyn EventSource> {
         match self {
             Self::Known(decoder) => Box::new(DecodedSource::new(source, *decoder)),
-            Self::Identity | Self::Unknown => source,
+            Self::Identity | Self::Unknown(_) => source,
         }
     }
 }
@@ -158,6 +152,8 @@ mod tests {
             ("access-control-allow-origin", "*"),
             ("x-accel-buffering", "yes"),
         ];
+        let compressed =
+            HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("compress"))]);
         let headers = edited(&fields, &Coding::Identity);
         assert_eq!(headers["content-type"], "Text/Event-Stream; charset=utf-8");
         assert_eq!(headers["vary"], "origin");
@@ -172,7 +168,7 @@ mod tests {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(
-            edited(&fields, &Coding::Unknown)["content-encoding"],
+            edited(&fields, &Coding::of(&compressed))["content-encoding"],
             "gzip"
         );
         assert_eq!(
@@ -191,8 +187,8 @@ mod tests {
         };
         assert!(matches!(of(b"gzip"), Coding::Known(_)));
         assert!(matches!(of(b"identity"), Coding::Identity));
-        assert!(matches!(of(b"compress"), Coding::Unknown));
-        assert!(matches!(of(b"\xFF"), Coding::Unknown));
+        assert!(matches!(of(b"compress"), Coding::Unknown(_)));
+        assert!(matches!(of(b"\xFF"), Coding::Unknown(_)));
         assert!(matches!(Coding::of(&HeaderMap::new()), Coding::Identity));
     }
 }

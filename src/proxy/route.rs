@@ -58,21 +58,9 @@ impl Route {
         }
     }
 
-    /// The stream that answers a request with these headers.
-    pub(super) fn event_stream(
-        &self,
-        request: &HeaderMap,
-        upload: &UploadProgress,
-        opaque: bool,
-    ) -> EventStream {
-        let timeouts = &self.config.timeouts;
-        let clocks = Clocks {
-            heartbeat: self.config.heartbeat.interval,
-            first_event: timeouts.first_event,
-            read: timeouts.read,
-            total: timeouts.total.map(jittered),
-        };
-        let failure = match self.config.events.on_upstream_failure {
+    /// What tells a client of its upstream's failure.
+    pub(super) fn failure_event(&self, upload: &UploadProgress) -> FailureEvent {
+        match self.config.events.on_upstream_failure {
             OnUpstreamFailure::Abort => FailureEvent::None,
             OnUpstreamFailure::Event => FailureEvent::Event,
             OnUpstreamFailure::Anthropic => FailureEvent::Anthropic,
@@ -80,21 +68,26 @@ impl Route {
             OnUpstreamFailure::Mcp => FailureEvent::Mcp {
                 id: json_rpc_id(&upload.take_kept()),
             },
+        }
+    }
+
+    /// The stream that answers a request with these headers.
+    pub(super) fn event_stream(&self, request: &HeaderMap, failure: FailureEvent) -> EventStream {
+        let timeouts = &self.config.timeouts;
+        let clocks = Clocks {
+            heartbeat: self.config.heartbeat.interval,
+            first_event: timeouts.first_event,
+            read: timeouts.read,
+            total: timeouts.total.map(jittered),
         };
         let frame = frame_choice(self.config.heartbeat.frame, request);
-        let stream = EventStream::new(
-            self.heartbeat.clone(),
-            frame,
-            clocks,
-            failure,
-            Instant::now().into_std(),
-        );
-        if opaque { stream.opaque() } else { stream }
+        let now = Instant::now().into_std();
+        EventStream::new(self.heartbeat.clone(), frame, clocks, failure, now)
     }
 }
 
 /// The first route that takes the request.
-pub(super) fn find<'a, B>(routes: &'a [Route], request: &Request<B>) -> Option<&'a Route> {
+pub(super) fn find<'a, B>(routes: &'a [Rc<Route>], request: &Request<B>) -> Option<&'a Rc<Route>> {
     routes
         .iter()
         .find(|route| matches(&route.config.matcher, request))

@@ -15,7 +15,7 @@ use crate::upstream::Upstream;
 /// The routes of a configuration, as one thread has them. A request keeps the one that it began with.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<Rc<Route>>,
     /// Whose word about other clients is believed.
     pub(super) trusted_proxies: Vec<IpNet>,
 }
@@ -40,7 +40,7 @@ impl Routing {
         let routes = config
             .routes
             .iter()
-            .map(|route| Route::new(route.clone(), upstream_of(&route.upstream)))
+            .map(|route| Rc::new(Route::new(route.clone(), upstream_of(&route.upstream))))
             .collect();
         Self {
             routes,

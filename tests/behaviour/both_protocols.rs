@@ -13,7 +13,9 @@ const PROMPTLY: Duration = Duration::from_millis(5);
 
 /// Runs `test` for all four ways through the sidecar.
 #[expect(clippy::print_stdout, reason = "cargo shows it when a test fails")]
-fn each_way<F: Future<Output = ()>>(test: impl Fn(Http, Http) -> F + Send + Copy + 'static) {
+pub(crate) fn each_way<F: Future<Output = ()>>(
+    test: impl Fn(Http, Http) -> F + Send + Copy + 'static,
+) {
     for (client, upstream) in WAYS {
         run(move || async move {
             println!("from {client:?} to {upstream:?}");
@@ -23,7 +25,7 @@ fn each_way<F: Future<Output = ()>>(test: impl Fn(Http, Http) -> F + Send + Copy
 }
 
 /// It is so long after `start`, to the moment.
-fn assert_at(start: Instant, after: Duration) {
+pub(crate) fn assert_at(start: Instant, after: Duration) {
     let late = start.elapsed().checked_sub(after);
     assert!(late.is_some_and(|late| late < PROMPTLY), "{late:?}");
 }

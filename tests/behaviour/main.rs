@@ -9,6 +9,8 @@ mod certificates;
 mod clocks;
 mod common;
 mod disconnects;
+mod early_failures;
+mod early_heads;
 mod either;
 mod event_mode;
 mod frames;

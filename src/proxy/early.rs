@@ -1,0 +1,232 @@
+//! An event stream that begins before its upstream has answered (`heartbeat.before_head`): its head is ours, and what the upstream
+//! says instead of an event stream is told in band.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{Response, StatusCode, response};
+use http_body::Body;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::deliver::{Delivery, send_events};
+use super::question::Question;
+use super::response::{Coding, edit_event_stream_head};
+use super::route::Route;
+use crate::body::{EventFlow, EventSource, Incoming, Late, Refusal, ResponseBody, UploadProgress};
+use crate::reason::Reason;
+use crate::sse::{Failure, FailureEvent, UpstreamEnd};
+use crate::upstream::{Answer, AnswerBody, Error};
+use crate::wire::Spelling;
+
+/// An answer that is still to come. Dropping it cancels the request.
+pub(super) type Asking = Pin<Box<dyn Future<Output = Result<Answer, Error>>>>;
+
+/// What came first.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and the large one is the usual one"
+)]
+pub(super) enum First {
+    /// The answer, as nearly always.
+    Answer(Result<Answer, Error>),
+    /// The time after which the client gets a head all the same.
+    Impatience(Asking),
+}
+
+/// How much of an upstream's own error is passed on, in bytes, decoded.
+const MOST_OF_BODY: usize = 16 * 1024;
+
+/// Asks, and waits for the answer no longer than the client does.
+pub(super) async fn ask(question: Question) -> First {
+    let Some(before_head) = question.outgoing.before_head else {
+        return First::Answer(question.ask().await);
+    };
+    let held = question.outgoing.held.clone();
+    let impatience = async {
+        sleep(before_head).await;
+        if let Some(held) = held {
+            held.over().await; // after a head there is no `100 Continue`
+        }
+    };
+    let mut asking: Asking = Box::pin(question.ask());
+    tokio::select! {
+        biased;
+        answer = &mut asking => First::Answer(answer),
+        () = impatience => First::Impatience(asking),
+    }
+}
+
+impl Delivery {
+    /// The response that the client gets ahead of the answer; `None` if it is written past hyper.
+    pub(super) fn deliver_early(mut self, asking: Asking) -> Option<Response<ResponseBody>> {
+        let (mut head, ()) = Response::new(()).into_parts();
+        edit_event_stream_head(&mut head.headers, &Coding::Identity);
+        self.exchange.ids().tell_client(&mut head.headers);
+        self.exchange.early_head();
+        let stream = self
+            .route
+            .event_stream(&self.asked.headers, FailureEvent::None)
+            .ahead();
+        let answer = Box::pin(answer(asking, self.route.clone(), self.upload.clone()));
+        let flow = EventFlow::ahead(stream, answer, self.client.clone(), self.exchange);
+        let spelling = Spelling::default();
+        send_events(
+            flow,
+            &self.route,
+            head,
+            spelling,
+            &self.asked,
+            &self.upload,
+            &self.client,
+        )
+    }
+}
+
+/// What comes of it.
+async fn answer(asking: Asking, route: Rc<Route>, upload: Rc<UploadProgress>) -> Late {
+    let answer = asking.await;
+    let head = answer.is_ok().then(Instant::now);
+    let outcome = match answer {
+        Err(Error { reason, detail }) => Err(refusal(reason, detail)),
+        Ok(Answer { head, body, .. }) => {
+            let coding = Coding::of(&head.headers);
+            match body {
+                AnswerBody::Events(source) if has_events(head.status) && !coding.is_opaque() => {
+                    Ok((head.status, coding.decode(Box::new(source))))
+                }
+                body => Err(refused(&head, coding, body, &route).await),
+            }
+        }
+    };
+    let failure = route.failure_event(&upload);
+    Late {
+        head,
+        outcome,
+        failure,
+    }
+}
+
+/// Whether a response with this status may be an event stream to a client that was told 200.
+fn has_events(status: StatusCode) -> bool {
+    status.is_success() && status != StatusCode::NO_CONTENT
+}
+
+fn refusal(reason: Reason, detail: Option<String>) -> Refusal {
+    let failure = Failure {
+        name: reason.name(),
+        message: reason.title(),
+        detail,
+        status: None,
+        body: None,
+    };
+    Refusal { reason, failure }
+}
+
+/// Why a response with this `head` is nothing that the client can be given as it is, with what it says.
+async fn refused(
+    head: &response::Parts,
+    coding: Coding,
+    body: AnswerBody,
+    route: &Route,
+) -> Refusal {
+    let refusal = if head.status.is_success() {
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let detail = match (&coding, content_type) {
+            (Coding::Unknown(_), _) => "its Content-Encoding is unknown".to_owned(),
+            (_, Some(value)) => format!("its Content-Type is {}", value.as_bytes().escape_ascii()),
+            (_, None) => "it has no Content-Type".to_owned(),
+        };
+        refusal(Reason::UpstreamNotEvents, Some(detail))
+    } else {
+        refusal(Reason::UpstreamStatus, Some(head.status.to_string()))
+    };
+    let is_readable = is_text(&head.headers) && !coding.is_opaque();
+    let (source, _lease): (Box<dyn EventSource>, _) = match body {
+        AnswerBody::Events(source) => (Box::new(source), None),
+        AnswerBody::Plain(incoming, lease) => (Box::new(Text::new(incoming)), Some(lease)),
+        AnswerBody::Upgraded(_) => return refusal, // only a request that asks for it gets that, and such a one waits
+    };
+    let text = if is_readable {
+        Some(beginning(coding.decode(source), route).await)
+    } else {
+        None
+    };
+    let failure = Failure {
+        status: Some(head.status.as_u16()),
+        body: text,
+        ..refusal.failure
+    };
+    Refusal { failure, ..refusal }
+}
+
+/// Whether a body is one that can be quoted: text of any kind, or JSON.
+fn is_text(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| {
+        let media_type = media_type.trim().to_ascii_lowercase();
+        media_type.starts_with("text/")
+            || media_type == "application/json"
+            || media_type.ends_with("+json")
+    })
+}
+
+/// The first bytes of `source`: as many as may be passed on, as far as they come before the `read` clock runs out.
+async fn beginning(mut source: Box<dyn EventSource>, route: &Route) -> String {
+    let mut bytes = vec![0; MOST_OF_BODY];
+    let mut length = 0;
+    let reading = async {
+        while length < bytes.len() {
+            let read = poll_fn(|cx| source.poll_read(cx, &mut bytes[length..])).await;
+            let Ok(read) = read else {
+                break;
+            };
+            length += read;
+        }
+    };
+    match route.config.timeouts.read {
+        Some(clock) => drop(timeout(clock, reading).await),
+        None => reading.await,
+    }
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+/// The body of an ordinary response, read as that of an event stream is.
+#[derive(Debug)]
+struct Text {
+    incoming: Incoming,
+    /// Of a frame that was longer than the buffer.
+    rest: Bytes,
+}
+
+impl Text {
+    fn new(incoming: Incoming) -> Self {
+        let rest = Bytes::new();
+        Self { incoming, rest }
+    }
+}
+
+impl EventSource for Text {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, UpstreamEnd>> {
+        while self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return Poll::Ready(Err(UpstreamEnd::Failed)),
+                None => return Poll::Ready(Err(UpstreamEnd::Finished)),
+            }
+        }
+        let length = self.rest.len().min(buffer.len());
+        self.rest.copy_to_slice(&mut buffer[..length]);
+        Poll::Ready(Ok(length))
+    }
+}

@@ -1,0 +1,54 @@
+//! A request on its way to the upstream of its route.
+
+use std::rc::Rc;
+
+use http::{StatusCode, Version};
+
+use super::interim;
+use super::request::Outgoing;
+use super::route::Route;
+use crate::client::Reader;
+use crate::exchange::Progress;
+use crate::upstream::{Answer, Error, Terms};
+
+/// A request as it is about to be sent. It owns what it needs, so that its answer may come after the response has begun.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) route: Rc<Route>,
+    pub(super) outgoing: Outgoing,
+    /// What the client speaks.
+    pub(super) version: Version,
+    pub(super) client: Rc<dyn Reader>,
+    pub(super) progress: Progress,
+}
+
+impl Question {
+    /// Sends the request, and waits for its answer's head. Dropping the future cancels the request.
+    pub(super) async fn ask(self) -> Result<Answer, Error> {
+        let Self {
+            route,
+            outgoing,
+            version,
+            client,
+            progress,
+        } = self;
+        let interim = |status, headers| match &outgoing.held {
+            Some(held) if status == StatusCode::CONTINUE => held.release(),
+            _ if progress.is_open() => {} // its place was before the head
+            _ => interim::pass_on(status, headers, version, &*client),
+        };
+        let timeouts = &route.config.timeouts;
+        let terms = Terms {
+            detect: outgoing.detect,
+            upgrades: outgoing.upgrades,
+            connect: timeouts.connect,
+            response_head: timeouts.response_head,
+            upload: &outgoing.progress,
+            interim: &interim,
+            phase: progress.phase(),
+        };
+        let answer = route.upstream.send(outgoing.request, &terms).await?;
+        outgoing.progress.answered();
+        Ok(answer)
+    }
+}
