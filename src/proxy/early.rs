@@ -142,7 +142,12 @@ async fn refused(
         };
         refusal(Reason::UpstreamNotEvents, Some(detail))
     } else {
-        refusal(Reason::UpstreamStatus, Some(head.status.to_string()))
+        let status = head.status.as_str();
+        let detail = match head.status.canonical_reason() {
+            Some(phrase) => format!("{status} {phrase}"),
+            None => status.to_owned(),
+        };
+        refusal(Reason::UpstreamStatus, Some(detail))
     };
     let is_readable = is_text(&head.headers) && !coding.is_opaque();
     let (source, _lease): (Box<dyn EventSource>, _) = match body {

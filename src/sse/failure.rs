@@ -51,18 +51,20 @@ impl From<Reason> for Failure {
 }
 
 impl Failure {
-    /// What is known besides the name and the message, as more fields of a JSON object.
-    fn more(&self) -> String {
-        let json = |text: &String| serde_json::Value::from(text.as_str()).to_string();
-        let fields = [
-            ("detail", self.detail.as_ref().map(json)),
-            ("status", self.status.map(|status| status.to_string())),
-            ("body", self.body.as_ref().map(json)),
-        ];
-        let known = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!(",\"{name}\":{}", value?)));
-        known.collect()
+    /// What happened, for a person, as a JSON string.
+    fn sentence(&self) -> String {
+        match &self.detail {
+            Some(detail) => json(&format!("{}: {detail}", self.message)),
+            None => json(self.message),
+        }
+    }
+
+    /// What the upstream has answered, as more fields of a JSON object.
+    fn answer(&self) -> String {
+        let status = self.status.map(|status| format!(",\"status\":{status}"));
+        let body = self.body.as_ref();
+        let body = body.map(|body| format!(",\"body\":{}", json(body)));
+        [status, body].into_iter().flatten().collect()
     }
 
     /// The name that Anthropic's API has for the upstream's status.
@@ -91,30 +93,36 @@ impl Failure {
 impl FailureEvent {
     /// The event's bytes; none for [`FailureEvent::None`].
     pub(super) fn bytes(&self, failure: &Failure) -> Vec<u8> {
-        let Failure { name, message, .. } = failure;
-        let more = failure.more();
-        // Neither the name nor the message holds a character that JSON would escape: both are constants of this crate.
+        let name = failure.name; // a constant of this crate, with nothing in it that JSON would escape
+        let (message, answer) = (failure.sentence(), failure.answer());
         let text = match self {
             Self::None => String::new(),
+            // Whatever the event's name, the SDKs of OpenAI raise an error where there is an `error`, and read a chunk where not.
             Self::Event => format!(
-                "event: error\ndata: {{\"reason\":\"{name}\",\"message\":\"{message}\"{more}}}\n\n"
+                "event: error\ndata: {{\"reason\":\"{name}\",\"message\":{message}{answer},\
+                 \"error\":{{\"type\":\"{name}\",\"message\":{message}}}}}\n\n"
             ),
             Self::Anthropic => format!(
-                "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":\"{message}\"{more}}}}}\n\n",
+                "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":{message}{answer}}}}}\n\n",
                 failure.anthropic_type()
             ),
             Self::OpenaiResponses => format!(
                 "event: response.failed\ndata: {{\"type\":\"response.failed\",\"response\":{{\"object\":\"response\",\
-                 \"status\":\"failed\",\"error\":{{\"code\":\"{}\",\"message\":\"{message}\"{more}}},\"output\":[]}}}}\n\n",
+                 \"status\":\"failed\",\"error\":{{\"code\":\"{}\",\"message\":{message}{answer}}},\"output\":[]}}}}\n\n",
                 failure.openai_code()
             ),
             Self::Mcp { id } => format!(
                 "event: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32000,\
-                 \"message\":\"{message}\",\"data\":{{\"reason\":\"{name}\"{more}}}}}}}\n\n"
+                 \"message\":{message},\"data\":{{\"reason\":\"{name}\"{answer}}}}}}}\n\n"
             ),
         };
         text.into_bytes()
     }
+}
+
+/// `text` as a JSON string, on one line.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -143,7 +151,11 @@ mod tests {
             (
                 FailureEvent::Event,
                 "error",
-                json!({ "reason": "upstream_read_timeout", "message": message }),
+                json!({
+                    "reason": "upstream_read_timeout",
+                    "message": message,
+                    "error": { "type": "upstream_read_timeout", "message": message },
+                }),
             ),
             (
                 FailureEvent::Anthropic,
@@ -191,29 +203,32 @@ mod tests {
             body: Some(body.to_owned()),
             ..Reason::NotEvents.into()
         };
-        for (dialect, place, kind) in [
-            (FailureEvent::Event, "", None),
+        let message = "The upstream's response is no event stream: 429 \"Too\" Many";
+        for (dialect, place, sentence, kind) in [
+            (FailureEvent::Event, "", "/message", None),
             (
                 FailureEvent::Anthropic,
                 "/error",
+                "/error/message",
                 Some(("/error/type", "rate_limit_error", "overloaded_error")),
             ),
             (
                 FailureEvent::OpenaiResponses,
                 "/response/error",
+                "/response/error/message",
                 Some((
                     "/response/error/code",
                     "rate_limit_exceeded",
                     "server_error",
                 )),
             ),
-            (mcp(), "/error/data", None),
+            (mcp(), "/error/data", "/error/message", None),
         ] {
             let (_, data) = told(&dialect, &failure(429));
             let error = data.pointer(place).unwrap();
             assert_eq!(error["status"], 429);
             assert_eq!(error["body"], body);
-            assert_eq!(error["detail"], "429 \"Too\" Many");
+            assert_eq!(data.pointer(sentence).unwrap(), message);
             if let Some((place, limited, overloaded)) = kind {
                 assert_eq!(data.pointer(place).unwrap(), limited);
                 let (_, data) = told(&dialect, &failure(529));

@@ -174,7 +174,10 @@ fn an_answer_without_a_body_is_told_of_too() {
             (&data["status"], &data["body"]),
             (&json!(204), &Value::Null)
         );
-        assert_eq!(data["detail"], "it has no Content-Type");
+        assert_eq!(
+            data["message"],
+            "The upstream's response is no event stream: it has no Content-Type"
+        );
     });
 }
 
