@@ -530,6 +530,32 @@ fn a_stream_is_logged_when_it_opens_and_when_it_ends() {
 }
 
 #[test]
+fn an_early_head_is_logged_and_what_becomes_of_it() {
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let early = "heartbeat.before_head = \"10ms\"";
+    let mut sidecar = Sidecar::start(&config(slow.local_addr().unwrap(), early));
+    let mut client = sidecar.connect();
+    let get = "GET /events?q HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n";
+    client.write_all(get.as_bytes()).unwrap();
+    let line = sidecar.wait_for("early head");
+    assert_eq!(field(&line, "path").unwrap(), "/events");
+    assert_eq!(field(&line, "phase").unwrap(), "waiting_for_head");
+    let id = field(&line, "request_id");
+
+    let (mut upstream, _) = slow.accept().unwrap();
+    read_until(&mut upstream, "\r\n\r\n");
+    upstream
+        .write_all(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    let line = sidecar.wait_for("request failed");
+    assert_eq!(field(&line, "reason").unwrap(), "upstream_status");
+    assert_eq!(field(&line, "detail").unwrap(), "503 Service Unavailable");
+    let line = sidecar.wait_for("stream ended");
+    assert_eq!(field(&line, "request_id"), id);
+    assert!(line.contains("time_to_head_ms"), "{line}");
+}
+
+#[test]
 fn sigterm_lets_requests_finish_and_takes_no_more() {
     let mut sidecar = Sidecar::start(&config(
         backend(),

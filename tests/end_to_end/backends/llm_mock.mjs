@@ -3,7 +3,8 @@
 // Usage: llm_mock.mjs PORT
 //
 // The base URL says how: `/{manner}/{key}`, where the manner is `plain`,
-// `ids` (events have an `id`), `gzip` (compressed, flushed after each event) or
+// `ids` (events have an `id`), `gzip` (compressed, flushed after each event),
+// `thinking` (silent before the head), `limited` (the same, and then a 429) or
 // `endless`, and the key names the stream for `/probe?key=`.
 import http from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
@@ -71,6 +72,11 @@ async function stream(manner, format, response) {
   sink.end();
 }
 
+function limit(response) {
+  response.writeHead(429, { "Content-Type": "application/json" });
+  response.end(JSON.stringify({ error: { type: "rate_limit_error", message: "slow down" } }));
+}
+
 const server = http.createServer(async (request, response) => {
   const url = new URL(request.url, "http://mock");
   if (url.pathname === "/probe") {
@@ -84,6 +90,8 @@ const server = http.createServer(async (request, response) => {
   const visit = { opened: now(), aborted: null };
   visits.set(key, visit);
   response.on("close", () => (visit.aborted = response.writableFinished ? null : now()));
+  if (manner === "thinking" || manner === "limited") await pause(SILENCE_MS);
+  if (manner === "limited") return limit(response);
   await stream(manner, format, response);
 });
 server.listen(Number(process.argv[2]), "127.0.0.1");

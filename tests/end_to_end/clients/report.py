@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,13 @@ def event(data: str, type: str = "message", id: str = "") -> bool:
 
 def ended() -> None:
     say(ended=now())
+
+
+def failed(_: type[BaseException], error: BaseException, __: Any) -> None:
+    say(failed="".join(traceback.format_exception(error)))
+
+
+sys.excepthook = failed
 
 
 def leave(close: Callable[[], None]) -> None:
