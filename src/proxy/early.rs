@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Response, StatusCode, response};
 use http_body::Body;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::{Delivery, send_events};
@@ -17,6 +18,8 @@ use super::question::Question;
 use super::response::{Coding, edit_event_stream_head};
 use super::route::Route;
 use crate::body::{EventFlow, EventSource, Incoming, Late, Refusal, ResponseBody, UploadProgress};
+use crate::exchange::Progress;
+use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::sse::{Failure, FailureEvent, UpstreamEnd};
 use crate::upstream::{Answer, AnswerBody, Error};
@@ -56,7 +59,11 @@ pub(super) async fn ask(question: Question) -> First {
     tokio::select! {
         biased;
         answer = &mut asking => First::Answer(answer),
-        () = impatience => First::Impatience(asking),
+        () = impatience => {
+            // What the upstream has said meanwhile (103 Early Hints) has its turn before the head.
+            yield_now().await;
+            First::Impatience(asking)
+        }
     }
 }
 
@@ -71,7 +78,13 @@ impl Delivery {
             .route
             .event_stream(&self.asked.headers, FailureEvent::None)
             .ahead();
-        let answer = Box::pin(answer(asking, self.route.clone(), self.upload.clone()));
+        let progress = self.exchange.progress();
+        let answer = Box::pin(answer(
+            asking,
+            self.route.clone(),
+            self.upload.clone(),
+            progress,
+        ));
         let flow = EventFlow::ahead(stream, answer, self.client.clone(), self.exchange);
         let spelling = Spelling::default();
         send_events(
@@ -87,9 +100,17 @@ impl Delivery {
 }
 
 /// What comes of it.
-async fn answer(asking: Asking, route: Rc<Route>, upload: Rc<UploadProgress>) -> Late {
+async fn answer(
+    asking: Asking,
+    route: Rc<Route>,
+    upload: Rc<UploadProgress>,
+    progress: Progress,
+) -> Late {
     let answer = asking.await;
     let head = answer.is_ok().then(Instant::now);
+    if head.is_some() {
+        progress.phase().set(Phase::Body);
+    }
     let outcome = match answer {
         Err(Error { reason, detail }) => Err(refusal(reason, detail)),
         Ok(Answer { head, body, .. }) => {

@@ -434,5 +434,7 @@ fn a_client_that_leaves_while_an_error_comes_in_cancels_it() {
         let _connection = asker.leave();
         let (at, how) = seen.recv().await.unwrap();
         assert!(at - left < Duration::from_millis(5) && how.is_proper());
+        let cancels = "sse_sidecar_upstream_cancels_total{phase=\"body\"}";
+        assert!((sidecar.metric(cancels) - 1.0).abs() < 0.1);
     });
 }
