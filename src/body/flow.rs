@@ -169,9 +169,8 @@ impl EventFlow {
             }
         }
         // Of a client that takes nothing too: it is the upstream's clocks that run meanwhile.
-        if let Upstream::Thinking(answer) = &mut self.upstream
-            && let Poll::Ready(late) = answer.as_mut().poll(cx)
-            && let Some(end) = self.answered(late, sink)
+        if matches!(self.upstream, Upstream::Thinking(_))
+            && let Poll::Ready(Some(end)) = self.poll_answer(cx, sink)
         {
             return Poll::Ready(Some(end));
         }
@@ -215,13 +214,17 @@ impl EventFlow {
         self.stream.handle_drain(moment.into_std());
     }
 
-    /// The upstream of a stream that was ahead has answered.
-    fn answered(&mut self, late: Late, sink: &mut impl Sink) -> Option<End> {
+    /// Ready when the upstream of a stream that was ahead has answered; with an end if it has no event stream to give.
+    #[cold]
+    fn poll_answer(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
+        let Upstream::Thinking(answer) = &mut self.upstream else {
+            return Poll::Pending;
+        };
         let Late {
             head,
             outcome,
             failure: event,
-        } = late;
+        } = ready!(answer.as_mut().poll(cx));
         if let Some(head) = head {
             self.exchange.late_head(head);
         }
@@ -230,12 +233,12 @@ impl EventFlow {
                 self.exchange.open_stream(status, false);
                 self.stream.handle_head(Instant::now().into_std(), event);
                 self.upstream = Upstream::Speaking(source);
-                None
+                Poll::Ready(None)
             }
             Err(Refusal { reason, failure }) => {
                 let end = pass(&self.stream.handle_refusal(&failure, &event), sink);
                 self.exchange.fail(reason, failure.detail.as_deref());
-                self.note(end)
+                Poll::Ready(self.note(end))
             }
         }
     }
