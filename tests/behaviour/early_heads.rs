@@ -433,7 +433,7 @@ fn a_drain_waits_for_the_upstream_and_a_cut_is_clean() {
             let sidecar = Sidecar::in_front_of(&url, EARLY).await;
             let mut asker = Asker::ask(&sidecar, client).await;
             early(&mut asker).await;
-            sidecar.lobby.enter(Stage::Draining);
+            sidecar.drain(seconds(30));
             sleep(seconds(25)).await;
             sidecar.lobby.enter(Stage::Cutting);
             let (seen, end) = asker.rest().await;
