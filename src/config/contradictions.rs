@@ -95,38 +95,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
             .help("make `timeouts.read` at least as long as `timeouts.first_event`"),
         );
     }
-    if let Some(before_head) = heartbeat.before_head {
-        if let Some(response_head) = timeouts.response_head
-            && before_head >= response_head
-        {
-            warn(
-                &["heartbeat.before_head", "timeouts.response_head"],
-                Mistake::new(format!(
-                    "the `response_head` clock ends a request after `{}`, before its client gets an early head",
-                    written(response_head)
-                ))
-                .help("make `heartbeat.before_head` shorter than `timeouts.response_head`"),
-            );
-        }
-        if heartbeat.interval.is_none() {
-            warn(
-                &["heartbeat.before_head", "heartbeat.interval"],
-                Mistake::new(
-                    "after an early head nothing keeps the connection alive: heartbeats are off",
-                )
-                .help("leave out `heartbeat.before_head`, or turn `heartbeat.interval` on"),
-            );
-        }
-        if events.detect == Detect::Never {
-            warn(
-                &["heartbeat.before_head", "events.detect"],
-                Mistake::new(
-                    "nothing here is treated as an event stream, so none has an early head",
-                )
-                .help("leave out `heartbeat.before_head` or `events.detect`"),
-            );
-        }
-    }
+    before_head(settings, &mut warn);
     if events.detect == Detect::Never && events.streaming {
         warn(
             &["events.streaming", "events.detect"],
@@ -169,6 +138,41 @@ fn rotation(events: &Events, drain: &Drain, mut warn: impl FnMut(&[&str], Mistak
                 written(drain.timeout)
             ))
             .help("make `drain.timeout` longer, such as `\"20s\"`"),
+        );
+    }
+}
+
+/// Warns about an early head that never goes out, or that nothing follows.
+fn before_head(settings: &Settings, warn: &mut impl FnMut(&[&str], Mistake)) {
+    let Some(before_head) = settings.heartbeat.before_head else {
+        return;
+    };
+    if let Some(response_head) = settings.timeouts.response_head
+        && before_head >= response_head
+    {
+        warn(
+                &["heartbeat.before_head", "timeouts.response_head"],
+                Mistake::new(format!(
+                    "the `response_head` clock ends a request after `{}`, before its client gets an early head",
+                    written(response_head)
+                ))
+                .help("make `heartbeat.before_head` shorter than `timeouts.response_head`"),
+            );
+    }
+    if settings.heartbeat.interval.is_none() {
+        warn(
+            &["heartbeat.before_head", "heartbeat.interval"],
+            Mistake::new(
+                "after an early head nothing keeps the connection alive: heartbeats are off",
+            )
+            .help("leave out `heartbeat.before_head`, or turn `heartbeat.interval` on"),
+        );
+    }
+    if settings.events.detect == Detect::Never {
+        warn(
+            &["heartbeat.before_head", "events.detect"],
+            Mistake::new("nothing here is treated as an event stream, so none has an early head")
+                .help("leave out `heartbeat.before_head` or `events.detect`"),
         );
     }
 }
