@@ -40,6 +40,7 @@ pub mod server;
 pub mod signal;
 pub mod socket;
 pub mod sse;
+pub mod stderr;
 pub mod supervisor;
 pub mod tls;
 pub mod upstream;

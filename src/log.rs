@@ -1,7 +1,8 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -10,23 +11,40 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Format, Level, Log, Problem};
+use crate::stderr;
+
+/// How long the end of the process waits for whoever reads the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What decides which lines are written.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
-/// Starts logging. Later calls do nothing: a process has one log.
-pub fn start(log: Log) {
+/// Writes the last lines when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Logging(());
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        stderr::flush(LAST_LINES);
+    }
+}
+
+/// Starts logging; once in a process.
+pub fn start(log: Log) -> io::Result<Logging> {
+    stderr::start()?;
+    let is_terminal = io::stderr().is_terminal();
     let text = match log.format {
-        Format::Auto => stderr().is_terminal(),
+        Format::Auto => is_terminal,
         Format::Text => true,
         Format::Json => false,
     };
     let (filter, handle) = reload::Layer::new(filter(log.level));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(stderr)
+        .with_writer(stderr::writer)
         .with_target(false);
     let lines = if text {
-        lines.with_ansi(stderr().is_terminal()).boxed()
+        lines.with_ansi(is_terminal).boxed()
     } else {
         let lines = lines.json().flatten_event(true);
         lines.with_current_span(false).with_span_list(false).boxed()
@@ -35,6 +53,9 @@ pub fn start(log: Log) {
     if log.try_init().is_ok() {
         let _ = FILTER.set(handle);
     }
+    // Else the thread that panics would write it, and hang if nobody reads.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(Logging(()))
 }
 
 /// From now on lines of this level are written. What is not costs nothing: it is decided once for each place in the source.

@@ -15,6 +15,7 @@ use prometheus::{
 use crate::health::Upstreams;
 use crate::process;
 use crate::reason::{Reason, Side};
+use crate::stderr;
 
 /// What a request is doing; the label `phase`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct Metrics {
     pub connections_limit: IntGauge,
     /// Connections from clients whose TLS handshake failed, or was not done in time.
     pub tls_handshakes_failed: IntCounter,
+    /// Lines that did not get into the log; brought up to date with the text.
+    log_lines_lost: IntCounter,
     /// Connections that were made to upstreams.
     pub upstream_connects: IntCounter,
     /// Requests that went out on a connection that was kept open.
@@ -186,6 +189,10 @@ impl Metrics {
                 "tls_handshakes_failed_total",
                 "Connections from clients whose TLS handshake failed, or was not done in time.",
             ),
+            log_lines_lost: catalogue.counter(
+                "log_lines_lost_total",
+                "Log lines that were dropped because whoever reads the log was too slow, or could not be written.",
+            ),
             upstream_connects: catalogue.counter("upstream_connects_total", "Connections made to upstreams."),
             upstream_reuses: catalogue
                 .counter("upstream_reuses_total", "Requests sent on an upstream connection that was kept open."),
@@ -290,6 +297,8 @@ impl Metrics {
     ///
     /// Never: it is written to memory.
     pub fn text(&self) -> Vec<u8> {
+        let lost = stderr::lost().saturating_sub(self.log_lines_lost.get());
+        self.log_lines_lost.inc_by(lost);
         let mut text = Vec::new();
         let families = self.registry.gather();
         TextEncoder::new()

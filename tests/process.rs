@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +30,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Sidecar {
     child: Child,
     log: Receiver<String>,
+    /// Nobody reads its log as long as this is held.
+    reading: Arc<Mutex<()>>,
     address: String,
     admin: Option<SocketAddr>,
     seen: Vec<String>,
@@ -58,15 +61,18 @@ impl Sidecar {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = channel();
+        let reading = Arc::new(Mutex::new(()));
+        let gate = reading.clone();
         std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
+            stderr.lines().map_while(Result::ok).try_for_each(|line| {
+                drop(gate.lock());
+                sender.send(line)
+            })
         });
         let mut sidecar = Self {
             child,
             log,
+            reading,
             address: String::new(),
             admin: None,
             seen: Vec::new(),
@@ -127,6 +133,14 @@ impl Sidecar {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// The value of a metric without labels.
+    fn metric(&self, name: &str) -> f64 {
+        let metrics = self.ask_admin("/metrics");
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        let value = metrics.lines().find_map(value);
+        value.unwrap_or_else(|| panic!("there is no {name} in\n{metrics}"))
     }
 
     /// What `/status.json` says.
@@ -206,7 +220,7 @@ fn read_until(stream: &mut TcpStream, end: &str) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-/// A backend: `/plain` is answered, `/slow` after a second, `/events` with one event and silence, `/half` with half of one.
+/// A backend: `/plain` is answered, `/slow` after a second, what begins with `/events` with one event and silence, `/half` with half of one.
 fn backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -231,7 +245,9 @@ fn answer(stream: &mut TcpStream) -> bool {
     }
     let head = String::from_utf8(head).unwrap();
     let says = match head.split([' ', '?']).nth(1).unwrap() {
-        "/events" => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n",
+        path if path.starts_with("/events") => {
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n"
+        }
         "/half" => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x",
         "/slow" => {
             std::thread::sleep(Duration::from_secs(1));
@@ -623,6 +639,7 @@ fn what_is_cut_shows_in_the_exit_code() {
     half.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty(), "no last chunk: {rest:?}");
     assert_eq!(sidecar.exit().code(), Some(1));
+    sidecar.wait_for("responses were cut"); // the last line is in the log
 }
 
 #[test]
@@ -969,6 +986,88 @@ fn running_out_of_file_descriptors_is_survived() {
     while !sidecar_takes(&sidecar) {
         assert!(Instant::now() < deadline, "it never accepts again");
     }
+}
+
+/// So many streams come and go that their lines are more than any buffer holds; then one more is asked for.
+fn fill_the_log(sidecar: &Sidecar) {
+    let target = format!("/events/{}", "x".repeat(8000));
+    for _ in 0..100 {
+        read_until(&mut sidecar.get(&target), "data: x\n\n");
+    }
+    read_until(&mut sidecar.get("/events"), "data: x\n\n");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing_and_its_gap_is_told() {
+    let mut sidecar = Sidecar::start(&config(backend(), "server.workers = 1"));
+    let reading = sidecar.reading.clone();
+    let unread = reading.lock().unwrap();
+    fill_the_log(&sidecar);
+    let lost = sidecar.metric("sse_sidecar_log_lines_lost_total");
+    assert!(lost > 0.0);
+    drop(unread);
+    let told = sidecar.wait_for("log lines were lost");
+    let whole = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect(line);
+    assert!(whole(&told)["lines"].as_f64() >= Some(lost), "{told}");
+    sidecar.seen.iter().for_each(|line| drop(whole(line)));
+    read_until(&mut sidecar.get("/events/again"), "data: x\n\n");
+    sidecar.wait_for("/events/again");
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    let mut sidecar = Sidecar::start(&config(backend(), "server.workers = 1"));
+    let reading = sidecar.reading.clone();
+    let _unread = reading.lock().unwrap();
+    fill_the_log(&sidecar);
+    sidecar.signal("INT");
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_costs_nothing() {
+    let mut sidecar = Sidecar::start(&config(backend(), "server.workers = 1"));
+    drop(std::mem::replace(&mut sidecar.log, channel().1)); // its reader ends with the next line
+    fill_the_log(&sidecar);
+    assert!(sidecar.metric("sse_sidecar_log_lines_lost_total") > 0.0);
+    sidecar.signal("INT");
+    assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+#[test]
+fn a_full_disk_under_the_log_costs_nothing() {
+    let socket = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("full-disk-{}.sock", std::process::id()));
+    let toml = config(backend(), "server.workers = 1")
+        .replace("[[listener]]\naddress = \"127.0.0.1:0\"", "")
+        + &format!("[[listener]]\naddress = \"unix:{}\"\n", socket.display());
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut child = Sidecar::command(&toml).stderr(full).spawn().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    let connect = || loop {
+        if let Ok(stream) = UnixStream::connect(&socket) {
+            return stream;
+        }
+        assert!(Instant::now() < deadline, "it does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    for _ in 0..20 {
+        let mut client = connect();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(client, "GET /events HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"data: x\n\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+    }
+    let pid = child.id().to_string();
+    Command::new("kill")
+        .args(["-s", "INT", &pid])
+        .status()
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `run`: be the proxy.
 
 use std::env;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -22,7 +23,13 @@ pub fn run(settings: &Settings) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    log::start(config.log);
+    let logging = match log::start(config.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            complain(&format_args!("error: cannot start the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     warnings.iter().for_each(log::problem);
     let ending = Builder::new_current_thread()
         .enable_all()
@@ -42,6 +49,7 @@ pub fn run(settings: &Settings) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(Err(error)) => {
+            drop(logging); // says what it has to say first
             complain(&format_args!("error: {error}"));
             ExitCode::FAILURE
         }
@@ -52,7 +60,7 @@ pub fn run(settings: &Settings) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the command's answer")]
 fn complain(message: &dyn std::fmt::Display) {
-    eprintln!("{message}");
+    // `eprintln!` panics where this cannot be written.
+    let _ = writeln!(io::stderr(), "{message}");
 }

@@ -81,8 +81,10 @@ const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Runs the demo until a signal stops it.
 #[expect(clippy::print_stderr, reason = "the command's answer")]
 pub fn demo(demo: &Demo) -> ExitCode {
-    log::start(Log::default());
-    match perform(demo.port) {
+    let performed = log::start(Log::default())
+        .map_err(ShowError::System)
+        .and_then(|_logging| perform(demo.port));
+    match performed {
         // Whoever stops a demo means to cut its streams.
         Ok(Ending::Complete | Ending::Cut(_)) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,279 @@
+//! Standard error, written by a thread of its own.
+//!
+//! Who reads a log may be slow, stuck or gone, and the disk under it may be full. A write would then hold up the thread that logs,
+//! and with it every stream of that thread. So lines wait in memory, as many as there is room for, and are written together;
+//! one that finds no room, or cannot be written, is lost and counted.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How many bytes of lines may wait; as many again may be on their way out.
+const ROOM: usize = 256 * 1024;
+/// How much memory is kept for the next lines.
+const KEPT: usize = 4096;
+/// How long a standard error that cannot block (`O_NONBLOCK`, which whoever shares it may have set) is left alone when it is full.
+const PAUSE: Duration = Duration::from_millis(10);
+
+static QUEUE: Queue = Queue::new();
+
+/// Starts the thread; once in a process.
+pub fn start() -> io::Result<()> {
+    // A descriptor of its own: `std::io::stderr` is locked while it is written to, and would be for as long as a write blocks.
+    let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let mut outlet = Outlet::new(sink);
+    let run = move || {
+        loop {
+            QUEUE.empty_into(&mut outlet);
+        }
+    };
+    thread::Builder::new().name("log".to_owned()).spawn(run)?;
+    Ok(())
+}
+
+/// Takes whole lines, one with each write, and never fails.
+pub fn writer() -> impl Write {
+    &QUEUE
+}
+
+/// Waits until every line is written, but no longer than `time`.
+pub fn flush(time: Duration) {
+    QUEUE.flush(time);
+}
+
+/// How many lines were lost.
+pub fn lost() -> u64 {
+    QUEUE.lost.load(Ordering::Relaxed)
+}
+
+/// Lines on their way from the threads that log to the one that writes.
+struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+    written: Condvar,
+    lost: AtomicU64,
+}
+
+struct Waiting {
+    lines: Vec<u8>,
+    /// Others are on their way out.
+    writing: bool,
+}
+
+/// Where the lines go.
+struct Outlet<W> {
+    sink: W,
+    /// The last line was not written whole.
+    torn: bool,
+    /// So many losses have been told.
+    told: u64,
+}
+
+impl Queue {
+    const fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                lines: Vec::new(),
+                writing: false,
+            }),
+            filled: Condvar::new(),
+            written: Condvar::new(),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.lines.len() + line.len() > ROOM {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let wake = waiting.lines.is_empty() && !waiting.writing;
+        waiting.lines.extend_from_slice(line);
+        drop(waiting);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits for lines and writes all that are there. Tells of losses as soon as lines are written again.
+    fn empty_into(&self, outlet: &mut Outlet<impl Write>) {
+        let mut waiting = self.waiting();
+        while waiting.lines.is_empty() {
+            waiting = self
+                .filled
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut lines = std::mem::take(&mut waiting.lines);
+        waiting.writing = true;
+        drop(waiting);
+
+        let unwritten = &lines[outlet.write(&lines)..];
+        let unwritten = memchr::memchr_iter(b'\n', unwritten).count() as u64;
+        let lost = self.lost.fetch_add(unwritten, Ordering::Relaxed);
+
+        let mut waiting = self.waiting();
+        waiting.writing = false;
+        if waiting.lines.is_empty() {
+            lines.clear();
+            lines.shrink_to(KEPT);
+            waiting.lines = lines;
+        }
+        drop(waiting);
+        self.written.notify_all();
+        if unwritten == 0 && lost > outlet.told {
+            tracing::warn!(lines = lost - outlet.told, "log lines were lost");
+            outlet.told = lost;
+        }
+    }
+
+    fn flush(&self, time: Duration) {
+        let unwritten = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        let _ = self
+            .written
+            .wait_timeout_while(self.waiting(), time, unwritten);
+    }
+}
+
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Outlet<W> {
+    fn new(sink: W) -> Self {
+        Self {
+            sink,
+            torn: false,
+            told: 0,
+        }
+    }
+
+    /// Writes as much of `lines` as it can; how many bytes of them that was.
+    fn write(&mut self, lines: &[u8]) -> usize {
+        if self.torn {
+            self.torn = self.try_write(b"\n") == 0;
+        }
+        if self.torn {
+            return 0;
+        }
+        let written = self.try_write(lines);
+        self.torn = lines[..written].last().is_some_and(|last| *last != b'\n');
+        written
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.sink.write(&bytes[written..]) {
+                Ok(0) => break,
+                Ok(length) => written += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+                Err(_) => break,
+            }
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with so much room left.
+    struct Disk {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.room);
+            if length == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.room -= length;
+            self.written.extend_from_slice(&bytes[..length]);
+            Ok(length)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_was_full_gets_whole_lines_again_and_every_loss_is_counted() {
+        for room in 0..=12 {
+            let queue = Queue::new();
+            let mut outlet = Outlet::new(Disk {
+                room,
+                written: Vec::new(),
+            });
+            for line in [b"one\n", b"two\n", b"six\n"] {
+                queue.push(line);
+            }
+            queue.empty_into(&mut outlet);
+            let whole = (room / 4) as u64;
+            assert_eq!(queue.lost.load(Ordering::Relaxed), 3 - whole, "{room}");
+            queue.push(b"lost\n");
+            queue.empty_into(&mut outlet);
+            assert_eq!(queue.lost.load(Ordering::Relaxed), 4 - whole, "{room}");
+            outlet.sink.room = 100;
+            queue.push(b"ten\n");
+            queue.empty_into(&mut outlet);
+            assert_eq!(queue.lost.load(Ordering::Relaxed), 4 - whole, "{room}");
+            assert_eq!(outlet.told, 4 - whole, "{room}");
+            let torn = if room % 4 > 0 { "\n" } else { "" };
+            let expected = format!("{}{torn}ten\n", &"one\ntwo\nsix\n"[..room]);
+            assert_eq!(str::from_utf8(&outlet.sink.written).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_its_memory_is_given_back() {
+        let queue = Queue::new();
+        let line = [b"x".repeat(999), b"\n".to_vec()].concat();
+        for _ in 0..1000 {
+            queue.push(&line);
+        }
+        let written = ROOM / 1000;
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 1000 - written as u64);
+        let mut outlet = Outlet::new(Vec::new());
+        queue.empty_into(&mut outlet);
+        assert_eq!(outlet.sink.len(), written * 1000);
+        assert!(queue.waiting().lines.capacity() <= KEPT);
+        queue.flush(Duration::from_secs(1000));
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_is_on_its_way_but_not_for_ever() {
+        static QUEUE: Queue = Queue::new();
+        QUEUE.push(b"line\n");
+        QUEUE.flush(Duration::from_millis(1)); // nobody writes it
+        let thread = thread::spawn(|| {
+            let mut outlet = Outlet::new(Vec::new());
+            QUEUE.empty_into(&mut outlet);
+            outlet.sink
+        });
+        QUEUE.flush(Duration::from_secs(1000));
+        assert!(!QUEUE.waiting().writing);
+        assert_eq!(thread.join().unwrap(), b"line\n");
+    }
+}
