@@ -252,25 +252,15 @@ async fn serve_admin(
     admission: Rc<Cell<Admission>>,
 ) {
     let lobby = Rc::new(Lobby::new());
+    let mut connections = listener.accepting("connections to the admin port");
     loop {
-        match listener
-            .accept()
-            .await
-            .and_then(|accepted| accepted.into_client(admission.get().clocks))
-        {
-            Ok(client) => {
-                let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
-                spawn_local(async move {
-                    server::serve(Rc::new(client), handler, lobby, &metrics).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot accept on the admin port"
-                );
-                tokio::time::sleep(server::PAUSE).await;
-            }
-        }
+        let accepted = connections.next().await;
+        let Ok(client) = accepted.into_client(admission.get().clocks) else {
+            continue; // it is gone
+        };
+        let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
+        spawn_local(async move {
+            server::serve(Rc::new(client), handler, lobby, &metrics).await;
+        });
     }
 }

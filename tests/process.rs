@@ -220,7 +220,8 @@ fn read_until(stream: &mut TcpStream, end: &str) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-/// A backend: `/plain` is answered, `/slow` after a second, what begins with `/events` with one event and silence, `/half` with half of one.
+/// A backend: `/plain` is answered, `/slow` after a second, what begins with `/events` with one event and silence, `/half` with half
+/// of one, `/ticks` with one again and again.
 fn backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -252,6 +253,15 @@ fn answer(stream: &mut TcpStream) -> bool {
         "/slow" => {
             std::thread::sleep(Duration::from_secs(1));
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        }
+        "/ticks" => {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            let mut alive = stream.write_all(head).is_ok();
+            while alive {
+                std::thread::sleep(Duration::from_millis(20));
+                alive = stream.write_all(b"data: tick\n\n").is_ok();
+            }
+            return false;
         }
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     };
@@ -972,20 +982,64 @@ fn sidecar_takes(sidecar: &Sidecar) -> bool {
 }
 
 #[test]
-fn running_out_of_file_descriptors_is_survived() {
+fn running_out_of_file_descriptors_costs_no_stream_no_cpu_and_one_warning() {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("descriptors-{}.toml", std::process::id()));
     fs::write(&file, config(backend(), "server.workers = 1")).unwrap();
     let program = env!("CARGO_BIN_EXE_sse-sidecar");
     let limited = format!("ulimit -n 40 && exec {program} --config {}", file.display());
     let mut sidecar = Sidecar::spawn(Command::new("sh").args(["-c", &limited]));
-    let held: Vec<_> = (0..60).map(|_| sidecar.connect()).collect();
+    let mut ticking = sidecar.get("/ticks");
+    read_until(&mut ticking, "data: tick\n\n");
+    let mut held: Vec<_> = (0..60).map(|_| sidecar.connect()).collect();
     sidecar.wait_for("cannot accept connections");
-    drop(held);
-    let deadline = Instant::now() + DEADLINE;
-    while !sidecar_takes(&sidecar) {
-        assert!(Instant::now() < deadline, "it never accepts again");
+    let mut probe = connect(sidecar.admin.unwrap());
+    write!(probe, "GET /live HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+
+    let (before, since) = (cpu_time(sidecar.child.id()), Instant::now());
+    while since.elapsed() < Duration::from_secs(1) {
+        read_until(&mut ticking, "data: tick\n\n");
     }
+    let used = cpu_time(sidecar.child.id()) - before;
+    assert!(used < Duration::from_millis(200), "{used:?} in a second");
+
+    // Each that leaves makes room for one that waits, and again there is none for the next.
+    while let Some(connection) = held.pop() {
+        drop(connection);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    read_until(&mut probe, "live\n");
+    let deadline = Instant::now() + DEADLINE;
+    while !sidecar
+        .seen
+        .iter()
+        .any(|line| line.contains("accepting connections again"))
+    {
+        assert!(Instant::now() < deadline, "it never says so");
+        assert!(sidecar_takes(&sidecar));
+        sidecar.seen.extend(sidecar.log.try_iter());
+    }
+    read_until(&mut ticking, "data: tick\n\n");
+    let warnings = |text| {
+        sidecar
+            .seen
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    };
+    assert_eq!(warnings("cannot accept"), 2, "one for each listener");
+}
+
+/// The CPU time that a process has used.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, from_third) = stat.rsplit_once(") ").unwrap();
+    let field = |number: usize| from_third.split(' ').nth(number - 3).unwrap();
+    let ticks: u64 = [14, 15]
+        .map(|n| field(n).parse::<u64>().unwrap())
+        .iter()
+        .sum();
+    Duration::from_millis(10 * ticks)
 }
 
 /// So many streams come and go that their lines are more than any buffer holds; then one more is asked for.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::Instant;
 
 use crate::client::{Client, Clocks};
 use crate::config::ListenAddress;
@@ -24,6 +25,8 @@ use crate::tls::{Reloading, ServerConfig};
 
 /// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
 pub const PAUSE: Duration = Duration::from_millis(50);
+/// How long nothing may have failed before that is called over: with each that comes free accepting succeeds once.
+const CALM: Duration = Duration::from_secs(1);
 
 /// A bound address.
 #[derive(Debug)]
@@ -45,6 +48,15 @@ pub enum Accepted {
     Tcp(std::net::TcpStream, SocketAddr),
     /// Over a Unix socket.
     Unix(std::os::unix::net::UnixStream),
+}
+
+/// Accepts, and tells when it cannot and when it can again, once each.
+#[derive(Debug)]
+pub struct Accepting<'a> {
+    listener: &'a Listener,
+    /// What is accepted, for the log.
+    what: &'static str,
+    failed: Option<Instant>,
 }
 
 /// What stands between an accepted connection and its first byte of HTTP.
@@ -105,6 +117,15 @@ impl Listener {
         }
     }
 
+    /// Connections, which the log calls `what`.
+    pub fn accepting(&self, what: &'static str) -> Accepting<'_> {
+        Accepting {
+            listener: self,
+            what,
+            failed: None,
+        }
+    }
+
     /// The next connection.
     pub async fn accept(&self) -> io::Result<Accepted> {
         match self {
@@ -113,6 +134,30 @@ impl Listener {
                 Ok(Accepted::Tcp(stream.into_std()?, peer))
             }
             Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0.into_std()?)),
+        }
+    }
+}
+
+impl Accepting<'_> {
+    /// The next connection, as soon as there is a descriptor for it.
+    pub async fn next(&mut self) -> Accepted {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => {
+                    if self.failed.is_some_and(|failed| failed.elapsed() > CALM) {
+                        tracing::warn!("accepting {} again", self.what);
+                        self.failed = None;
+                    }
+                    return accepted;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if self.failed.replace(Instant::now()).is_none() {
+                        tracing::warn!(error = &error as &dyn Error, "cannot accept {}", self.what);
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
         }
     }
 }
@@ -144,22 +189,9 @@ impl Accepted {
 impl Acceptor {
     /// Accepts for ever.
     pub async fn run(&self, listener: &Listener) {
-        let mut exhausted = false;
+        let mut connections = listener.accepting("connections");
         loop {
-            let accepted = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) if is_of_one_connection(&error) => continue,
-                Err(error) => {
-                    if !std::mem::replace(&mut exhausted, true) {
-                        tracing::warn!(error = &error as &dyn Error, "cannot accept connections");
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            if std::mem::take(&mut exhausted) {
-                tracing::warn!("accepting connections again");
-            }
+            let accepted = connections.next().await;
             let Admission {
                 max_connections,
                 clocks,

@@ -16,7 +16,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-pub use self::accept::{Accepted, Acceptor, Admission, Entrance, Listener, PAUSE, SocketFile};
+pub use self::accept::{
+    Accepted, Accepting, Acceptor, Admission, Entrance, Listener, PAUSE, SocketFile,
+};
 pub use self::admit::admit;
 pub use self::connection::serve;
 pub use self::lobby::{Lobby, Stage};
