@@ -1,5 +1,6 @@
 //! The body of a message that arrives, whichever HTTP carries it.
 
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -45,6 +46,9 @@ impl From<h2::Error> for Broken {
     fn from(error: h2::Error) -> Self {
         match error.reason() {
             Some(reason) if error.is_remote() && error.is_reset() => Self::Reset(reason),
+            _ if error.get_io().map(io::Error::kind) == Some(ErrorKind::ConnectionReset) => {
+                Self::Failed
+            }
             _ if error.is_io() || error.is_go_away() => Self::Closed,
             _ => Self::Failed,
         }

@@ -33,3 +33,4 @@ mod rotation;
 mod status;
 mod tls;
 mod upgrades;
+mod upstream_faults;
