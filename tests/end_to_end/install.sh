@@ -9,12 +9,12 @@ as_root() {
 }
 
 missing=
-for program in chromium curl h2load nginx php promtool slowhttptest wrk; do
+for program in chromium curl h2load ip nginx php promtool slowhttptest wrk; do
     PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
 done
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
-    packages=$(echo "$missing" | sed 's/\bphp\b/php-cli/; s/\bh2load\b/nghttp2-client/; s/\bpromtool\b/prometheus/')
+    packages=$(echo "$missing" | sed 's/\bphp\b/php-cli/; s/\bh2load\b/nghttp2-client/; s/\bpromtool\b/prometheus/; s/\bip\b/iproute2/')
     as_root apt-get update
     # shellcheck disable=SC2086  # a list of words
     as_root env DEBIAN_FRONTEND=noninteractive \
