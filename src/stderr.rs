@@ -12,8 +12,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How many bytes of lines may wait; as many again may be on their way out.
-const ROOM: usize = 256 * 1024;
+/// How many bytes of lines may wait: those of two thousand streams that end at once. As many again may be on their way out.
+const ROOM: usize = 1024 * 1024;
 /// How much memory is kept for the next lines.
 const KEPT: usize = 4096;
 /// How long a standard error that cannot block (`O_NONBLOCK`, which whoever shares it may have set) is left alone when it is full.
@@ -250,11 +250,11 @@ mod tests {
     fn what_waits_is_bounded_and_its_memory_is_given_back() {
         let queue = Queue::new();
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             queue.push(&line);
         }
         let written = ROOM / 1000;
-        assert_eq!(queue.lost.load(Ordering::Relaxed), 1000 - written as u64);
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 10_000 - written as u64);
         let mut outlet = Outlet::new(Vec::new());
         queue.empty_into(&mut outlet);
         assert_eq!(outlet.sink.len(), written * 1000);

@@ -1044,8 +1044,8 @@ fn cpu_time(pid: u32) -> Duration {
 
 /// So many streams come and go that their lines are more than any buffer holds; then one more is asked for.
 fn fill_the_log(sidecar: &Sidecar) {
-    let target = format!("/events/{}", "x".repeat(8000));
-    for _ in 0..100 {
+    let target = format!("/events/{}", "x".repeat(60_000));
+    for _ in 0..30 {
         read_until(&mut sidecar.get(&target), "data: x\n\n");
     }
     read_until(&mut sidecar.get("/events"), "data: x\n\n");
