@@ -22,7 +22,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, Request, StatusCode, response};
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 pub use self::source::{HttpBody, Source, StreamBody, TakenBody};
 pub use self::tunnel::Tunnel;
@@ -52,6 +52,8 @@ pub struct Upstream {
     idle: RefCell<Vec<(http1::Lease, Instant)>>,
     /// Those with HTTP/2, in use or not.
     shared: RefCell<Vec<Rc<http2::Connection>>>,
+    /// A task closes what is idle for too long.
+    tended: Cell<bool>,
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
     metrics: Arc<Metrics>,
@@ -141,6 +143,7 @@ impl Upstream {
             prefers_http1: Cell::new(false),
             idle: RefCell::default(),
             shared: RefCell::default(),
+            tended: Cell::new(false),
             turn: Mutex::default(),
             metrics,
             health,
@@ -168,7 +171,11 @@ impl Upstream {
         Ok(answer)
     }
 
-    async fn ask(&self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Error> {
+    async fn ask(
+        self: &Rc<Self>,
+        request: Request<Upload>,
+        terms: &Terms<'_>,
+    ) -> Result<Answer, Error> {
         let way = match self.kept(terms).await {
             Some(kept) => kept,
             None => self.connect(terms).await?,
@@ -197,7 +204,7 @@ impl Upstream {
     }
 
     /// Keeps the connection of a request that is over for the next one.
-    pub fn keep(&self, lease: Lease) {
+    pub fn keep(self: &Rc<Self>, lease: Lease) {
         self.discard_expired();
         let mut idle = self.idle.borrow_mut();
         if let Lease(Share::Whole(mut lease)) = lease
@@ -206,6 +213,7 @@ impl Upstream {
         {
             lease.reused = true;
             idle.push((lease, Instant::now()));
+            self.tend();
         }
     }
 
@@ -220,8 +228,29 @@ impl Upstream {
         }
     }
 
+    /// Closes idle connections in time, also if no request comes that would meet them.
+    fn tend(self: &Rc<Self>) {
+        if self.tended.replace(true) {
+            return;
+        }
+        let upstream = Rc::downgrade(self);
+        spawn_local(async move {
+            loop {
+                sleep(IDLE / 2).await;
+                let Some(upstream) = upstream.upgrade() else {
+                    return;
+                };
+                upstream.discard_expired();
+                if upstream.idle.borrow().is_empty() && upstream.shared.borrow().is_empty() {
+                    upstream.tended.set(false);
+                    return;
+                }
+            }
+        });
+    }
+
     /// Closes the connections that were idle for too long.
-    pub fn discard_expired(&self) {
+    fn discard_expired(&self) {
         let now = Instant::now();
         self.idle
             .borrow_mut()
@@ -256,7 +285,7 @@ impl Upstream {
     }
 
     /// A new connection; or one with HTTP/2 that another request has made meanwhile.
-    async fn connect(&self, terms: &Terms<'_>) -> Result<Way, Error> {
+    async fn connect(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Way, Error> {
         terms.phase.set(Phase::Connecting);
         let connecting = async {
             // Only HTTP/1.1 changes its protocol.
@@ -288,6 +317,7 @@ impl Upstream {
             self.prefers_http1.set(false);
             let connection = http2::handshake(socket, scheme).await?;
             self.shared.borrow_mut().push(connection.clone());
+            self.tend();
             Ok(Way::Http2(connection))
         };
         match terms.connect {

@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::common::{Closed, Sidecar, backend, backend_that_says, run, watched};
+use crate::common::{Closed, Sidecar, backend, backend_that_says, moment, run, watched};
+use crate::either::{Http, url};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -274,7 +276,7 @@ fn an_early_answer_leaks_no_upstream() {
             .await;
         assert!(client.head().await.starts_with("HTTP/1.1 413 "));
         client.until("no").await;
-        tokio::time::timeout(Duration::from_secs(1), seen.recv())
+        timeout(Duration::from_secs(1), seen.recv())
             .await
             .expect("the upstream is let go");
     });
@@ -433,6 +435,44 @@ fn trailers_pass_to_a_client_that_takes_them() {
             assert_eq!(client.until("0\r\n").await, "2\r\nok\r\n0\r\n");
             let end = client.until("\r\n").await.to_lowercase();
             assert_eq!(end == "x-sum: 7\r\n", passes, "{end:?}");
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_also_if_no_request_comes() {
+    for (http, seconds) in [(Http::One, 4.0), (Http::Two, 60.0)] {
+        run(move || async move {
+            let (gone, mut seen) = moment();
+            let address = backend(move |mut peer| {
+                let gone = gone.clone();
+                async move {
+                    if http == Http::One {
+                        peer.head().await;
+                        peer.send(OK).await;
+                        peer.closed().await;
+                    } else {
+                        let mut connection = h2::server::handshake(peer.stream).await.unwrap();
+                        while let Some(Ok((_, mut respond))) = connection.accept().await {
+                            respond.send_response(Response::new(()), true).unwrap();
+                        }
+                    }
+                    gone(());
+                }
+            })
+            .await;
+            let sidecar = Sidecar::in_front_of(&url(http, address), "").await;
+            for _ in 0..2 {
+                let mut client = sidecar.request(GET).await;
+                assert!(client.head().await.contains(" 200 "));
+                let start = Instant::now();
+                let (at, ()) = timeout(Duration::from_secs(100), seen.recv())
+                    .await
+                    .unwrap_or_else(|_| panic!("never closed: {http:?}"))
+                    .unwrap();
+                let idle = (at - start).as_secs_f64();
+                assert!((seconds..seconds + 2.1).contains(&idle), "{idle}");
+            }
         });
     }
 }
