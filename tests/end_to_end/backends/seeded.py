@@ -1,7 +1,7 @@
 """A backend of seeded streams that fail as they are asked to, with HTTP/1.1 and HTTP/2.
 
     /seeded?seed=S&count=N&gap_ms=N&fault=F&at=N    see harness/seeded.py
-    /page                                          anything else is an ordinary page
+    anything else                                  an ordinary page
     seeded.py PORT
 """
 

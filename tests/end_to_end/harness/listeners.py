@@ -2,13 +2,11 @@
 
 import asyncio
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     ResponseReceived,
     StreamEnded,
@@ -17,6 +15,7 @@ from h2.events import (
 from h2.settings import SettingCodes
 
 WINDOW = 1 << 20
+GOAWAY = 7
 
 
 @dataclass
@@ -58,6 +57,7 @@ class Http1:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._reader, self._writer = reader, writer
+        self._reading: asyncio.Task | None = None
 
     @classmethod
     async def connect(cls, **to):
@@ -68,7 +68,7 @@ class Http1:
         heard = Heard()
         request = f"GET {target} HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n"
         self._writer.write(request.encode())
-        self.reading = asyncio.create_task(self._read(heard, pause))
+        self._reading = asyncio.create_task(self._read(heard, pause))
         return heard
 
     async def _read(self, heard: Heard, pause: float) -> None:
@@ -87,12 +87,15 @@ class Http1:
                 heard.take(data[:-2])
                 await asyncio.sleep(pause)
         except (OSError, EOFError):
-            heard.ended("cut")
+            pass
         finally:
+            heard.ended("cut")
             self._writer.close()
 
     def leave(self) -> None:
         self._writer.transport.abort()
+        if self._reading:
+            self._reading.cancel()
 
 
 class Http2:
@@ -134,16 +137,32 @@ class Http2:
 
     def leave(self) -> None:
         self._writer.transport.abort()
+        self._reading.cancel()
 
     async def _read(self) -> None:
-        with suppress(OSError):
-            while data := await self._reader.read(65536):
-                for event in self._h2.receive_data(data):
+        try:
+            while True:
+                head = await self._reader.readexactly(9)
+                payload = await self._reader.readexactly(int.from_bytes(head[:3]))
+                if head[3] == GOAWAY:
+                    # For the library that is the connection's end.
+                    self._goes_away(int.from_bytes(payload[:4]))
+                    continue
+                for event in self._h2.receive_data(head + payload):
                     self._take(event)
                 self._flush()
-        for heard in self._streams.values():
-            heard.ended("cut")
-        self._writer.close()
+        except (OSError, EOFError):
+            pass
+        finally:
+            for heard in self._streams.values():
+                heard.ended("cut")
+            self._writer.close()
+
+    def _goes_away(self, last: int) -> None:
+        self.goes_away = True
+        for stream, heard in self._streams.items():
+            if stream > last:
+                heard.ended("refused")
 
     def _take(self, event: object) -> None:
         match event:
@@ -156,8 +175,3 @@ class Http2:
                 self._streams[stream].ended("clean")
             case StreamReset(stream_id=stream):
                 self._streams[stream].ended("cut")
-            case ConnectionTerminated(last_stream_id=last):
-                self.goes_away = True
-                for stream, heard in self._streams.items():
-                    if stream > last:
-                        heard.ended("refused")

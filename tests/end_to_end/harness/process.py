@@ -59,21 +59,26 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
         self._forgotten = 0
-        with log.open("wb") as output:
+        self._argv, self._env = argv, env
+        self._start()
+
+    def _start(self) -> None:
+        with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                argv,
+                self._argv,
                 cwd=HERE,
-                env=environment(**(env or {})),
+                env=environment(**(self._env or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        name, port = self.name, self.port
         try:
             wait_for(self._is_up, f"{name} listens on port {port}", seconds=20)
         except Exception as error:
             self.stop()
-            error.add_note(f"{' '.join(argv)}\n{self.log()}")
+            error.add_note(f"{' '.join(self._argv)}\n{self.log()}")
             raise
 
     def _is_up(self) -> bool:
@@ -93,6 +98,14 @@ class Server:
 
     def forget_log(self) -> None:
         self._forgotten = self._log.stat().st_size
+
+    def send(self, which: signal.Signals) -> None:
+        self._process.send_signal(which)
+
+    def restart(self) -> None:
+        """On the same port, after it was killed."""
+        kill_group(self._process)
+        self._start()
 
     def terminate(self) -> None:
         """Asks it to end, and does not wait."""
