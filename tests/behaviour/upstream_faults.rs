@@ -235,6 +235,8 @@ async fn meet(client: Http, upstream: Http, says: Vec<u8>, fault: Fault, seen: S
         .collect();
     assert_eq!(counted, [format!("{series} 1")]);
 
+    // A connection on which all was well is kept for a while, and may hang then.
+    sleep(Duration::from_secs(7)).await;
     let mut next = match asker {
         Asker::One(_) => Asker::ask(&sidecar, client).await,
         Asker::Two { connection, .. } => connection.ask("").await,
