@@ -78,7 +78,8 @@ async fn serve_requests<H: Handler>(
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         client.begin_request(request.body().size_hint().exact());
         let (client, handler) = (client.clone(), handler.clone());
-        async move {
+        // hyper keeps room for it as long as the connection is there.
+        Box::pin(async move {
             let guard = RequestGuard {
                 client: client.clone(),
             };
@@ -93,7 +94,7 @@ async fn serve_requests<H: Handler>(
                 body,
                 _guard: guard,
             }))
-        }
+        })
     });
     let limits = client.limits();
     let http = http1::Builder::new()
