@@ -166,31 +166,11 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::{Arc, Mutex, mpsc};
 
-    use bytes::Bytes;
-    use http::{Request, Response};
-    use http_body_util::Full;
-
     use super::*;
-    use crate::body::Incoming;
-    use crate::client::Reader;
     use crate::config::{self, Overrides};
     use crate::metrics::Metrics;
-    use crate::server::{Handler, Workers};
-
-    #[derive(Debug)]
-    struct Silent;
-
-    impl Handler for Silent {
-        type Body = Full<Bytes>;
-
-        async fn handle(
-            self: Rc<Self>,
-            _: Rc<dyn Reader>,
-            _: Request<Incoming>,
-        ) -> Response<Self::Body> {
-            Response::default()
-        }
-    }
+    use crate::server::Workers;
+    use crate::server::testing::Silent;
 
     #[tokio::test]
     async fn a_stuck_worker_is_named_and_holds_nobody_up() {

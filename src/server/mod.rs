@@ -6,6 +6,8 @@ mod connection;
 mod http1;
 mod http2;
 mod lobby;
+#[cfg(test)]
+pub(crate) mod testing;
 mod worker;
 
 use std::future::Future;

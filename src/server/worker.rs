@@ -222,28 +222,8 @@ pub fn available_cores() -> usize {
 mod tests {
     use std::sync::mpsc;
 
-    use bytes::Bytes;
-    use http::{Request, Response};
-    use http_body_util::Full;
-
     use super::*;
-    use crate::body::Incoming;
-    use crate::client::Reader;
-
-    #[derive(Debug)]
-    struct Silent;
-
-    impl Handler for Silent {
-        type Body = Full<Bytes>;
-
-        async fn handle(
-            self: Rc<Self>,
-            _: Rc<dyn Reader>,
-            _: Request<Incoming>,
-        ) -> Response<Self::Body> {
-            Response::default()
-        }
-    }
+    use crate::server::testing::Silent;
 
     #[tokio::test]
     async fn a_stuck_worker_delays_the_answer_of_no_other() {
