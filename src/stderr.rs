@@ -19,6 +19,9 @@ const KEPT: usize = 4096;
 /// How long a standard error that cannot block (`O_NONBLOCK`, which whoever shares it may have set) is left alone when it is full.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// After some lines were written, how long more may gather before they are: waking the thread for each costs as much as the write.
+const GATHERING: Duration = Duration::from_millis(5);
+
 static QUEUE: Queue = Queue::new();
 
 /// Starts the thread; once in a process.
@@ -29,6 +32,7 @@ pub fn start() -> io::Result<()> {
     let run = move || {
         loop {
             QUEUE.empty_into(&mut outlet);
+            thread::sleep(GATHERING);
         }
     };
     thread::Builder::new().name("log".to_owned()).spawn(run)?;
@@ -62,6 +66,8 @@ struct Waiting {
     lines: Vec<u8>,
     /// Others are on their way out.
     writing: bool,
+    /// The thread waits for lines.
+    asleep: bool,
 }
 
 /// Where the lines go.
@@ -79,6 +85,7 @@ impl Queue {
             waiting: Mutex::new(Waiting {
                 lines: Vec::new(),
                 writing: false,
+                asleep: false,
             }),
             filled: Condvar::new(),
             written: Condvar::new(),
@@ -96,7 +103,7 @@ impl Queue {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let wake = waiting.lines.is_empty() && !waiting.writing;
+        let wake = std::mem::take(&mut waiting.asleep);
         waiting.lines.extend_from_slice(line);
         drop(waiting);
         if wake {
@@ -108,6 +115,7 @@ impl Queue {
     fn empty_into(&self, outlet: &mut Outlet<impl Write>) {
         let mut waiting = self.waiting();
         while waiting.lines.is_empty() {
+            waiting.asleep = true;
             waiting = self
                 .filled
                 .wait(waiting)
