@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -326,13 +326,39 @@ struct Open {
     respond: SendResponse<Payload>,
 }
 
+/// A response's body on its way.
+type Flowing<B> = Outflow<Pin<Box<B>>>;
+
 impl Open {
-    async fn answer<H: Handler>(
-        mut self,
+    /// Answers the request, for as long as the response takes.
+    fn answer<H: Handler>(
+        self,
         request: Request<RecvStream>,
         handler: Rc<H>,
         lobby: Rc<Lobby>,
-    ) {
+    ) -> impl Future<Output = ()> {
+        // In a box of its own: it is large, and gone when the response has begun.
+        let mut beginning = Box::pin(self.begin(request, handler));
+        async move {
+            let mut place = lobby.place();
+            let begun = poll_fn(|cx| {
+                place.take(cx);
+                beginning.as_mut().poll(cx)
+            });
+            let begun = begun.await;
+            drop(beginning);
+            if let Some((open, mut outflow)) = begun {
+                open.pass(&mut outflow).await;
+            }
+        }
+    }
+
+    /// Up to the response's head; nothing is left to do if that is all of it.
+    async fn begin<H: Handler>(
+        mut self,
+        request: Request<RecvStream>,
+        handler: Rc<H>,
+    ) -> Option<(Self, Flowing<H::Body>)> {
         let (head, stream) = request.into_parts();
         let is_head = head.method == Method::HEAD;
         let most = self.reader.connection.clocks.limits.request_headers;
@@ -340,7 +366,9 @@ impl Open {
             let detail = format!("it has more than {most} fields");
             let reason = Reason::RequestHeadTooLarge;
             let refusal = problem::response(reason, Some(&detail), &head.headers);
-            return self.send(refusal.map(Full::new), is_head).await;
+            let mut outflow = self.send(refusal.map(Full::new), is_head).await?;
+            self.pass(&mut outflow).await;
+            return None;
         }
         let mut body = Inflow::new(stream, &head.headers);
         let expects = head.headers.get(EXPECT).map(HeaderValue::as_bytes);
@@ -349,11 +377,8 @@ impl Open {
             body.ask_with(move || reader.go_on());
         }
         let request = Request::from_parts(head, Incoming::Http2(body));
-        // In a box of its own: it is large, and gone when the response begins.
-        let mut answering = Box::pin(handler.handle(self.reader.clone(), request));
-        let mut place = lobby.place();
+        let mut answering = pin!(handler.handle(self.reader.clone(), request));
         let response = poll_fn(|cx| {
-            place.take(cx);
             *self.reader.answering.borrow_mut() = Some(cx.waker().clone());
             if self.respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
@@ -365,16 +390,17 @@ impl Open {
             response
         })
         .await;
-        drop(answering);
-        if let Some(response) = response {
-            self.send(response, is_head).await;
-        } else {
+        let Some(response) = response else {
             let resets = &self.reader.connection.premature_resets;
             resets.set(resets.get() + 1);
-        }
+            return None;
+        };
+        let outflow = self.send(response, is_head).await?;
+        Some((self, outflow))
     }
 
-    async fn send<B>(&mut self, response: Response<B>, is_head: bool)
+    /// Sends a response's head, and returns what is left to be sent.
+    async fn send<B>(&mut self, response: Response<B>, is_head: bool) -> Option<Flowing<B>>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
     {
@@ -387,14 +413,15 @@ impl Open {
             ends = poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx).is_ready())).await;
         }
         let head = Response::from_parts(head, ());
-        let Ok(stream) = self.respond.send_response(head, ends) else {
-            return; // the client is gone
-        };
-        if ends {
-            return;
-        }
+        let stream = self.respond.send_response(head, ends).ok()?; // or the client is gone
+        (!ends).then(|| Outflow::new(body, stream, self.reader.backlog.clone()))
+    }
+
+    async fn pass<B>(&self, outflow: &mut Flowing<B>)
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
         let reader = &self.reader;
-        let mut outflow = Outflow::new(body, stream, reader.backlog.clone());
         let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), code_of)).await;
         if sent == Sent::Stalled {
             reader.departure.set(Some(Reason::ClientStalled));
