@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -44,10 +45,10 @@ enum Lost {
 /// A PROXY protocol header and the TLS handshake are waited for together, as long as the `request_head` clock allows.
 pub async fn admit(
     accepted: Accepted,
-    entrance: &Entrance,
+    entrance: Entrance,
     clocks: Clocks,
-    lobby: &Lobby,
-    metrics: &Metrics,
+    lobby: Rc<Lobby>,
+    metrics: Arc<Metrics>,
 ) -> Option<Rc<Client>> {
     let peer = accepted.peer();
     let admitted = async {
@@ -55,8 +56,8 @@ pub async fn admit(
         if !entrance.proxy_protocol && entrance.tls.is_none() {
             return Ok((socket, peer));
         }
-        let passing = Box::pin(pass(entrance, socket, peer)); // short-lived, and large
-        in_time(passing, clocks.request_head, lobby).await
+        let passing = Box::pin(pass(&entrance, socket, peer)); // short-lived, and large
+        in_time(passing, clocks.request_head, &lobby).await
     };
     match admitted.await {
         Ok((socket, peer)) => Some(Rc::new(Client::new(socket, peer, clocks))),

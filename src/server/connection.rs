@@ -21,8 +21,10 @@ pub async fn serve<H: Handler>(
     let speaks_http2 = Box::pin(speaks_http2(&client, &lobby));
     match speaks_http2.await {
         Some(true) => {
-            if let Some(client) = Rc::into_inner(client) {
-                Box::pin(http2::serve(client, handler, lobby, metrics)).await;
+            // A `Client` of its own in here would be room that every connection keeps.
+            let serve = |client| Box::pin(http2::serve(client, handler, lobby, metrics));
+            if let Some(served) = Rc::into_inner(client).map(serve) {
+                served.await;
             }
         }
         Some(false) => Box::pin(http1::serve(client, handler, lobby, metrics)).await,

@@ -192,10 +192,10 @@ async fn work<H: Handler>(
             order = orders.recv() => match order {
                 Some(Order::Serve { accepted, entrance, clocks, permit }) => {
                     let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
+                    // In a box of its own, with all that it needs: it is soon over.
+                    let admitted = Box::pin(admit(accepted, entrance, clocks, lobby.clone(), metrics.clone()));
                     open.spawn_local(async move {
-                        let admitted = Box::pin(admit(accepted, &entrance, clocks, &lobby, &metrics));
                         if let Some(client) = admitted.await {
-                            drop(entrance);
                             connection::serve(client, handler, lobby, &metrics).await;
                         }
                         drop(permit);

@@ -116,7 +116,8 @@ impl Sidecar {
                     (proxy.clone(), for_connections.clone(), counted.clone());
                 let entrance = entrance.clone();
                 spawn_local(async move {
-                    let admitted = admit(accepted, &entrance, clocks, &lobby, &metrics);
+                    let admitted =
+                        admit(accepted, entrance, clocks, lobby.clone(), metrics.clone());
                     if let Some(client) = admitted.await {
                         server::serve(client, proxy, lobby, &metrics).await;
                     }
