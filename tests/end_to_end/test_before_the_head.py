@@ -1,7 +1,5 @@
 """A model that thinks before its head: SDKs take heartbeats before the first event."""
 
-import json
-
 import pytest
 
 from harness.clients import Client, listen
@@ -46,9 +44,7 @@ def test_an_sdk_hears_the_same_after_an_early_head(
         ("anthropic_node", "messages", "anthropic"),
     ],
 )
-def test_an_sdk_raises_an_error_at_a_late_429(
-    sidecar_with, sdk, api, dialect, key
-):
+def test_an_sdk_raises_an_error_at_a_late_429(sidecar_with, sdk, api, dialect, key):
     settings = f'{SETTINGS}events.on_upstream_failure = "{dialect}"'
     url = f"{sidecar_with(settings).url}/limited/{key}"
     with pytest.raises(AssertionError, match="429 Too Many Requests"):

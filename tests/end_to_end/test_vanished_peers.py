@@ -83,7 +83,9 @@ async def connect(network: Network, client: type[Http1] | type[Http2]):
 @with_clients
 @with_upstreams
 @pytest.mark.parametrize("gap_ms", [5, 1_000_000], ids=["busy", "idle"])
-def test_a_client_that_vanishes_is_missed(network, sidecar_in, client, protocol, gap_ms):
+def test_a_client_that_vanishes_is_missed(
+    network, sidecar_in, client, protocol, gap_ms
+):
     """The kernel has taken what was written: it is the missing ACK that tells."""
     sidecar = sidecar_in(protocol, read="off")
 

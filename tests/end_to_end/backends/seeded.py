@@ -1,8 +1,8 @@
 """A backend of seeded streams that fail as they are asked to, with HTTP/1.1 and HTTP/2.
 
-    /seeded?seed=S&count=N&gap_ms=N&fault=F&at=N    see harness/seeded.py
-    anything else                                  an ordinary page
-    seeded.py PORT
+/seeded?seed=S&count=N&gap_ms=N&fault=F&at=N    see harness/seeded.py
+anything else                                  an ordinary page
+seeded.py PORT
 """
 
 import asyncio
@@ -129,7 +129,9 @@ class Http2:
         self._room.clear()
         await self._room.wait()
 
-    async def serve(self, reader: asyncio.StreamReader, read: bytes, gone: Gone) -> None:
+    async def serve(
+        self, reader: asyncio.StreamReader, read: bytes, gone: Gone
+    ) -> None:
         self.h2.initiate_connection()
         streams: dict[int, asyncio.Task] = {}
         try:
@@ -187,7 +189,9 @@ async def serve_http1(
         head = await following + await reader.readuntil(b"\r\n\r\n")
 
 
-async def start(listener: socket.socket, gone: Gone = lambda seed: None) -> asyncio.Server:
+async def start(
+    listener: socket.socket, gone: Gone = lambda seed: None
+) -> asyncio.Server:
     """Serves on `listener`; says which streams' clients are gone."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

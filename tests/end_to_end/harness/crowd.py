@@ -88,7 +88,10 @@ class Crowd:
             batch = targets[start : start + STREAMS_PER_CONNECTION]
             client, to = next(self._doors)
             connections = await asyncio.gather(
-                *(client.connect(**to) for _ in (batch if client is Http1 else batch[:1]))
+                *(
+                    client.connect(**to)
+                    for _ in (batch if client is Http1 else batch[:1])
+                )
             )
             self._connections += connections
             for target, connection in zip(batch, itertools.cycle(connections)):

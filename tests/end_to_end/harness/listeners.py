@@ -66,7 +66,9 @@ class Http1:
     async def get(self, target: str, pause: float = 0) -> Heard:
         """Gives what is heard while it goes on; rests for `pause` after each read."""
         heard = Heard()
-        request = f"GET {target} HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n"
+        request = (
+            f"GET {target} HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n"
+        )
         self._writer.write(request.encode())
         self._reading = asyncio.create_task(self._read(heard, pause))
         return heard
