@@ -1,11 +1,14 @@
 """The sidecar under test."""
 
+import json
 import os
+import signal
 from pathlib import Path
 from urllib.request import urlopen
 
 from harness.ports import free_port
 from harness.process import HERE, Server, tied_to_us
+from harness.waiting import wait_for
 
 
 def binary() -> Path:
@@ -47,3 +50,20 @@ class Sidecar(Server):
         name = f"sse_sidecar_{metric} "
         [count] = [line.removeprefix(name) for line in lines if line.startswith(name)]
         return int(count)
+
+    def status(self) -> dict:
+        with urlopen(f"{self.admin}/status.json", timeout=5) as answer:
+            return json.load(answer)
+
+    def reload(self, config: str) -> None:
+        """Gives it another file, and waits until it has taken it or not."""
+
+        def looks() -> int:
+            results = ("applied", "rejected")
+            names = (f'config_reloads_total{{result="{result}"}}' for result in results)
+            return sum(map(self.count, names))
+
+        before = looks()
+        self.config.write_text(config)
+        self.send(signal.SIGHUP)
+        wait_for(lambda: looks() > before, "it has looked at its file")
