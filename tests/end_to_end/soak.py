@@ -9,13 +9,16 @@ sidecar the log has to tell of one end for each stream, and memory and descripto
 import asyncio
 import json
 import random
+import re
 import signal
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 from statistics import mean
+from urllib.parse import urlsplit
 
 from harness import doors, seeded
 from harness.certificate import certificate
@@ -39,7 +42,12 @@ path = "/h2/"
 upstream.url = "{url}"
 """
 SECONDS_BETWEEN_ACCIDENTS = 15
-ACCIDENTS = ("backend killed", "backend stopped for a second", "SIGHUP")
+ACCIDENTS = ("backend killed", "backend stopped for a second")
+SECONDS_BETWEEN_RELOADS = 3
+# What the file says then; another name is another upstream.
+HEARTBEATS = ("300ms", "100ms", "1s")
+HOSTS = ("127.0.0.1", "localhost")
+MISTAKE = "300 ms or so"
 # How long after an accident anything may still be its fault.
 AFTERMATH_S = 6
 
@@ -52,6 +60,37 @@ class Generation:
         self.since = time.monotonic()
         self.mib: list[float] = []
         self.files: list[int] = []
+        self.in_force = (HEARTBEATS[0], HOSTS[0])
+        self.reloads: Counter[str] = Counter()
+
+    def reload(self) -> list[str]:
+        """Gives it another file, or one with a mistake; says what is not in force as it
+        should be."""
+        heartbeat, host = random.choice((*HEARTBEATS, MISTAKE)), random.choice(HOSTS)
+        result = "rejected" if heartbeat == MISTAKE else "applied"
+        config = self.sidecar.config.read_text()
+        config = re.sub('(heartbeat.interval = ").*"', rf'\g<1>{heartbeat}"', config)
+        config = re.sub('(upstream.url = ".*//).*:', rf"\g<1>{host}:", config)
+        self.sidecar.reload(config)
+        self.reloads[result] += 1
+        if result == "applied":
+            self.in_force = (heartbeat, host)
+        status = self.sidecar.status()
+        shown = tomllib.loads(status["config"])
+        url = urlsplit(shown["upstream"]["url"])
+        seen = {
+            "in force": (shown["heartbeat"]["interval"], url.hostname),
+            "rejected": [problem["key"] for problem in status["config_rejected"]],
+            "waiting": status["config_waiting"],
+            "times": self.sidecar.count(f'config_reloads_total{{result="{result}"}}'),
+        }
+        expected = {
+            "in force": self.in_force,
+            "rejected": [] if result == "applied" else ["heartbeat.interval"],
+            "waiting": [],
+            "times": self.reloads[result],
+        }
+        return [] if seen == expected else [f"reload {result}: {seen}, not {expected}"]
 
     def sample(self) -> None:
         self.mib.append(pss_mib(self.sidecar.pid))
@@ -73,7 +112,8 @@ class Generation:
         quarter = len(self.mib) // 4
         if quarter >= 15:
             for name, values in (("MiB", self.mib), ("files", self.files)):
-                early, late = mean(values[quarter : 2 * quarter]), mean(values[-quarter:])
+                early = mean(values[quarter : 2 * quarter])
+                late = mean(values[-quarter:])
                 if late > early * 1.3 + 5:
                     wrong.append(f"{name} grow: {early:.1f}, then {late:.1f}")
         return wrong
@@ -84,7 +124,8 @@ class Generation:
             parts = [values[at : at + size] for at in range(0, 4 * size, size)]
             return " -> ".join(f"{mean(part):.1f}" for part in parts if part)
 
-        return f"{len(self.mib)} s, MiB {trend(self.mib)}, files {trend(self.files)}"
+        trends = f"MiB {trend(self.mib)}, files {trend(self.files)}"
+        return f"{len(self.mib)} s, {trends}, reloads {dict(self.reloads)}"
 
 
 class Soak:
@@ -93,6 +134,7 @@ class Soak:
         self.until = time.monotonic() + seconds
         self.backends = [self.folder_for(SeededBackend) for _ in range(2)]
         self.generations: list[Generation] = []
+        self.starting_or_reloading = asyncio.Lock()
         self.shaken = 0.0
         self.count = 0
         self.seen: Counter[str] = Counter()
@@ -189,17 +231,20 @@ class Soak:
         while time.monotonic() < self.until - SECONDS_BETWEEN_ACCIDENTS:
             await asyncio.sleep(SECONDS_BETWEEN_ACCIDENTS)
             accident = random.choice(ACCIDENTS)
-            if len(self.generations) <= 3 * (1 - (self.until - time.monotonic()) / self.seconds):
+            done = 1 - (self.until - time.monotonic()) / self.seconds
+            if len(self.generations) <= 3 * done:
                 accident = "sidecar restarted"
-            if accident == "SIGHUP" and not catches_sighup(self.generations[-1].sidecar.pid):
-                continue
             self.accidents[accident] += 1
-            if accident == "SIGHUP":  # which is no excuse for anything
-                self.generations[-1].sidecar.send(signal.SIGHUP)
-                continue
             self.shaken = time.monotonic() + 1e6
             await self.happen(accident)
             self.shaken = time.monotonic()
+
+    async def reloads_happen(self) -> None:
+        """Which are no excuse for anything."""
+        while time.monotonic() < self.until:
+            await asyncio.sleep(SECONDS_BETWEEN_RELOADS)
+            async with self.starting_or_reloading:
+                self.wrong += await asyncio.to_thread(self.generations[-1].reload)
 
     async def happen(self, accident: str) -> None:
         backend = random.choice(self.backends)
@@ -214,7 +259,8 @@ class Soak:
                 backend.send(signal.SIGCONT)
             case "sidecar restarted":
                 old = self.generations[-1]
-                await asyncio.to_thread(self.start)
+                async with self.starting_or_reloading:
+                    await asyncio.to_thread(self.start)
                 await self.end(old)
 
     async def end(self, generation: Generation) -> None:
@@ -235,13 +281,16 @@ class Soak:
     async def run(self) -> None:
         watching = asyncio.create_task(self.watch())
         people = [self.person() for _ in range(PEOPLE)]
-        await asyncio.gather(self.accidents_happen(), *people)
+        await asyncio.gather(self.accidents_happen(), self.reloads_happen(), *people)
         watching.cancel()
         last = self.generations[-1]
         await asyncio.sleep(1)
         for gauge in ("streams_active", "requests_active"):
             if active := last.sidecar.count(gauge):
                 self.wrong.append(f"{gauge} is {active} when all have left")
+        upstreams = [upstream["url"] for upstream in last.sidecar.status()["upstreams"]]
+        if {urlsplit(url).hostname for url in upstreams} != {last.in_force[1]}:
+            self.wrong.append(f"{upstreams} are there, not those of {last.in_force}")
         await self.end(last)
 
     def report(self) -> None:
@@ -258,12 +307,6 @@ class Soak:
     def stop(self) -> None:
         for server in [*self.backends, *(g.sidecar for g in self.generations)]:
             server.stop()
-
-
-def catches_sighup(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGHUP - 1))
 
 
 def main() -> int:
