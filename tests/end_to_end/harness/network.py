@@ -4,6 +4,7 @@ Each is a network namespace. A socket stays in the one it was opened in, and so 
 """
 
 import ctypes
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,13 +13,18 @@ from typing import Self
 
 import pytest
 
+from harness.waiting import wait_for
+
 _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 SWITCH = "switch"
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+def ip(*arguments: str) -> str:
+    done = subprocess.run(
+        ["ip", *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout
 
 
 def enter(namespace: str) -> None:
@@ -48,6 +54,9 @@ class Network:
             self.__exit__()
             why = getattr(error, "stderr", None) or error
             pytest.skip(f"no network namespaces, they take root and iproute2: {why}")
+        except TimeoutError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +79,16 @@ class Network:
                 known = [peer, "lladdr", hardware(peer), "dev", "wire"]
                 ip("-n", machine, "neighbour", "add", *known)
             ip("-n", switch, "link", "set", name, "master", "bridge", "up")
+        wait_for(self._is_up, "packets pass")
+
+    def _is_up(self) -> bool:
+        """A link that was set up loses packets until the kernel comes to it."""
+        for namespace in self._namespaces:
+            for link in json.loads(ip("-n", namespace, "-json", "link", "show", "up")):
+                # Of `lo` it is unknown, and what is not set up is empty here.
+                if link.get("operstate", "UP") not in ("UP", "UNKNOWN"):
+                    return False
+        return True
 
     def _add(self, name: str) -> str:
         namespace = self._prefix + name
