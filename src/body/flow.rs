@@ -79,6 +79,7 @@ pub struct EventFlow {
 /// Streams that rotate do so in this part of what is left of a drain. The rest of it is for those that are then in the middle of
 /// an event.
 const ROTATION: f64 = 0.8;
+
 /// The upstream's part.
 enum Upstream {
     /// Its head is still to come.
