@@ -680,6 +680,9 @@ fn files_that_are_no_good_change_nothing_and_are_told_of_once() {
             .with_ansi(false)
             .with_writer(move || for_log.clone());
         let _logging = tracing::subscriber::set_default(subscriber.finish());
+        // While there is one subscriber only, a line that another test's thread is the first to come by is judged by that
+        // thread's, which is none, and for all.
+        let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
         let setup = Setup::new();
         let (first, second) = (setup.ca.issue("localhost"), setup.ca.issue("localhost"));
         setup.folder.write_pair("own", &first);
