@@ -1,12 +1,12 @@
 //! The composition root: a configuration becomes listeners, workers and an admin port, runs, and ends.
 
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, Source, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::reload::{Cause, InForce};
-use crate::server::{self, Acceptor, Admission, Entrance, Listener, Lobby, Stage, Workers};
+use crate::server::{self, Admission, Entrance, Listener, Lobby, Stage, Workers};
 use crate::signal::{Request, Signals};
 use crate::supervisor::Supervisor;
 use crate::tls;
@@ -22,7 +22,8 @@ use crate::tls;
 /// A sidecar whose addresses are bound and whose workers run; [`run`](Self::run) lets connections in.
 #[derive(Debug)]
 pub struct App {
-    listeners: Vec<(Listener, Entrance)>,
+    /// The sockets of each address, and what its connections have to pass.
+    listeners: Vec<(Vec<Listener>, Entrance)>,
     admin: Option<Listener>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
@@ -94,10 +95,18 @@ impl App {
                 proxy_protocol: listener.proxy_protocol,
                 tls,
             };
-            listeners.push((bind(&listener.address).await?, entrance));
+            let address = &listener.address;
+            let sockets = Listener::bind_for(address, count)
+                .await
+                .map_err(|source| cannot_bind(address, source))?;
+            listeners.push((sockets, entrance));
         }
         let admin = match config.admin.listen {
-            Some(address) => Some(bind(&ListenAddress::Tcp(address)).await?),
+            Some(address) => {
+                let address = ListenAddress::Tcp(address);
+                let listener = Listener::bind(&address).await;
+                Some(listener.map_err(|source| cannot_bind(&address, source))?)
+            }
             None => None,
         };
         let workers =
@@ -115,7 +124,7 @@ impl App {
     pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listeners
             .iter()
-            .filter_map(|(listener, _)| listener.address().ok())
+            .filter_map(|(sockets, _)| sockets.first()?.address().ok())
             .collect()
     }
 
@@ -151,22 +160,21 @@ impl App {
                 "admin port open"
             );
             let (handler, metrics) = (admin.clone(), metrics.clone());
-            admin_port.spawn_local(serve_admin(listener, handler, metrics, admission.clone()));
+            admin_port.spawn_local(serve_admin(
+                listener,
+                handler,
+                metrics,
+                admission.subscribe(),
+            ));
         }
-        let mut accepting = JoinSet::new();
-        for (listener, entrance) in listeners {
+        for (sockets, entrance) in listeners {
+            let address = sockets.first().and_then(|socket| socket.address().ok());
             tracing::info!(
-                address = listener.address().ok().map(tracing::field::display),
+                address = address.map(tracing::field::display),
                 tls = entrance.tls.is_some(),
                 "listening"
             );
-            let acceptor = Acceptor {
-                workers: workers.clone(),
-                admission: admission.clone(),
-                entrance,
-                metrics: metrics.clone(),
-            };
-            accepting.spawn_local(async move { acceptor.run(&listener).await });
+            workers.listen(sockets, &entrance, admission);
         }
 
         supervisor.ready();
@@ -194,7 +202,7 @@ impl App {
                 timeout = Duration::ZERO;
             }
         }
-        accepting.shutdown().await; // closes the listeners
+        workers.close().await;
         tracing::info!(
             connections = workers.connections(),
             ?timeout,
@@ -220,13 +228,11 @@ impl App {
     }
 }
 
-async fn bind(address: &ListenAddress) -> Result<Listener, StartError> {
-    Listener::bind(address)
-        .await
-        .map_err(|source| StartError::Bind {
-            address: address.to_string(),
-            source,
-        })
+fn cannot_bind(address: &ListenAddress, source: io::Error) -> StartError {
+    StartError::Bind {
+        address: address.to_string(),
+        source,
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -249,15 +255,23 @@ async fn serve_admin(
     listener: Listener,
     handler: Rc<Admin>,
     metrics: Arc<Metrics>,
-    admission: Rc<Cell<Admission>>,
+    admission: watch::Receiver<Admission>,
 ) {
     let lobby = Rc::new(Lobby::new());
-    let mut connections = listener.accepting("connections to the admin port");
+    let what = "connections to the admin port";
+    let mut connections = match listener.accepting(what, Arc::default()) {
+        Ok(connections) => connections,
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot accept {what}"
+            );
+            return;
+        }
+    };
     loop {
         let accepted = connections.next().await;
-        let Ok(client) = accepted.into_client(admission.get().clocks) else {
-            continue; // it is gone
-        };
+        let client = accepted.into_client(admission.borrow().clocks);
         let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
         spawn_local(async move {
             server::serve(Rc::new(client), handler, lobby, &metrics).await;

@@ -1,7 +1,6 @@
 //! The configuration in force, and how another one takes its place: for what begins from then on. Open streams, requests under way
 //! and their upstreams keep what they began with.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +35,7 @@ pub struct InForce {
     /// Has all certificates looked at at once.
     pub look: watch::Sender<()>,
     /// What holds for the next connection.
-    pub admission: Rc<Cell<Admission>>,
+    pub admission: watch::Sender<Admission>,
     newest: watch::Sender<Arc<Newest>>,
     /// How many follow.
     workers: u32,
@@ -75,7 +74,7 @@ impl InForce {
         let tls = watch_upstreams(config, &ClientConfigs::new(), &look)?;
         Ok(Self {
             config: config.clone(),
-            admission: Rc::new(Cell::new(admission(config))),
+            admission: watch::Sender::new(admission(config)),
             newest: watch::Sender::new(Arc::new(Newest::new(config, &tls))),
             tls,
             look,
@@ -144,7 +143,7 @@ impl InForce {
             waiting,
         } = reloaded;
         log::set_level(config.log.level);
-        self.admission.set(admission(&config));
+        self.admission.send_replace(admission(&config));
         let newest = Arc::new(Newest::new(&config, &tls));
         (self.config, self.tls, self.rejected) = (config, tls, None);
         self.newest.send_replace(newest.clone());

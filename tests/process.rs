@@ -985,9 +985,9 @@ fn sidecar_takes(sidecar: &Sidecar) -> bool {
 fn running_out_of_file_descriptors_costs_no_stream_no_cpu_and_one_warning() {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("descriptors-{}.toml", std::process::id()));
-    fs::write(&file, config(backend(), "server.workers = 1")).unwrap();
+    fs::write(&file, config(backend(), "server.workers = 2")).unwrap();
     let program = env!("CARGO_BIN_EXE_sse-sidecar");
-    let limited = format!("ulimit -n 40 && exec {program} --config {}", file.display());
+    let limited = format!("ulimit -n 50 && exec {program} --config {}", file.display());
     let mut sidecar = Sidecar::spawn(Command::new("sh").args(["-c", &limited]));
     let mut ticking = sidecar.get("/ticks");
     read_until(&mut ticking, "data: tick\n\n");

@@ -1,62 +1,75 @@
-//! Binding, accepting, and turning away what is too much.
+//! Binding addresses and accepting connections.
 
-use std::cell::Cell;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use crate::client::{Client, Clocks};
 use crate::config::ListenAddress;
-use crate::metrics::Metrics;
-use crate::problem;
-use crate::reason::Reason;
-use crate::server::Workers;
 use crate::socket::{self, Socket};
 use crate::tls::{Reloading, ServerConfig};
 
+/// How many connections may wait to be accepted, at each socket.
+const BACKLOG: i32 = 1024;
 /// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
 pub const PAUSE: Duration = Duration::from_millis(50);
 /// How long nothing may have failed before that is called over: with each that comes free accepting succeeds once.
 const CALM: Duration = Duration::from_secs(1);
 
-/// A bound address.
+/// A bound address, for whichever thread is going to accept.
 #[derive(Debug)]
 pub enum Listener {
     /// On TCP.
-    Tcp(TcpListener),
+    Tcp(std::net::TcpListener),
     /// On a Unix socket, whose file is removed at the end.
-    Unix(UnixListener, SocketFile),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
 /// The file of a Unix socket, removed on drop.
 #[derive(Debug)]
 pub struct SocketFile(PathBuf);
 
-/// A connection as it was accepted, on its way to the thread that will serve it.
+/// Accepts on one thread, and tells when it cannot and when it can again, once each.
+#[derive(Debug)]
+pub struct Accepting {
+    socket: Listening,
+    /// What is accepted, for the log.
+    what: &'static str,
+    shortage: Arc<Shortage>,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Since when nothing can be accepted, for all threads that accept the same.
+#[derive(Debug, Default)]
+pub struct Shortage(Mutex<Option<Instant>>);
+
+/// A connection as it was accepted, for the thread that accepted it.
 #[derive(Debug)]
 pub enum Accepted {
     /// Over TCP.
-    Tcp(std::net::TcpStream, SocketAddr),
+    Tcp(TcpStream, SocketAddr),
     /// Over a Unix socket.
-    Unix(std::os::unix::net::UnixStream),
+    Unix(UnixStream),
 }
 
-/// Accepts, and tells when it cannot and when it can again, once each.
+/// A connection on its way to another thread.
 #[derive(Debug)]
-pub struct Accepting<'a> {
-    listener: &'a Listener,
-    /// What is accepted, for the log.
-    what: &'static str,
-    failed: Option<Instant>,
+pub(super) enum Departed {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 /// What stands between an accepted connection and its first byte of HTTP.
@@ -77,88 +90,155 @@ pub struct Admission {
     pub clocks: Clocks,
 }
 
-/// Hands what a listener accepts to the workers.
-#[derive(Debug)]
-pub struct Acceptor {
-    /// Who serves the connections.
-    pub workers: Arc<Workers>,
-    /// What holds for those that come next.
-    pub admission: Rc<Cell<Admission>>,
-    /// What each has to pass before it is served.
-    pub entrance: Entrance,
-    /// Where refusals are counted.
-    pub metrics: Arc<Metrics>,
-}
-
 impl Listener {
-    /// Binds `address`.
+    /// Binds `address` once.
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
-        match address {
-            ListenAddress::Tcp(address) => {
-                let listener = TcpListener::bind(address).await?;
-                socket::set_up(&SockRef::from(&listener))?; // for all that it accepts: they inherit it
-                Ok(Self::Tcp(listener))
-            }
-            ListenAddress::Unix(path) => {
-                remove_stale(path).await?;
-                Ok(Self::Unix(
-                    UnixListener::bind(path)?,
-                    SocketFile(path.clone()),
-                ))
+        Self::bind_first(address).await?.listen()
+    }
+
+    /// Binds `address` for so many threads. Over TCP each gets a socket of its own, and the kernel spreads the connections over
+    /// them (`SO_REUSEPORT`, socket(7)): all threads waiting at one would wake each other for nothing. A Unix socket is one.
+    pub async fn bind_for(address: &ListenAddress, threads: usize) -> io::Result<Vec<Self>> {
+        // The first is bound without the option, so that an address that another process has is an error even if that shares it.
+        let first = Self::bind_first(address).await?;
+        let mut listeners = Vec::new();
+        if let Self::Tcp(socket) = &first
+            && threads > 1
+            && SockRef::from(socket).set_reuse_port(true).is_ok()
+        {
+            let address = socket.local_addr()?; // with the port that was chosen, if 0 was asked for
+            for _ in 1..threads {
+                listeners.push(Self::Tcp(bind_tcp(address, true)?));
             }
         }
+        listeners.insert(0, first);
+        listeners.into_iter().map(Self::listen).collect()
+    }
+
+    async fn bind_first(address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => bind_tcp(*address, false).map(Self::Tcp),
+            ListenAddress::Unix(path) => {
+                remove_stale(path).await?;
+                let socket = std::os::unix::net::UnixListener::bind(path)?;
+                socket.set_nonblocking(true)?;
+                Ok(Self::Unix(socket, SocketFile(path.clone())))
+            }
+        }
+    }
+
+    /// Lets connections in; they wait until they are accepted.
+    fn listen(self) -> io::Result<Self> {
+        match &self {
+            Self::Tcp(socket) => SockRef::from(socket).listen(BACKLOG)?,
+            Self::Unix(..) => {} // it does already
+        }
+        Ok(self)
     }
 
     /// The address as bound: with the port that was chosen, if 0 was asked for.
     pub fn address(&self) -> io::Result<ListenAddress> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Self::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
             Self::Unix(_, file) => Ok(ListenAddress::Unix(file.0.clone())),
         }
     }
 
-    /// Connections, which the log calls `what`.
-    pub fn accepting(&self, what: &'static str) -> Accepting<'_> {
-        Accepting {
-            listener: self,
-            what,
-            failed: None,
+    /// A connection that waits; otherwise an error that says that there is none.
+    fn accept_now(&self) -> io::Result<Departed> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Departed::Tcp(stream, peer))
+            }
+            Self::Unix(socket, _) => {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Departed::Unix(stream))
+            }
         }
     }
 
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream.into_std()?, peer))
-            }
-            Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0.into_std()?)),
-        }
+    /// Accepts connections, which the log calls `what`, on this thread.
+    pub fn accepting(self, what: &'static str, shortage: Arc<Shortage>) -> io::Result<Accepting> {
+        let socket = match self {
+            Self::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+            Self::Unix(socket, file) => Listening::Unix(UnixListener::from_std(socket)?, file),
+        };
+        Ok(Accepting {
+            socket,
+            what,
+            shortage,
+        })
     }
 }
 
-impl Accepting<'_> {
+impl Accepting {
     /// The next connection, as soon as there is a descriptor for it.
     pub async fn next(&mut self) -> Accepted {
         loop {
-            match self.listener.accept().await {
+            match self.accept().await {
                 Ok(accepted) => {
-                    if self.failed.is_some_and(|failed| failed.elapsed() > CALM) {
+                    if self.shortage.is_over() {
                         tracing::warn!("accepting {} again", self.what);
-                        self.failed = None;
                     }
                     return accepted;
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if self.failed.replace(Instant::now()).is_none() {
+                    if self.shortage.begins() {
                         tracing::warn!(error = &error as &dyn Error, "cannot accept {}", self.what);
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Listening::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                Ok(Accepted::Tcp(stream, peer))
+            }
+            Listening::Unix(socket, _) => Ok(Accepted::Unix(socket.accept().await?.0)),
+        }
+    }
+
+    /// Lets no more connections in. Returns those that are in, and wait.
+    pub(super) fn close(self) -> impl Iterator<Item = Accepted> {
+        let listener = match self.socket {
+            Listening::Tcp(socket) => socket.into_std().map(Listener::Tcp),
+            Listening::Unix(socket, file) => socket.into_std().map(|s| Listener::Unix(s, file)),
+        };
+        std::iter::from_fn(move || {
+            let listener = listener.as_ref().ok()?;
+            loop {
+                match listener.accept_now() {
+                    Err(error) if is_of_one_connection(&error) => {}
+                    accepted => return accepted.and_then(Departed::arrive).ok(),
+                }
+            }
+        })
+    }
+}
+
+impl Shortage {
+    /// Something failed; whether that is news.
+    fn begins(&self) -> bool {
+        self.failed().replace(Instant::now()).is_none()
+    }
+
+    /// Something succeeded; whether it is over with that.
+    fn is_over(&self) -> bool {
+        self.failed()
+            .take_if(|failed| failed.elapsed() > CALM)
+            .is_some()
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,53 +251,49 @@ impl Accepted {
         }
     }
 
-    /// The connection on this thread's runtime.
-    pub(super) fn into_socket(self) -> io::Result<Socket> {
+    pub(super) fn into_socket(self) -> Socket {
         match self {
-            Self::Tcp(stream, _) => Ok(Socket::Tcp(TcpStream::from_std(stream)?)),
-            Self::Unix(stream) => Ok(Socket::Unix(UnixStream::from_std(stream)?)),
+            Self::Tcp(stream, _) => Socket::Tcp(stream),
+            Self::Unix(stream) => Socket::Unix(stream),
         }
     }
 
     /// The same as a client's.
-    pub fn into_client(self, clocks: Clocks) -> io::Result<Client> {
+    pub fn into_client(self, clocks: Clocks) -> Client {
         let peer = self.peer();
-        Ok(Client::new(self.into_socket()?, peer, clocks))
+        Client::new(self.into_socket(), peer, clocks)
+    }
+
+    /// Leaves this thread.
+    pub(super) fn depart(self) -> io::Result<Departed> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => Departed::Tcp(stream.into_std()?, peer),
+            Self::Unix(stream) => Departed::Unix(stream.into_std()?),
+        })
     }
 }
 
-impl Acceptor {
-    /// Accepts for ever.
-    pub async fn run(&self, listener: &Listener) {
-        let mut connections = listener.accepting("connections");
-        loop {
-            let accepted = connections.next().await;
-            let Admission {
-                max_connections,
-                clocks,
-            } = self.admission.get();
-            if self.workers.connections() < max_connections {
-                self.workers.give(accepted, self.entrance.clone(), clocks);
-            } else {
-                self.turn_away(accepted, clocks);
-            }
-        }
+impl Departed {
+    /// Has come to this thread.
+    pub(super) fn arrive(self) -> io::Result<Accepted> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => Accepted::Tcp(TcpStream::from_std(stream)?, peer),
+            Self::Unix(stream) => Accepted::Unix(UnixStream::from_std(stream)?),
+        })
     }
+}
 
-    /// Over TLS it just closes: a handshake costs more than the answer is worth to who has too much to do already.
-    fn turn_away(&self, accepted: Accepted, clocks: Clocks) {
-        self.metrics.refused(Reason::TooManyConnections);
-        if self.entrance.tls.is_some() {
-            return;
-        }
-        if let Ok(client) = accepted.into_client(clocks) {
-            tokio::task::spawn_local(async move {
-                client
-                    .send_last(&problem::bytes(Reason::TooManyConnections, None))
-                    .await;
-            });
-        }
-    }
+/// A bound socket that does not listen yet.
+fn bind_tcp(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // Connections of the process before this one may still linger.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares)?;
+    socket.bind(&address.into())?;
+    socket::set_up(&SockRef::from(&socket))?; // for all that it accepts: they inherit it
+    Ok(socket.into())
 }
 
 /// Whether an error is of the connection that was about to be accepted, and says nothing of the next.
@@ -254,16 +330,60 @@ impl Drop for SocketFile {
 mod tests {
     use super::*;
 
+    fn any_port() -> ListenAddress {
+        ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())
+    }
+
+    fn port_of(listener: &Listener) -> SocketAddr {
+        match listener.address().unwrap() {
+            ListenAddress::Tcp(address) => address,
+            ListenAddress::Unix(_) => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_with_several_sockets_is_still_an_address_of_ones_own() {
+        let listeners = Listener::bind_for(&any_port(), 3).await.unwrap();
+        let address = port_of(&listeners[0]);
+        assert_eq!(
+            listeners.iter().map(port_of).collect::<Vec<_>>(),
+            [address; 3]
+        );
+        for threads in [1, 3] {
+            let again = Listener::bind_for(&ListenAddress::Tcp(address), threads).await;
+            assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_when_a_listener_closes_is_let_in() {
+        let path = std::env::temp_dir().join(format!("sse-sidecar-{}.sock", std::process::id()));
+        for address in [any_port(), ListenAddress::Unix(path.clone())] {
+            let listener = Listener::bind(&address).await.unwrap();
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                clients.push(match listener.address().unwrap() {
+                    ListenAddress::Tcp(address) => {
+                        Socket::Tcp(TcpStream::connect(address).await.unwrap())
+                    }
+                    ListenAddress::Unix(path) => {
+                        Socket::Unix(UnixStream::connect(path).await.unwrap())
+                    }
+                });
+            }
+            let accepting = listener.accepting("connections", Arc::default()).unwrap();
+            assert_eq!(accepting.close().count(), 3);
+        }
+        assert!(!path.exists());
+    }
+
     #[tokio::test]
     async fn what_is_accepted_is_set_up_as_its_listener() {
-        let address = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(&address).await.unwrap();
-        let ListenAddress::Tcp(address) = listener.address().unwrap() else {
-            unreachable!()
-        };
-        let connecting = TcpStream::connect(address);
-        let (accepted, _client) = tokio::join!(listener.accept(), connecting);
-        let Accepted::Tcp(accepted, _) = accepted.unwrap() else {
+        let listener = Listener::bind(&any_port()).await.unwrap();
+        let address = port_of(&listener);
+        let mut accepting = listener.accepting("connections", Arc::default()).unwrap();
+        let (accepted, _client) = tokio::join!(accepting.next(), TcpStream::connect(address));
+        let Accepted::Tcp(accepted, _) = accepted else {
             unreachable!()
         };
         let options = |socket: &SockRef<'_>| {

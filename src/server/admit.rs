@@ -52,7 +52,7 @@ pub async fn admit(
 ) -> Option<Rc<Client>> {
     let peer = accepted.peer();
     let admitted = async {
-        let socket = accepted.into_socket()?;
+        let socket = accepted.into_socket();
         if !entrance.proxy_protocol && entrance.tls.is_none() {
             return Ok((socket, peer));
         }

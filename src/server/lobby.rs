@@ -63,6 +63,12 @@ impl Lobby {
         }
     }
 
+    /// How many connections there are.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
     pub(super) fn place(&self) -> Place<'_> {
         Place {
             lobby: self,

@@ -1,11 +1,13 @@
-//! Connections from clients: accepted on one thread, spread over the workers, each served on the thread it was given to.
+//! Connections from clients: accepted by the workers, spread evenly over them, each served on one thread for its whole life.
 
 mod accept;
+mod acceptor;
 mod admit;
 mod connection;
 mod http1;
 mod http2;
 mod lobby;
+mod roster;
 #[cfg(test)]
 pub(crate) mod testing;
 mod worker;
@@ -19,7 +21,7 @@ use http::{Request, Response};
 use http_body::Body;
 
 pub use self::accept::{
-    Accepted, Accepting, Acceptor, Admission, Entrance, Listener, PAUSE, SocketFile,
+    Accepted, Accepting, Admission, Entrance, Listener, PAUSE, Shortage, SocketFile,
 };
 pub use self::admit::admit;
 pub use self::connection::serve;

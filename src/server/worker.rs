@@ -1,57 +1,79 @@
-//! The threads that carry connections: one runtime each, and nothing handed between them after a connection was given out.
+//! The threads that carry connections: one runtime each, and nothing handed between them after a connection has been taken.
 
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::accept::{Accepted, Entrance};
+use super::accept::{Accepted, Departed, Listener, Shortage};
+use super::acceptor::Acceptor;
 use super::admit::admit;
-use super::{Handler, Lobby, Stage, connection};
+use super::roster::{Permit, Roster};
+use super::{Admission, Entrance, Handler, Lobby, Stage, connection};
 use crate::client::Clocks;
 use crate::metrics::Metrics;
+
+/// How long is waited for a worker to close its listeners: one that is stuck closes them when it can.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The running workers.
 #[derive(Debug)]
 pub struct Workers {
-    workers: Vec<Worker>,
+    orders: Arc<[UnboundedSender<Order>]>,
+    roster: Arc<Roster>,
+    /// True as long as they accept; closed when none does any more.
+    open: watch::Sender<bool>,
     /// Closed when the last worker has ended.
     ended: watch::Sender<()>,
 }
 
 #[derive(Debug)]
-struct Worker {
-    orders: UnboundedSender<Order>,
-    /// Connections it has, or was given and has not begun.
-    load: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-enum Order {
-    Serve {
-        accepted: Accepted,
-        entrance: Entrance,
-        clocks: Clocks,
-        permit: Permit,
+pub(super) enum Order {
+    Listen {
+        listener: Listener,
+        shortage: Arc<Shortage>,
+        acceptor: Acceptor,
+        open: watch::Receiver<bool>,
     },
+    Serve(Departed, Guest),
     Enter(Stage),
     Answer(Question),
 }
 
 /// Something that a thread is asked, with the way back for its answer.
-struct Question(Box<dyn FnOnce(&Lobby) + Send>);
+pub(super) struct Question(Box<dyn FnOnce(&Lobby) + Send>);
 
-/// One connection's share of a worker's load, given back on drop.
+/// What a connection is served by.
 #[derive(Debug)]
-struct Permit(Arc<AtomicUsize>);
+pub(super) struct Guest {
+    pub(super) entrance: Entrance,
+    pub(super) clocks: Clocks,
+    pub(super) permit: Permit,
+}
+
+/// A worker, as its own tasks see it.
+#[derive(Debug)]
+pub(super) struct Desk<H> {
+    handler: Rc<H>,
+    lobby: Rc<Lobby>,
+    pub(super) metrics: Arc<Metrics>,
+    /// A connection has ended.
+    parted: Rc<Notify>,
+}
+
+/// A connection that is served. When it is dropped, the worker may be idle.
+#[derive(Debug)]
+struct Presence {
+    permit: Option<Permit>,
+    parted: Rc<Notify>,
+}
 
 impl Workers {
     /// Starts `count` threads; each makes its own handler with `handler`.
@@ -61,10 +83,11 @@ impl Workers {
         handler: impl Fn() -> Rc<H> + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let (ended, running) = watch::channel(());
+        let roster = Arc::new(Roster::new(count));
         let start = |index| {
             let running = running.clone();
             let (orders, received) = unbounded_channel();
-            let (handler, metrics) = (handler.clone(), metrics.clone());
+            let (handler, metrics, roster) = (handler.clone(), metrics.clone(), roster.clone());
             let runtime = || {
                 Builder::new_current_thread()
                     .enable_all()
@@ -77,7 +100,12 @@ impl Workers {
                     match runtime() {
                         Ok(runtime) => {
                             let _ = started.send(Ok(()));
-                            runtime.block_on(work(received, handler, metrics));
+                            // A task, since what wakes the future of `block_on` goes through the kernel.
+                            let is_idle = move || roster.is_idle(index);
+                            let work = async move {
+                                work(received, handler(), metrics, is_idle).await;
+                            };
+                            let _ = runtime.block_on(runtime.spawn_local(work));
                         }
                         Err(error) => drop(started.send(Err(error))),
                     }
@@ -85,49 +113,56 @@ impl Workers {
                 })?;
             // A connection must not be given to a worker that will never be.
             outcome.recv().map_err(io::Error::other)??;
-            Ok(Worker {
-                orders,
-                load: Arc::default(),
-            })
+            Ok(orders)
         };
         Ok(Self {
-            workers: (0..count).map(start).collect::<io::Result<_>>()?,
+            orders: (0..count).map(start).collect::<io::Result<_>>()?,
+            roster,
+            open: watch::Sender::new(true),
             ended,
         })
     }
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.workers
-            .iter()
-            .map(|worker| worker.load.load(Ordering::Relaxed))
-            .sum()
+        self.roster.connections()
     }
 
-    /// Gives a connection to the worker that has the fewest: a few long streams are spread as evenly as many short requests.
-    pub(super) fn give(&self, accepted: Accepted, entrance: Entrance, clocks: Clocks) {
-        let Some(worker) = self
-            .workers
-            .iter()
-            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
-        else {
-            return;
-        };
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit(worker.load.clone());
-        // A worker that is gone takes nothing any more: the connection closes with the order.
-        let _ = worker.orders.send(Order::Serve {
-            accepted,
-            entrance,
-            clocks,
-            permit,
-        });
+    /// Has the connections of `listeners`, which are one address, accepted: each by the next worker.
+    pub fn listen(
+        &self,
+        listeners: Vec<Listener>,
+        entrance: &Entrance,
+        admission: &watch::Sender<Admission>,
+    ) {
+        let shortage = Arc::new(Shortage::default());
+        for (here, (listener, worker)) in listeners.into_iter().zip(&*self.orders).enumerate() {
+            let acceptor = Acceptor {
+                entrance: entrance.clone(),
+                admission: admission.subscribe(),
+                roster: self.roster.clone(),
+                workers: self.orders.clone(),
+                here,
+            };
+            let _ = worker.send(Order::Listen {
+                listener,
+                shortage: shortage.clone(),
+                acceptor,
+                open: self.open.subscribe(),
+            });
+        }
+    }
+
+    /// Closes what they listen on. When it returns, whatever was accepted is with the worker that serves it.
+    pub async fn close(&self) {
+        self.open.send_replace(false);
+        let _ = timeout(PATIENCE, self.open.closed()).await;
     }
 
     /// Tells every worker how far the shutdown has come.
     pub fn enter(&self, stage: Stage) {
-        for worker in &self.workers {
-            let _ = worker.orders.send(Order::Enter(stage));
+        for worker in &*self.orders {
+            let _ = worker.send(Order::Enter(stage));
         }
     }
 
@@ -139,7 +174,7 @@ impl Workers {
         question: impl FnOnce(&Lobby) -> T + Clone + Send + 'static,
     ) -> Vec<Option<T>> {
         let deadline = Instant::now() + patience;
-        let ask = |worker: &Worker| {
+        let ask = |worker: &UnboundedSender<Order>| {
             let (sender, answer) = oneshot::channel();
             let question = question.clone();
             let answer_to = move |lobby: &Lobby| {
@@ -149,10 +184,10 @@ impl Workers {
                 }
             };
             let question = Question(Box::new(answer_to));
-            let _ = worker.orders.send(Order::Answer(question));
+            let _ = worker.send(Order::Answer(question));
             answer
         };
-        let asked: Vec<_> = self.workers.iter().map(ask).collect();
+        let asked: Vec<_> = self.orders.iter().map(ask).collect();
         let mut answers = Vec::new();
         for answer in asked {
             let answer = timeout_at(deadline, answer).await;
@@ -173,42 +208,85 @@ impl fmt::Debug for Question {
     }
 }
 
-impl Drop for Permit {
+impl<H: Handler> Desk<H> {
+    /// Serves a connection that another worker has accepted.
+    pub(super) fn welcome(self: &Rc<Self>, departed: Departed, guest: Guest) {
+        if let Ok(accepted) = departed.arrive() {
+            self.serve(accepted, guest);
+        }
+    }
+
+    /// Serves a connection.
+    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted, guest: Guest) {
+        let Guest {
+            entrance,
+            clocks,
+            permit,
+        } = guest;
+        let (lobby, metrics) = (self.lobby.clone(), self.metrics.clone());
+        // In a box of its own, with all that it needs: it is soon over.
+        let admitted = Box::pin(admit(accepted, entrance, clocks, lobby, metrics));
+        let desk = self.clone();
+        spawn_local(async move {
+            let presence = Presence {
+                permit: Some(permit),
+                parted: desk.parted.clone(),
+            };
+            if let Some(client) = admitted.await {
+                let (handler, lobby) = (desk.handler.clone(), desk.lobby.clone());
+                connection::serve(client, handler, lobby, &desk.metrics).await;
+            }
+            drop(presence);
+        });
+    }
+}
+
+impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.permit = None;
+        self.parted.notify_one();
     }
 }
 
 async fn work<H: Handler>(
     mut orders: UnboundedReceiver<Order>,
-    handler: impl FnOnce() -> Rc<H>,
+    handler: Rc<H>,
     metrics: Arc<Metrics>,
+    is_idle: impl Fn() -> bool,
 ) {
-    let handler = handler();
     let lobby = Rc::new(Lobby::new());
-    let mut open = JoinSet::new();
+    let parted = Rc::new(Notify::new());
+    let desk = Rc::new(Desk {
+        handler,
+        lobby: lobby.clone(),
+        metrics,
+        parted: parted.clone(),
+    });
     loop {
+        let ends = lobby.stage() != Stage::Running;
+        if ends && is_idle() {
+            return;
+        }
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Serve { accepted, entrance, clocks, permit }) => {
-                    let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
-                    // In a box of its own, with all that it needs: it is soon over.
-                    let admitted = Box::pin(admit(accepted, entrance, clocks, lobby.clone(), metrics.clone()));
-                    open.spawn_local(async move {
-                        if let Some(client) = admitted.await {
-                            connection::serve(client, handler, lobby, &metrics).await;
-                        }
-                        drop(permit);
-                    });
+                Some(Order::Listen { listener, shortage, acceptor, open }) => {
+                    let desk = desk.clone();
+                    match listener.accepting("connections", shortage) {
+                        Ok(connections) => drop(spawn_local(async move {
+                            acceptor.run(connections, open, &desk).await;
+                        })),
+                        Err(error) => tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "a worker cannot accept connections"
+                        ),
+                    }
                 }
+                Some(Order::Serve(departed, guest)) => desk.welcome(departed, guest),
                 Some(Order::Enter(stage)) => lobby.enter(stage),
                 Some(Order::Answer(Question(answer))) => answer(&lobby),
                 None => return,
             },
-            Some(_) = open.join_next() => {}
-        }
-        if lobby.stage() != Stage::Running && open.is_empty() {
-            return;
+            () = parted.notified(), if ends => {}
         }
     }
 }
@@ -220,10 +298,95 @@ pub fn available_cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::mpsc;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::client::Limits;
+    use crate::config::ListenAddress;
     use crate::server::testing::Silent;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// An address at which `workers` accept, by so many sockets.
+    async fn listen(workers: &Workers, sockets: usize) -> SocketAddr {
+        let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let listeners = Listener::bind_for(&any_port, sockets).await.unwrap();
+        let ListenAddress::Tcp(address) = listeners[0].address().unwrap() else {
+            unreachable!()
+        };
+        let admission = Admission {
+            max_connections: usize::MAX,
+            clocks: Clocks {
+                request_head: None,
+                keep_alive: None,
+                write: None,
+                connection_age: None,
+                limits: Limits {
+                    request_head: 1024,
+                    request_headers: 10,
+                    streams: 1,
+                },
+            },
+        };
+        workers.listen(
+            listeners,
+            &Entrance::default(),
+            &watch::Sender::new(admission),
+        );
+        address
+    }
+
+    async fn is_answered(client: &mut TcpStream) -> bool {
+        let request = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let read = timeout(DEADLINE, client.read_buf(&mut answer)).await;
+            assert!(read.unwrap().unwrap() > 0);
+        }
+        answer.starts_with(b"HTTP/1.1 200 ")
+    }
+
+    #[tokio::test]
+    async fn connections_are_spread_evenly_and_served_whoever_accepts_them() {
+        for sockets in [1, 2] {
+            let workers = Workers::start(2, &Arc::new(Metrics::new()), || Rc::new(Silent)).unwrap();
+            let address = listen(&workers, sockets).await;
+            let mut clients = Vec::new();
+            for _ in 0..8 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                assert!(is_answered(&mut client).await);
+                clients.push(client);
+            }
+            let loads = workers.ask(DEADLINE, Lobby::connections).await;
+            assert_eq!(loads, [Some(4), Some(4)], "{sockets} sockets");
+
+            workers.close().await;
+            assert!(TcpStream::connect(address).await.is_err(), "closed");
+            assert!(is_answered(&mut clients[0]).await, "and still served");
+            let until = Instant::now() + DEADLINE;
+            workers.enter(Stage::Draining { until });
+            timeout(DEADLINE, workers.done()).await.unwrap();
+            assert_eq!(workers.connections(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_for_a_worker_that_has_ended_is_served_by_the_one_that_accepted_it() {
+        let workers = Workers::start(2, &Arc::new(Metrics::new()), || Rc::new(Silent)).unwrap();
+        let address = listen(&workers, 1).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut first).await);
+        let until = Instant::now() + DEADLINE;
+        let _ = workers.orders[1].send(Order::Enter(Stage::Draining { until }));
+        timeout(DEADLINE, workers.orders[1].closed()).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut second).await);
+    }
 
     #[tokio::test]
     async fn a_stuck_worker_delays_the_answer_of_no_other() {

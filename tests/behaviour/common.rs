@@ -108,10 +108,11 @@ impl Sidecar {
         let ListenAddress::Tcp(address) = listener.address().unwrap() else {
             unreachable!()
         };
+        let mut accepting = listener.accepting("connections", Arc::default()).unwrap();
         let (for_connections, counted) = (lobby.clone(), metrics.clone());
         spawn_local(async move {
             loop {
-                let accepted = listener.accept().await.unwrap();
+                let accepted = accepting.next().await;
                 let (proxy, lobby, metrics) =
                     (proxy.clone(), for_connections.clone(), counted.clone());
                 let entrance = entrance.clone();
