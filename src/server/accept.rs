@@ -391,6 +391,7 @@ mod tests {
                 socket.tcp_nodelay().unwrap().into(),
                 socket.keepalive().unwrap().into(),
                 socket.tcp_keepalive_time().unwrap().as_secs(),
+                socket.tcp_keepalive_interval().unwrap().as_secs(),
                 socket.tcp_notsent_lowat().unwrap().into(),
                 socket.nonblocking().unwrap().into(),
             ]

@@ -33,6 +33,8 @@ pub enum Socket {
 
 /// How long a peer that sends nothing is believed to be there before the kernel probes it: it may have vanished without a packet.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// How long it may take to answer that. The system's 75 s would be more than twice the silence before.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a peer that is done with is listened to, so that it can read the last it was told.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,7 +49,8 @@ const UNSENT: u32 = 128 * 1024;
 /// that was set up accepts has inherited it.
 pub fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+    socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_INTERVAL))?;
     // Only a help: it keeps a peer that reads slowly from filling the kernel's memory.
     let _ = socket.set_tcp_notsent_lowat(UNSENT);
     Ok(())

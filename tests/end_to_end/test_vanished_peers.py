@@ -23,11 +23,12 @@ PORT = 8080
 WRITE_S, READ_S, CONNECT_S, HEAD_S = 2, 2, 1, 1
 CLOCKS = f"""
 server.workers = 1
-heartbeat.interval = "500ms"
 timeouts.write = "{WRITE_S}s"
 timeouts.connect = "{CONNECT_S}s"
 timeouts.response_head = "{HEAD_S}s"
 """
+# The kernel's probe, and what it waits for the answer.
+PROBED_S = 30 + 10
 # What a machine that is busy may be late.
 GRACE_S = 3
 
@@ -50,10 +51,12 @@ def sidecar_in(network, tmp_path):
     """Starts a sidecar on its machine, before the backend on the other."""
     started = []
 
-    def start_sidecar(protocol: str, read: str) -> Sidecar:
+    def start_sidecar(protocol: str, read: str, heartbeat="500ms") -> Sidecar:
         with network.on("sidecar") as here:
             url = f"{protocol}://{network.addresses['backend']}:{PORT}"
-            settings = f'{CLOCKS}timeouts.read = "{read}"'
+            settings = (
+                f'{CLOCKS}timeouts.read = "{read}"\nheartbeat.interval = "{heartbeat}"'
+            )
             outside = f'[[listener]]\naddress = "{here}:{PORT}"'
             started.append(Sidecar(tmp_path, url, settings, outside))
         return started[-1]
@@ -103,6 +106,27 @@ def test_a_client_that_vanishes_is_missed(
     with network.on("sidecar"):
         wait_for(lambda: sidecar.count(GONE) + sidecar.count(STALLED) == 1, "its end")
         assert sidecar.count("streams_active") == 0
+
+
+def test_a_client_that_vanishes_is_missed_also_where_nothing_is_written(
+    network, sidecar_in
+):
+    """Without heartbeats only the kernel asks, after half a minute."""
+    sidecar = sidecar_in("http", read="off", heartbeat="off")
+
+    async def scenario() -> float:
+        missed = await serve(network)
+        connection = await connect(network, Http1)
+        heard = await connection.get(target("vanishing", 1_000_000, 1_000_000))
+        await heard.until(1)
+        network.unplug("client")
+        left = time.monotonic()
+        return await asyncio.wait_for(missed.get(), PROBED_S + 20) - left
+
+    took = asyncio.run(scenario())
+    assert took < PROBED_S + GRACE_S, took
+    with network.on("sidecar"):
+        wait_for(lambda: sidecar.count(GONE) == 1, "its end")
 
 
 @with_clients
