@@ -1,5 +1,7 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 
+mod json;
+
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::json::Json;
 use crate::config::{Format, Level, Log, Problem};
 use crate::stderr;
 
@@ -46,8 +49,7 @@ pub fn start(log: Log) -> io::Result<Logging> {
     let lines = if text {
         lines.with_ansi(is_terminal).boxed()
     } else {
-        let lines = lines.json().flatten_event(true);
-        lines.with_current_span(false).with_span_list(false).boxed()
+        lines.event_format(Json).boxed()
     };
     let log = tracing_subscriber::registry().with(lines.with_filter(filter));
     if log.try_init().is_ok() {
