@@ -3,6 +3,8 @@
 //! hyper parses the head; it is lenient where RFC 9112 allows it to be. A proxy must not be: what its backend reads differently
 //! is a smuggled request. So a head passes this scanner first.
 
+use memchr::memchr;
+
 /// Scans one request head, however it is cut.
 #[derive(Debug, Clone)]
 pub struct RequestHead {
@@ -86,17 +88,37 @@ impl RequestHead {
 
     /// Reads on. Returns how many of `bytes` belong to the head if it ends in them.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-        for (index, &byte) in bytes.iter().enumerate() {
-            self.length += 1;
+        let mut rest = bytes;
+        while let Some(&byte) = rest.first() {
+            // Most of a head is text, and one byte of it changes as little as all of them.
+            let taken = self.text(rest).max(1);
+            self.length += taken;
             if self.length > self.limit {
                 return Err(Malformed::TooLong(self.limit));
             }
             self.state = self.step(byte)?;
+            rest = &rest[taken..];
             if self.state == State::Done {
-                return Ok(Some(index + 1));
+                return Ok(Some(bytes.len() - rest.len()));
             }
         }
         Ok(None)
+    }
+
+    /// How many of the first `bytes` change nothing.
+    fn text(&self, bytes: &[u8]) -> usize {
+        match self.state {
+            State::Target => run(bytes, |byte| is_visible(byte) && byte != b'#'),
+            State::Value => run(bytes, |byte| is_visible(byte) || byte == b'\t'),
+            State::Start
+            | State::StartLf
+            | State::Method
+            | State::LineLf
+            | State::LineStart
+            | State::Name
+            | State::EndLf
+            | State::Done => 0,
+        }
     }
 
     fn step(&mut self, byte: u8) -> Result<State, Malformed> {
@@ -141,6 +163,20 @@ impl RequestHead {
             Ok(())
         }
     }
+}
+
+/// How many bytes there are before the first that is not `plain`. A line without one is looked at as a whole, many bytes at once.
+fn run(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> usize {
+    let line = memchr(b'\r', bytes).map_or(bytes, |end| &bytes[..end]);
+    if line.iter().fold(true, |all, &byte| all & is_plain(byte)) {
+        return line.len();
+    }
+    line.iter().take_while(|&&byte| is_plain(byte)).count()
+}
+
+/// Anything but a control character.
+fn is_visible(byte: u8) -> bool {
+    byte >= b' ' && byte != 0x7F
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.

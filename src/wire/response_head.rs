@@ -3,6 +3,8 @@
 //! An event stream's framing is healed, and hyper would refuse some of what must be healed: a `Content-Length` of 2^64 - 1 is one
 //! that real servers send for "endless".
 
+use memchr::{memchr, memchr_iter};
+
 /// The facts of a response head that decide how its body is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
@@ -31,7 +33,7 @@ impl ResponseHead {
     /// Where the head at the front of `bytes` ends, after its empty line. Lines may end in a bare LF, as hyper allows for responses.
     pub fn end(bytes: &[u8]) -> Option<usize> {
         let mut line_start = 0;
-        for (index, _) in bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n') {
+        for index in memchr_iter(b'\n', bytes) {
             if matches!(&bytes[line_start..index], b"" | b"\r") && line_start > 0 {
                 return Some(index + 1);
             }
@@ -131,12 +133,15 @@ pub fn is_event_stream(content_type: &[u8]) -> bool {
 }
 
 fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    head.split(|&b| b == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    let ends = memchr_iter(b'\n', head).chain([head.len()]);
+    ends.scan(0, |start, end| {
+        let line = &head[std::mem::replace(start, end + 1)..end];
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    })
 }
 
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = line.iter().position(|&b| b == b':')?;
+    let colon = memchr(b':', line)?;
     Some((&line[..colon], line[colon + 1..].trim_ascii()))
 }
 
