@@ -51,9 +51,10 @@ fn named_by_field(field: &HeaderValue) -> Result<Option<Authority>, &'static str
         return Ok(None);
     }
     let is_host = |authority: &Authority| {
-        !authority.host().is_empty()
+        let (host, port) = parts(authority);
+        !host.is_empty()
             && !authority.as_str().contains('@')
-            && port(authority).bytes().all(|byte| byte.is_ascii_digit())
+            && port.bytes().all(|byte| byte.is_ascii_digit())
     };
     match Authority::try_from(field.as_bytes()) {
         Ok(authority) if is_host(&authority) => Ok(Some(authority)),
@@ -68,16 +69,17 @@ fn is_same(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> bool 
         Some(scheme) if *scheme == Scheme::HTTPS => "443",
         _ => "80",
     };
-    let port =
-        |authority| Some(port(authority)).filter(|port| !port.is_empty() && *port != default);
-    one.host().eq_ignore_ascii_case(other.host()) && port(one) == port(other)
+    let normal = |port| Some(port).filter(|port: &&str| !port.is_empty() && *port != default);
+    let ((one, one_port), (other, other_port)) = (parts(one), parts(other));
+    one.eq_ignore_ascii_case(other) && normal(one_port) == normal(other_port)
 }
 
-/// What stands behind the host and its colon.
-fn port(authority: &Authority) -> &str {
-    let rest = authority.as_str().strip_prefix(authority.host());
-    rest.and_then(|rest| rest.strip_prefix(':'))
-        .unwrap_or_default()
+/// The host, and what stands behind it and its colon.
+fn parts(authority: &Authority) -> (&str, &str) {
+    let host = authority.host();
+    let rest = authority.as_str().strip_prefix(host);
+    let port = rest.and_then(|rest| rest.strip_prefix(':'));
+    (host, port.unwrap_or_default())
 }
 
 #[cfg(test)]

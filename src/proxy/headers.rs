@@ -1,11 +1,23 @@
 //! Header fields that concern one connection only.
 
 use http::HeaderName;
-use http::header::{CONNECTION, HeaderMap, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HeaderMap};
+
+const HOP_BY_HOP: [&str; 6] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Removes what RFC 9110, section 7.6.1, says an intermediary must not pass on: every field that any `Connection` line names, and
 /// those known to be meant for the next hop only.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return; // as nearly always, and one look at each name costs less than to look for each
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -16,11 +28,13 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
 }
 
 #[cfg(test)]
