@@ -205,7 +205,6 @@ impl Upstream {
 
     /// Keeps the connection of a request that is over for the next one.
     pub fn keep(self: &Rc<Self>, lease: Lease) {
-        self.discard_expired();
         let mut idle = self.idle.borrow_mut();
         if let Lease(Share::Whole(mut lease)) = lease
             && idle.len() < MAX_IDLE
@@ -255,14 +254,19 @@ impl Upstream {
         self.idle
             .borrow_mut()
             .retain(|(lease, since)| now.duration_since(*since) < IDLE && !lease.is_closed());
+        self.discard_expired_shared();
+    }
+
+    fn discard_expired_shared(&self) {
         self.shared
             .borrow_mut()
             .retain(|connection| connection.is_worth_keeping());
     }
 
-    /// A connection that is there. Of those with HTTP/1 the one that was used last: the others may then grow old.
+    /// A connection that is there. Of those with HTTP/1 the one that was used last: the others may then grow old, until they are
+    /// [discarded](Self::tend).
     async fn kept(&self, terms: &Terms<'_>) -> Option<Way> {
-        self.discard_expired();
+        self.discard_expired_shared();
         if !terms.upgrades
             && let Some(connection) = self.usable()
         {
@@ -270,8 +274,8 @@ impl Upstream {
             return Some(Way::Http2(connection));
         }
         loop {
-            let (mut lease, _) = self.idle.borrow_mut().pop()?;
-            if lease.is_ready().await {
+            let (mut lease, since) = self.idle.borrow_mut().pop()?;
+            if since.elapsed() < IDLE && lease.is_ready().await {
                 self.metrics.upstream_reuses.inc();
                 return Some(Way::Http1(lease));
             }
