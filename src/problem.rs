@@ -1,16 +1,21 @@
 //! The error responses that the sidecar makes itself: problem details (RFC 9457), or plain text for a client that asks for it.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::reason::Reason;
 
-/// The response that tells a client of `reason`; `detail` says more, if there is more to say.
-pub fn response(reason: Reason, detail: Option<&str>, request: &HeaderMap) -> Response<Bytes> {
+/// The response that tells a client of `reason`, in a form that its `Accept` fields ask for; `detail` says more, if there is more to
+/// say.
+pub fn response<'a>(
+    reason: Reason,
+    detail: Option<&str>,
+    accept: impl IntoIterator<Item = &'a HeaderValue>,
+) -> Response<Bytes> {
     let status = reason.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let title = reason.title();
-    let (content_type, body) = if wants_text(request) {
+    let (content_type, body) = if wants_text(accept) {
         let detail = detail
             .map(|detail| format!(": {detail}"))
             .unwrap_or_default();
@@ -49,7 +54,7 @@ pub fn response(reason: Reason, detail: Option<&str>, request: &HeaderMap) -> Re
 
 /// The same as bytes, for a connection that hyper does not serve (any more). It says that the connection closes.
 pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
-    let response = response(reason, detail, &HeaderMap::new());
+    let response = response(reason, detail, []);
     let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
     for (name, value) in response.headers() {
         bytes.extend_from_slice(name.as_str().as_bytes());
@@ -68,11 +73,10 @@ pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-/// Whether `Accept` names plain text and no form of JSON.
-fn wants_text(request: &HeaderMap) -> bool {
-    let mut ranges = request
-        .get_all(ACCEPT)
-        .iter()
+/// Whether `accept` names plain text and no form of JSON.
+fn wants_text<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    let mut ranges = accept
+        .into_iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     let media_type = |range: &str| {
@@ -110,8 +114,8 @@ mod tests {
     #[test]
     fn json_unless_text_is_asked_for() {
         let with_accept = |accept: &'static str| {
-            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-            let response = response(Reason::NoRoute, Some("a \"quoted\" detail"), &headers);
+            let accept = [HeaderValue::from_static(accept)];
+            let response = response(Reason::NoRoute, Some("a \"quoted\" detail"), &accept);
             let content_type = response.headers()[CONTENT_TYPE]
                 .to_str()
                 .unwrap()

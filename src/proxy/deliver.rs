@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
-use http::{Method, Request, Response, StatusCode, Version, response};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, UPGRADE, USER_AGENT,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
 
 use super::headers::remove_hop_by_hop;
 use super::request::names;
@@ -28,26 +30,32 @@ pub(super) struct Delivery {
     pub(super) exchange: Exchange,
 }
 
-/// A request as the client made it.
+/// What a response depends on of the request as the client made it.
 #[derive(Debug)]
 pub(super) struct Asked {
     method: Method,
     pub(super) version: Version,
-    pub(super) headers: HeaderMap,
+    /// The client wants the connection to end with the response.
+    pub(super) wants_close: bool,
+    pub(super) accept: Vec<HeaderValue>,
+    pub(super) user_agent: Option<HeaderValue>,
+    /// What libraries of Google's say of themselves.
+    pub(super) api_client: Option<HeaderValue>,
 }
+
+static X_GOOG_API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
 
 impl Asked {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let headers = request.headers();
         Self {
             method: request.method().clone(),
             version: request.version(),
-            headers: request.headers().clone(),
+            wants_close: names(headers, CONNECTION, "close"),
+            accept: headers.get_all(ACCEPT).iter().cloned().collect(),
+            user_agent: headers.get(USER_AGENT).cloned(),
+            api_client: headers.get(&X_GOOG_API_CLIENT).cloned(),
         }
-    }
-
-    /// Whether the client wants the connection to end with the response.
-    pub(super) fn wants_close(&self) -> bool {
-        names(&self.headers, CONNECTION, "close")
     }
 
     /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
@@ -91,7 +99,7 @@ impl Delivery {
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.open_stream(head.status, coding.is_opaque());
         let failure = self.route.failure_event(&self.upload);
-        let mut stream = self.route.event_stream(&self.asked.headers, failure);
+        let mut stream = self.route.event_stream(&self.asked, failure);
         if let Coding::Unknown(error) = &coding {
             tracing::warn!(
                 error = error as &dyn Error,

@@ -76,7 +76,7 @@ impl Delivery {
         self.exchange.early_head();
         let stream = self
             .route
-            .event_stream(&self.asked.headers, FailureEvent::None)
+            .event_stream(&self.asked, FailureEvent::None)
             .ahead();
         let progress = self.exchange.progress();
         let answer = Box::pin(answer(

@@ -124,7 +124,7 @@ impl Handler for Proxy {
 fn refuse(error: Error, asked: &Asked, mut exchange: Exchange) -> Response<ResponseBody> {
     let Error { reason, detail } = error;
     exchange.refuse(reason, detail.as_deref());
-    let mut response = problem::response(reason, detail.as_deref(), &asked.headers);
+    let mut response = problem::response(reason, detail.as_deref(), &asked.accept);
     exchange.ids().tell_client(response.headers_mut());
     response.map(ResponseBody::Own)
 }

@@ -18,7 +18,7 @@ pub(super) fn begin(
     flow: EventFlow,
 ) {
     let version = asked.version;
-    let wants_close = asked.wants_close();
+    let wants_close = asked.wants_close;
     let relay = move |near: ClientStream| {
         let (framing, fate, fields) = if version == Version::HTTP_10 {
             (Framing::Close, Fate::Ends, &b""[..])

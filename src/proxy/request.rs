@@ -92,8 +92,9 @@ pub(super) fn outgoing(
         parts.headers.insert(HOST, host.clone());
     }
     let events = &config.events;
+    let accept = parts.headers.get_all(ACCEPT);
     let wants_events =
-        asks_for_events(&parts.headers) || events.streaming || events.detect == Detect::Always;
+        asks_for_events(accept) || events.streaming || events.detect == Detect::Always;
     if wants_events {
         let identity = HeaderValue::from_static("identity");
         parts.headers.insert(ACCEPT_ENCODING, identity);
@@ -168,11 +169,10 @@ pub(super) fn names(headers: &HeaderMap, field: HeaderName, item: &str) -> bool 
         .any(|part| part.trim().eq_ignore_ascii_case(item))
 }
 
-/// Whether `Accept` names `text/event-stream`.
-pub(super) fn asks_for_events(headers: &HeaderMap) -> bool {
-    let mut ranges = headers
-        .get_all(ACCEPT)
-        .iter()
+/// Whether these `Accept` fields name `text/event-stream`.
+pub(super) fn asks_for_events<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    let mut ranges = accept
+        .into_iter()
         .flat_map(|value| value.as_bytes().split(|&b| b == b','));
     ranges.any(is_event_stream)
 }

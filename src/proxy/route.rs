@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderMap, USER_AGENT};
-use http::{Request, uri};
+use http::header::HOST;
+use http::{HeaderValue, Request, uri};
 use tokio::time::Instant;
 
+use super::deliver::Asked;
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::UploadProgress;
@@ -71,8 +72,8 @@ impl Route {
         }
     }
 
-    /// The stream that answers a request with these headers.
-    pub(super) fn event_stream(&self, request: &HeaderMap, failure: FailureEvent) -> EventStream {
+    /// The stream that answers what was `asked`.
+    pub(super) fn event_stream(&self, asked: &Asked, failure: FailureEvent) -> EventStream {
         let timeouts = &self.config.timeouts;
         let clocks = Clocks {
             heartbeat: self.config.heartbeat.interval,
@@ -80,7 +81,7 @@ impl Route {
             read: timeouts.read,
             total: timeouts.total.map(jittered),
         };
-        let frame = frame_choice(self.config.heartbeat.frame, request);
+        let frame = frame_choice(self.config.heartbeat.frame, asked);
         let now = Instant::now().into_std();
         EventStream::new(self.heartbeat.clone(), frame, clocks, failure, now)
     }
@@ -131,32 +132,34 @@ fn requested_host<B>(request: &Request<B>) -> Option<String> {
 
 /// The heartbeat's form for a client (F74 to F86): a client with a real parser takes the bare line; one that splits on blank
 /// lines would lose the event that follows it.
-fn frame_choice(frame: Frame, request: &HeaderMap) -> FrameChoice {
-    let says = |name: &str, text| {
-        request
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|v| v.contains(text))
-    };
+fn frame_choice(frame: Frame, asked: &Asked) -> FrameChoice {
+    let agent = text(asked.user_agent.as_ref());
+    let api_client = text(asked.api_client.as_ref());
     match frame {
         Frame::Line => FrameChoice::Line,
         Frame::Block => FrameChoice::Block,
         // `@google/genai` wants every block to start with `data:` (F79), whatever its `Accept` says.
         Frame::Auto
-            if says("user-agent", "google-genai-sdk")
-                || says("x-goog-api-client", "google-genai-sdk") =>
+            if agent.contains("google-genai-sdk") || api_client.contains("google-genai-sdk") =>
         {
             FrameChoice::Block
         }
-        Frame::Auto if asks_for_events(request) || is_old_openai_go(request) => FrameChoice::Line,
+        Frame::Auto if asks_for_events(&asked.accept) || is_old_openai_go(agent) => {
+            FrameChoice::Line
+        }
         Frame::Auto => FrameChoice::BlockUntilId,
     }
 }
 
+/// What a field says; nothing if it is not there, or no text.
+fn text(field: Option<&HeaderValue>) -> &str {
+    let text = field.and_then(|value| value.to_str().ok());
+    text.unwrap_or_default()
+}
+
 /// openai-go before 3.43 takes the blank line for an empty event and fails (F77). It says `OpenAI/Go 3.42.0`.
-fn is_old_openai_go(request: &HeaderMap) -> bool {
+fn is_old_openai_go(agent: &str) -> bool {
     let version = || {
-        let agent = request.get(USER_AGENT)?.to_str().ok()?;
         let mut numbers = agent
             .strip_prefix("OpenAI/Go ")?
             .split('.')
@@ -177,8 +180,6 @@ fn json_rpc_id(request: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::config::HeaderMatch;
 
@@ -269,18 +270,14 @@ mod tests {
             ),
             (&[("x-goog-api-client", "google-genai-sdk/2.17.1")], Block),
         ] {
-            let headers: HeaderMap = fields
-                .iter()
-                .map(|&(name, value)| {
-                    (
-                        name.parse::<http::HeaderName>().unwrap(),
-                        HeaderValue::from_static(value),
-                    )
-                })
-                .collect();
-            assert_eq!(frame_choice(Frame::Auto, &headers), expected, "{fields:?}");
-            assert_eq!(frame_choice(Frame::Line, &headers), Line);
-            assert_eq!(frame_choice(Frame::Block, &headers), Block);
+            let mut request = Request::builder();
+            for &(name, value) in fields {
+                request = request.header(name, value);
+            }
+            let asked = Asked::of(&request.body(()).unwrap());
+            assert_eq!(frame_choice(Frame::Auto, &asked), expected, "{fields:?}");
+            assert_eq!(frame_choice(Frame::Line, &asked), Line);
+            assert_eq!(frame_choice(Frame::Block, &asked), Block);
         }
     }
 

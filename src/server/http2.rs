@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason as Code, RecvStream};
-use http::header::EXPECT;
+use http::header::{ACCEPT, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
@@ -365,7 +365,8 @@ impl Open {
         if head.headers.len() > most {
             let detail = format!("it has more than {most} fields");
             let reason = Reason::RequestHeadTooLarge;
-            let refusal = problem::response(reason, Some(&detail), &head.headers);
+            let accept = head.headers.get_all(ACCEPT);
+            let refusal = problem::response(reason, Some(&detail), accept);
             let mut outflow = self.send(refusal.map(Full::new), is_head).await?;
             self.pass(&mut outflow).await;
             return None;
