@@ -3,6 +3,7 @@
 //! hyper reads and writes through a [`Gate`]; everything else that must know of the connection (its server task, the bodies that
 //! are written to it) shares the [`Client`] itself. All of it stays on one thread.
 
+mod address;
 mod gate;
 mod reader;
 mod stream;
@@ -18,6 +19,7 @@ use http::Response;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+pub use self::address::{address_text, ip_text};
 pub use self::gate::Gate;
 pub use self::reader::{Bequest, Fate, Heir, Inheritance, Reader};
 pub use self::stream::ClientStream;

@@ -39,7 +39,7 @@ impl Ids {
         let request = match (only(headers, &X_REQUEST_ID), trace) {
             (Some(id), _) if is_plain(id) => id.into(),
             (_, Some(trace)) => trace.to_string().into(),
-            (_, None) => format!("{:032x}", fastrand::u128(..)).into(),
+            (_, None) => random().into(),
         };
         Self { request, trace }
     }
@@ -94,6 +94,16 @@ impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
+}
+
+/// 128 random bits in hex.
+fn random() -> String {
+    let bytes = fastrand::u128(..).to_be_bytes();
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0xF])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+    digits.collect()
 }
 
 /// The value of a field that stands there exactly once.

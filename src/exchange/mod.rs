@@ -106,7 +106,7 @@ impl Exchange {
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             upstream = self.open.way.get().map(|way| &*way.upstream),
-            peer = self.open.client.peer().map(tracing::field::display),
+            peer = self.open.peer().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
             phase = self.open.phase.get().name(),
             "early head"
@@ -157,7 +157,7 @@ impl Exchange {
             trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
             upstream = self.open.way.get().map(|way| &*way.upstream),
-            peer = self.open.client.peer().map(tracing::field::display),
+            peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
             early_head,
@@ -311,7 +311,7 @@ impl Exchange {
             path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
-            peer = self.open.client.peer().map(tracing::field::display),
+            peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = stream.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = stream
                 .first_event

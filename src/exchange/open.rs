@@ -14,7 +14,7 @@ use http::{Method, Request, Version};
 use tokio::time::Instant;
 
 use super::{Ids, TraceId};
-use crate::client::Reader;
+use crate::client::{Reader, address_text};
 use crate::metrics::Phase;
 use crate::sse::Counts;
 
@@ -148,6 +148,11 @@ impl Open {
                 moved.slot.set(self.slot.get());
             }
         });
+    }
+
+    /// The client's address, for the log.
+    pub(super) fn peer(&self) -> Option<String> {
+        self.client.peer().map(address_text)
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {

@@ -8,6 +8,8 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::client::ip_text;
+
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -27,33 +29,37 @@ pub(super) fn tell(
     scheme: &Scheme,
     is_trusted: bool,
 ) {
-    if !is_trusted {
-        for name in [
-            &X_FORWARDED_FOR,
-            &X_FORWARDED_PROTO,
-            &X_FORWARDED_HOST,
-            &FORWARDED,
-        ] {
-            headers.remove(name);
-        }
-    }
     let host = headers.get(HOST).cloned();
-    let ip = peer.map(|peer| peer.ip().to_canonical().to_string());
+    let ip = peer.map(|peer| ip_text(peer.ip().to_canonical()));
     let element = element(ip.as_deref(), host.as_ref(), scheme);
-    append(headers, &FORWARDED, &element);
-    if let Some(ip) = ip {
-        append(headers, &X_FORWARDED_FOR, &ip);
+    let proto = HeaderValue::from_static(if *scheme == Scheme::HTTPS {
+        "https"
+    } else {
+        "http"
+    });
+    if is_trusted {
+        append(headers, &FORWARDED, &element);
+        if let Some(ip) = ip {
+            append(headers, &X_FORWARDED_FOR, &ip);
+        }
+        headers.entry(&X_FORWARDED_PROTO).or_insert(proto);
+        if let Some(host) = host {
+            headers.entry(&X_FORWARDED_HOST).or_insert(host);
+        }
+    } else {
+        let value = |text: String| HeaderValue::try_from(text).ok();
+        replace(headers, &FORWARDED, value(element));
+        replace(headers, &X_FORWARDED_FOR, ip.and_then(value));
+        replace(headers, &X_FORWARDED_PROTO, Some(proto));
+        replace(headers, &X_FORWARDED_HOST, host);
     }
-    headers
-        .entry(&X_FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static(if *scheme == Scheme::HTTPS {
-            "https"
-        } else {
-            "http"
-        }));
-    if let Some(host) = host {
-        headers.entry(&X_FORWARDED_HOST).or_insert(host);
-    }
+}
+
+fn replace(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value),
+        None => headers.remove(name),
+    };
 }
 
 /// Adds to a list, which goes on as one line.
