@@ -3,9 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use http::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, UPGRADE, USER_AGENT,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
 
 use super::headers::remove_hop_by_hop;
@@ -43,19 +41,30 @@ pub(super) struct Asked {
     pub(super) api_client: Option<HeaderValue>,
 }
 
-static X_GOOG_API_CLIENT: HeaderName = HeaderName::from_static("x-goog-api-client");
-
 impl Asked {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
-        Self {
+        let mut asked = Self {
             method: request.method().clone(),
             version: request.version(),
-            wants_close: names(headers, CONNECTION, "close"),
-            accept: headers.get_all(ACCEPT).iter().cloned().collect(),
-            user_agent: headers.get(USER_AGENT).cloned(),
-            api_client: headers.get(&X_GOOG_API_CLIENT).cloned(),
+            wants_close: false,
+            accept: Vec::new(),
+            user_agent: None,
+            api_client: None,
+        };
+        for (name, value) in headers {
+            let first = |field: &mut Option<HeaderValue>| {
+                field.get_or_insert_with(|| value.clone());
+            };
+            match name.as_str() {
+                "accept" => asked.accept.push(value.clone()),
+                "connection" => asked.wants_close = names(headers, CONNECTION, "close"),
+                "user-agent" => first(&mut asked.user_agent),
+                "x-goog-api-client" => first(&mut asked.api_client),
+                _ => {}
+            }
         }
+        asked
     }
 
     /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
