@@ -37,7 +37,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
 /// A request as it goes up.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) request: Request<Upload>,
+    /// In a box, because it goes through many hands.
+    pub(super) request: Box<Request<Upload>>,
     /// What its body says of itself.
     pub(super) progress: Rc<UploadProgress>,
     /// To be released when the upstream asks for the body.
@@ -107,7 +108,7 @@ pub(super) fn outgoing(
     let target = parts.uri.path_and_query().cloned();
     parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
 
-    let mut request = Request::from_parts(parts, upload);
+    let mut request = Box::new(Request::from_parts(parts, upload));
     let waits = !progress.is_empty() && names(request.headers(), EXPECT, "100-continue");
     let held = waits.then(|| request.body_mut().hold());
     let may_be_early = wants_events && detect != Detect::Never && !upgrades;

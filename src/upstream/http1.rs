@@ -93,7 +93,7 @@ impl Lease {
     /// Sends `request` and waits for its response's head.
     pub(super) async fn send(
         mut self,
-        mut request: Request<Upload>,
+        mut request: Box<Request<Upload>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Failed> {
         terms.phase.set(Phase::WaitingForHead);
@@ -104,7 +104,7 @@ impl Lease {
         }
         self.latch.expect_head(terms.detect, terms.upgrades);
         let latch = self.latch.clone();
-        let mut response = pin!(self.sender.try_send_request(request));
+        let mut response = pin!(self.sender.try_send_request(*request));
         let head = wait_for_head(terms, |cx| {
             if let Some((status, headers)) = latch.take_interim(cx) {
                 (terms.interim)(status, headers);

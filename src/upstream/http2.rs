@@ -167,18 +167,18 @@ impl Connection {
     /// Sends `request` on a stream of its own and waits for its response's head.
     pub(super) async fn send(
         self: Rc<Self>,
-        request: Request<Upload>,
+        request: Box<Request<Upload>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Failed> {
         terms.phase.set(Phase::WaitingForHead);
         let mut send = self.send.clone();
         if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
             return Err(Failed {
-                unsent: Some(Box::new(request)),
+                unsent: Some(request),
                 ..before_head(&error, None).into()
             });
         }
-        let (mut head, upload) = request.into_parts();
+        let (mut head, upload) = (*request).into_parts();
         self.translate(&mut head)?;
         self.streams.open.set(self.streams.open.get() + 1);
         let mut lease = Lease {

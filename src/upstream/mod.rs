@@ -161,7 +161,7 @@ impl Upstream {
     /// has refused it unseen, or has closed a kept connection and the request is idempotent (RFC 9110, section 9.2.2).
     pub async fn send(
         self: &Rc<Self>,
-        request: Request<Upload>,
+        request: Box<Request<Upload>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
         let mut answer = self.ask(request, terms).await?;
@@ -173,7 +173,7 @@ impl Upstream {
 
     async fn ask(
         self: &Rc<Self>,
-        request: Request<Upload>,
+        request: Box<Request<Upload>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
         let way = match self.kept(terms).await {
@@ -187,7 +187,7 @@ impl Upstream {
             Err(Failed {
                 unsent: Some(unsent),
                 ..
-            }) => *unsent,
+            }) => unsent,
             Err(Failed {
                 stale,
                 refused,
@@ -361,7 +361,11 @@ impl fmt::Debug for Terms<'_> {
 }
 
 impl Way {
-    async fn send(self, request: Request<Upload>, terms: &Terms<'_>) -> Result<Answer, Failed> {
+    async fn send(
+        self,
+        request: Box<Request<Upload>>,
+        terms: &Terms<'_>,
+    ) -> Result<Answer, Failed> {
         match self {
             Self::Http1(lease) => lease.send(request, terms).await,
             Self::Http2(connection) => connection.send(request, terms).await,
@@ -416,11 +420,11 @@ async fn wait_for_head<T>(
 }
 
 /// A copy of a request that may be sent twice.
-fn copy_of(request: &Request<Upload>, upload: &UploadProgress) -> Option<Request<Upload>> {
+fn copy_of(request: &Request<Upload>, upload: &UploadProgress) -> Option<Box<Request<Upload>>> {
     if !upload.is_empty() {
         return None;
     }
-    let mut copy = Request::new(Upload::empty());
+    let mut copy = Box::new(Request::new(Upload::empty()));
     request.method().clone_into(copy.method_mut());
     request.uri().clone_into(copy.uri_mut());
     request.headers().clone_into(copy.headers_mut());
