@@ -20,6 +20,7 @@ use super::{
     Answer, AnswerBody, Error, Failed, HttpBody, Share, Source, TakenBody, Terms, Tunnel,
     wait_for_head,
 };
+use crate::alarm::Alarm;
 use crate::body::{self, Upload};
 use crate::metrics::Phase;
 use crate::reason::Reason;
@@ -36,6 +37,8 @@ pub(super) struct Lease {
     sender: http1::SendRequest<Upload>,
     driver: JoinHandle<Option<Gate>>,
     latch: Rc<Latch>,
+    /// Of the `response_head` clock: kept, since the next request's only has to be moved.
+    alarm: Alarm,
     pub(super) reused: bool,
 }
 
@@ -53,6 +56,7 @@ pub(super) async fn handshake(socket: Socket) -> Result<Lease, Error> {
         sender,
         driver,
         latch,
+        alarm: Alarm::default(),
         reused: false,
     })
 }
@@ -105,7 +109,7 @@ impl Lease {
         self.latch.expect_head(terms.detect, terms.upgrades);
         let latch = self.latch.clone();
         let mut response = pin!(self.sender.try_send_request(*request));
-        let head = wait_for_head(terms, |cx| {
+        let head = wait_for_head(terms, &mut self.alarm, |cx| {
             if let Some((status, headers)) = latch.take_interim(cx) {
                 (terms.interim)(status, headers);
                 // Whoever waited for it has its turn before the response, which may have come with it.

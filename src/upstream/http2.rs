@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
 use super::{Answer, AnswerBody, Error, Failed, Share, Source, StreamBody, Terms, wait_for_head};
+use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming, Upload};
 use crate::http2::{Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Wire};
 use crate::metrics::Phase;
@@ -204,7 +205,8 @@ impl Connection {
                 pump.await;
             }));
         }
-        let head = wait_for_head(terms, |cx| {
+        let mut alarm = Alarm::default();
+        let head = wait_for_head(terms, &mut alarm, |cx| {
             if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
                 let (head, ()) = interim.into_parts();
                 (terms.interim)(head.status, head.headers);

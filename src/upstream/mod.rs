@@ -395,12 +395,12 @@ impl From<Error> for Failed {
     }
 }
 
-/// Polls for a response's head under the `response_head` clock.
+/// Polls for a response's head under the `response_head` clock, with this `alarm`.
 async fn wait_for_head<T>(
     terms: &Terms<'_>,
+    alarm: &mut Alarm,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, Error> {
-    let mut alarm = Alarm::default();
     poll_fn(|cx| {
         if let Poll::Ready(response) = poll(cx) {
             return Poll::Ready(Ok(response));
