@@ -11,6 +11,7 @@ mod stream;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -157,7 +158,7 @@ impl Client {
         if let Some(protocol) = self.socket.alpn_protocol() {
             return Poll::Ready(Ok(protocol == b"h2"));
         }
-        let mut scratch = [0; 4096];
+        let mut scratch = [MaybeUninit::uninit(); 4096];
         loop {
             let seen = &mut self.inbound.borrow_mut().rest;
             if !seen
@@ -170,7 +171,7 @@ impl Client {
             if seen.len() >= PREFACE.len() {
                 return Poll::Ready(Ok(true));
             }
-            let mut buf = ReadBuf::new(&mut scratch);
+            let mut buf = ReadBuf::uninit(&mut scratch);
             ready!(self.socket.poll_read_shared(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(false));
