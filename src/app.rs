@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, Source, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::reload::{Cause, InForce};
-use crate::server::{self, Admission, Entrance, Listener, Lobby, Stage, Workers};
+use crate::server::{self, Admission, Entrance, Listener, Lobby, Reserve, Stage, Workers};
 use crate::signal::{Request, Signals};
 use crate::supervisor::Supervisor;
 use crate::tls;
@@ -62,6 +62,8 @@ pub enum Ending {
     Cut(u64),
 }
 
+/// How many file descriptors are kept for the admin port: a probe, a scrape, and what they read of `/proc`.
+const ADMIN_RESERVE: usize = 4;
 /// How long threads have to end after everything was cut.
 const LAST_GRACE: Duration = Duration::from_secs(2);
 
@@ -258,9 +260,10 @@ async fn serve_admin(
     admission: watch::Receiver<Admission>,
 ) {
     let lobby = Rc::new(Lobby::new());
+    let reserve = Rc::new(Reserve::new(ADMIN_RESERVE));
     let what = "connections to the admin port";
     let mut connections = match listener.accepting(what, Arc::default()) {
-        Ok(connections) => connections,
+        Ok(connections) => connections.with_reserve(reserve.clone()),
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -273,8 +276,10 @@ async fn serve_admin(
         let accepted = connections.next().await;
         let client = accepted.into_client(admission.borrow().clocks);
         let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
+        let reserve = reserve.clone();
         spawn_local(async move {
             server::serve(Rc::new(client), handler, lobby, &metrics).await;
+            reserve.fill();
         });
     }
 }

@@ -1,10 +1,13 @@
 //! Binding addresses and accepting connections.
 
+use std::cell::RefCell;
 use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +47,7 @@ pub struct Accepting {
     /// What is accepted, for the log.
     what: &'static str,
     shortage: Arc<Shortage>,
+    reserve: Option<Rc<Reserve>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,14 @@ enum Listening {
 /// Since when nothing can be accepted, for all threads that accept the same.
 #[derive(Debug, Default)]
 pub struct Shortage(Mutex<Option<Instant>>);
+
+/// File descriptors that are kept for connections which have to get in when the process has none left: a probe that got no answer
+/// would have it killed, with every stream that it has.
+#[derive(Debug)]
+pub struct Reserve {
+    size: usize,
+    files: RefCell<Vec<File>>,
+}
 
 /// A connection as it was accepted, for the thread that accepted it.
 #[derive(Debug)]
@@ -170,11 +182,19 @@ impl Listener {
             socket,
             what,
             shortage,
+            reserve: None,
         })
     }
 }
 
 impl Accepting {
+    /// Takes from `reserve` when there is no descriptor for a connection.
+    #[must_use]
+    pub fn with_reserve(mut self, reserve: Rc<Reserve>) -> Self {
+        self.reserve = Some(reserve);
+        self
+    }
+
     /// The next connection, as soon as there is a descriptor for it.
     pub async fn next(&mut self) -> Accepted {
         loop {
@@ -185,7 +205,7 @@ impl Accepting {
                     }
                     return accepted;
                 }
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_of_one_connection(&error) || self.draws_on_reserve() => {}
                 Err(error) => {
                     if self.shortage.begins() {
                         tracing::warn!(error = &error as &dyn Error, "cannot accept {}", self.what);
@@ -194,6 +214,11 @@ impl Accepting {
                 }
             }
         }
+    }
+
+    fn draws_on_reserve(&self) -> bool {
+        let reserve = self.reserve.as_ref();
+        reserve.is_some_and(|reserve| reserve.release())
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
@@ -221,6 +246,33 @@ impl Accepting {
                 }
             }
         })
+    }
+}
+
+impl Reserve {
+    /// Keeps so many descriptors.
+    pub fn new(size: usize) -> Self {
+        let reserve = Self {
+            size,
+            files: RefCell::default(),
+        };
+        reserve.fill();
+        reserve
+    }
+
+    /// Takes what is missing of it, as far as there is any: to be called whenever a descriptor may have become free.
+    pub fn fill(&self) {
+        let mut files = self.files.borrow_mut();
+        while files.len() < self.size
+            && let Ok(file) = File::open("/dev/null")
+        {
+            files.push(file);
+        }
+    }
+
+    /// Makes one of its descriptors free; whether it had one.
+    fn release(&self) -> bool {
+        self.files.borrow_mut().pop().is_some()
     }
 }
 

@@ -21,7 +21,7 @@ use http::{Request, Response};
 use http_body::Body;
 
 pub use self::accept::{
-    Accepted, Accepting, Admission, Entrance, Listener, PAUSE, Shortage, SocketFile,
+    Accepted, Accepting, Admission, Entrance, Listener, PAUSE, Reserve, Shortage, SocketFile,
 };
 pub use self::admit::admit;
 pub use self::connection::serve;
