@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::asked::Asked;
+
 /// Waits for a deadline that may be another one at each poll.
 ///
 /// A deadline that moves away costs nothing: the timer is set again only when it fires too soon, or when a deadline is sooner
-/// than the one it is set to. So an event that passes sets no timer.
+/// than the one it is set to. So an event that passes sets no timer, and asks none.
 #[derive(Debug, Default)]
 pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The timer, as it is set.
+    asked: Asked,
 }
 
 impl Alarm {
@@ -21,9 +25,13 @@ impl Alarm {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if at < sleep.deadline() {
             sleep.as_mut().reset(at);
+        } else if self.asked.by(cx) && !sleep.is_elapsed() {
+            return Poll::Pending;
         }
         loop {
-            ready!(sleep.as_mut().poll(cx));
+            let elapsed = sleep.as_mut().poll(cx);
+            self.asked.note(cx, &elapsed);
+            ready!(elapsed);
             if at <= sleep.deadline() {
                 return Poll::Ready(());
             }
@@ -45,8 +53,39 @@ pub fn anywhere_in(time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
+
+    use tokio::task::coop;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_last_is_woken() {
+        let at = Instant::now() + Duration::from_secs(10);
+        let mut alarm = Alarm::default();
+        let mut nobody = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            assert!(alarm.poll(&mut nobody, at).is_pending());
+        }
+        poll_fn(|cx| alarm.poll(cx, at)).await;
+        assert_eq!(Instant::now(), at);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_was_put_off_asks_again() {
+        let at = Instant::now() + Duration::from_secs(10);
+        let mut alarm = Alarm::default();
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            while polls == 1 && coop::has_budget_remaining() {
+                let _ = coop::poll_proceed(cx).map(|turn| turn.made_progress());
+            }
+            alarm.poll(cx, at)
+        })
+        .await;
+        assert_eq!(Instant::now(), at);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn deadlines_move_both_ways() {

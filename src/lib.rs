@@ -22,6 +22,7 @@
 pub mod admin;
 pub mod alarm;
 pub mod app;
+pub mod asked;
 pub mod body;
 pub mod cli;
 pub mod client;

@@ -10,7 +10,8 @@ use std::path::Path;
 const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("sse", &[], &["tokio", "hyper", "http", "bytes", "tracing"]),
     ("wire", &[], &["tokio", "hyper", "http", "bytes", "tracing"]),
-    ("alarm", &[], &["hyper", "http"]),
+    ("asked", &[], &["hyper", "http"]),
+    ("alarm", &["asked"], &["hyper", "http"]),
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
     ("health", &["reason"], &["hyper", "http"]),
@@ -23,7 +24,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("tls", &[], &["hyper", "http"]),
     ("config", &["tls"], &["tokio", "hyper", "rustls"]),
-    ("socket", &[], &["hyper", "http"]),
+    ("socket", &["asked"], &["hyper", "http"]),
     ("log", &["config", "stderr"], &["tokio", "hyper"]),
     ("signal", &[], &["hyper", "http"]),
     ("supervisor", &[], &["tokio", "hyper", "http"]),

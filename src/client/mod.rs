@@ -197,8 +197,8 @@ impl Client {
     }
 
     /// Waits until the client is gone.
-    pub async fn closed(&self) {
-        self.socket.closed().await;
+    pub fn closed(&self) -> impl Future<Output = ()> {
+        self.socket.closed()
     }
 
     /// hyper has read a request's head and found a body of this length: `None` is chunked.

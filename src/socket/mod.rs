@@ -7,7 +7,7 @@ mod tls;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 pub use self::tls::TlsSocket;
+use crate::asked::Asked;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -158,9 +159,24 @@ impl Socket {
 
     /// Waits until the peer has sent FIN or RST, however many unread bytes lie before it.
     ///
-    /// A read would stop at those bytes. epoll's EPOLLRDHUP does not, and tokio shows it to whoever waits for
-    /// `Interest::PRIORITY`, which readable data does not wake.
+    /// It is asked again only when something may have changed: who waits for it wakes for each event of a stream.
     pub async fn closed(&self) {
+        let mut closed = pin!(self.until_closed());
+        let mut asked = Asked::default();
+        poll_fn(|cx| {
+            if asked.by(cx) && !self.may_be_closed() {
+                return Poll::Pending;
+            }
+            let answer = closed.as_mut().poll(cx);
+            asked.note(cx, &answer);
+            answer
+        })
+        .await;
+    }
+
+    /// A read would stop at unread bytes. epoll's EPOLLRDHUP does not, and tokio shows it to whoever waits for
+    /// `Interest::PRIORITY`, which readable data does not wake.
+    async fn until_closed(&self) {
         let ready = match self {
             Self::Tcp(stream) => stream.ready(Interest::PRIORITY).await,
             Self::Unix(stream) => stream.ready(Interest::PRIORITY).await,
@@ -169,6 +185,23 @@ impl Socket {
         if ready.is_ok_and(|ready| !ready.is_read_closed()) {
             // Urgent data, which nobody here asked for: the reads will see the end then.
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// False only as long as [`until_closed`](Self::until_closed) has nothing new to see.
+    fn may_be_closed(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => self.is_ready(Interest::PRIORITY),
+            Self::Tls(tls) => tls.may_be_closed(),
+        }
+    }
+
+    /// Whether the kernel has shown that it is ready.
+    fn is_ready(&self, interest: Interest) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, || Ok(())).is_ok(),
+            Self::Unix(stream) => stream.try_io(interest, || Ok(())).is_ok(),
+            Self::Tls(tls) => tls.socket().is_ready(interest),
         }
     }
 

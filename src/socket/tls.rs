@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, Connection, ConnectionCommon, ServerConfig};
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Socket;
@@ -63,7 +63,7 @@ impl TlsSocket {
 
     /// Waits until the peer has sent FIN, RST or `close_notify`; the last of these also alone, as peers do that wait for ours.
     pub(super) async fn closed(&self) {
-        let mut closed = pin!(self.socket.closed());
+        let mut closed = pin!(self.socket.until_closed());
         std::future::poll_fn(|cx| {
             if closed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
@@ -81,6 +81,11 @@ impl TlsSocket {
             }
         })
         .await;
+    }
+
+    /// False only as long as [`closed`](Self::closed) has nothing new to see.
+    pub(super) fn may_be_closed(&self) -> bool {
+        !self.session.borrow().wants_read() || self.socket.is_ready(Interest::READABLE)
     }
 
     /// Decrypts what is there. An end without `close_notify`, which anybody on the way could have made, is `UnexpectedEof`.
