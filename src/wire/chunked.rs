@@ -1,5 +1,7 @@
 //! The chunked transfer coding (RFC 9112, section 7.1), read incrementally.
 
+use std::ops::Range;
+
 /// Whether the lines of a `Transfer-Encoding` field name `chunked`, once, and nothing else, or there are none. A proxy undoes the
 /// chunks only: what another coding made of a body must not go on without its name.
 pub fn is_only_chunked<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
@@ -59,6 +61,8 @@ pub enum BadChunk {
     TooLong,
 }
 
+const CRLF: &[u8] = b"\r\n";
+
 impl Chunked {
     /// The most bytes of extensions and trailers that a body may have, against peers that send nothing else.
     const LIMIT: usize = 16 * 1024;
@@ -80,11 +84,6 @@ impl Chunked {
     }
 
     /// What the front of `bytes` is, which is then behind us. `bytes` must not be empty.
-    #[expect(
-        clippy::inline_always,
-        reason = "a burst of tiny events is little else"
-    )]
-    #[inline(always)]
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
         if self.state == State::Data {
             let length =
@@ -95,18 +94,13 @@ impl Chunked {
             }
             return Ok(Piece::Data(length));
         }
-        match self.read_size_line(bytes) {
-            Some(length) => Ok(Piece::Framing(length)),
-            None => self.read_framing(bytes),
-        }
-    }
-
-    /// Reads sizes, extensions, line ends and trailers, byte by byte, up to data or the end.
-    fn read_framing(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
         for (index, &byte) in bytes.iter().enumerate() {
             match self.state {
                 State::Done if index == 0 => return Ok(Piece::End),
-                State::Data | State::Done => return Ok(Piece::Framing(index)),
+                State::Size { digits: 0 } if index == 0 => self.step(byte)?,
+                State::Size { digits: 0 } | State::Data | State::Done => {
+                    return Ok(Piece::Framing(index));
+                }
                 _ => self.step(byte)?,
             }
         }
@@ -118,6 +112,12 @@ impl Chunked {
     pub fn decode_in_place(&mut self, buffer: &mut [u8]) -> Result<(usize, usize), BadChunk> {
         let (mut kept, mut read) = (0, 0);
         while read < buffer.len() {
+            if let Some(data) = self.whole_chunk(&buffer[read..]) {
+                buffer.copy_within(read + data.start..read + data.end, kept);
+                kept += data.len();
+                read += data.end + CRLF.len();
+                continue;
+            }
             match self.next(&buffer[read..])? {
                 Piece::Framing(length) => read += length,
                 Piece::Data(length) => {
@@ -131,25 +131,23 @@ impl Chunked {
         Ok((kept, read))
     }
 
-    /// The usual way from one chunk's data to the next one's in one step: a size without extensions, all of its line here.
-    /// Anything else is left to [`step`](Self::step).
-    fn read_size_line(&mut self, bytes: &[u8]) -> Option<usize> {
-        let line = match self.state {
-            State::DataCr => bytes.strip_prefix(b"\r\n")?,
-            State::Size { digits: 0 } => bytes,
-            _ => return None,
-        };
+    /// Where the data is in the chunk that `bytes` begins with, if one begins there, without extensions, and all of it is here.
+    /// A burst of tiny events is little else.
+    fn whole_chunk(&self, bytes: &[u8]) -> Option<Range<usize>> {
+        if self.state != (State::Size { digits: 0 }) {
+            return None;
+        }
         let mut size = 0;
-        for (digits, &byte) in line.iter().enumerate().take(8) {
+        for (digits, &byte) in bytes.iter().enumerate().take(7) {
             let Some(digit) = hex_value(byte) else {
-                if size == 0 || !line[digits..].starts_with(b"\r\n") {
-                    return None;
-                }
-                self.state = State::Data;
-                self.remaining = size;
-                return Some(bytes.len() - line.len() + digits + 2);
+                let start = digits + CRLF.len();
+                let end = start + size;
+                let is_whole = size > 0
+                    && bytes[digits..].starts_with(CRLF)
+                    && bytes.get(end..end + CRLF.len()) == Some(CRLF);
+                return is_whole.then_some(start..end);
             };
-            size = size << 4 | digit;
+            size = size << 4 | usize::from(digit);
         }
         None
     }
@@ -166,7 +164,7 @@ impl Chunked {
             }
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
                 let digit = hex_value(byte).unwrap_or_default();
-                self.remaining = self.remaining << 4 | digit;
+                self.remaining = self.remaining << 4 | u64::from(digit);
                 State::Size { digits: digits + 1 }
             }
             (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
@@ -199,8 +197,13 @@ impl Chunked {
     }
 }
 
-fn hex_value(byte: u8) -> Option<u64> {
-    char::from(byte).to_digit(16).map(u64::from)
+fn hex_value(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 impl Default for Chunked {
@@ -238,6 +241,12 @@ mod tests {
                 3,
             ),
             (b"3\r\nabc\r\n", b"abc", false, 0),
+            (
+                b"1\r\na\r\nA\r\n0123456789\r\n2\r\nbc\r\n",
+                b"a0123456789bc",
+                false,
+                0,
+            ),
             (b"5\r\nhe", b"he", false, 0),
             (b"0\r\n\r\n", b"", true, 0),
         ] {
