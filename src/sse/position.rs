@@ -100,30 +100,45 @@ impl Position {
     /// Moves over `bytes`.
     pub fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while let Some(&byte) = rest.first() {
-            let begins = self.is_before_line() && !matches!(byte, b'\r' | b'\n');
-            if !begins && self.place != Place::Line {
-                self.step(byte);
-                rest = &rest[1..];
-                continue;
-            }
-            if begins {
-                self.begin_line(byte);
-            }
-            let end = memchr2(b'\r', b'\n', rest);
-            let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
-            let Some((&terminator, after)) = after.split_first() else {
-                return self.line.push(line);
+        while let [first, after @ ..] = rest {
+            rest = match (self.place, *first) {
+                (Place::LineStart, b'\n') => {
+                    self.end_event();
+                    after
+                }
+                (Place::LineStart | Place::AfterCr, b'\r' | b'\n') | (Place::Start(_), _) => {
+                    self.step(*first);
+                    after
+                }
+                (Place::LineStart | Place::AfterCr, _) => {
+                    self.begin_line(*first);
+                    self.pass_line(rest)
+                }
+                (Place::Line, _) => self.pass_rest_of_line(rest),
             };
-            if begins {
-                self.note_field(line); // all of it is here: nothing is to be kept
-                self.place = Place::after(terminator);
-            } else {
-                self.line.push(line);
-                self.step(terminator);
-            }
-            rest = after;
         }
+    }
+
+    /// Moves over the line that `bytes` begins with, and returns what comes after it.
+    fn pass_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some((line, terminator, after)) = split_line(bytes) else {
+            self.line.push(bytes);
+            return &[];
+        };
+        self.note_field(line); // all of it is here: nothing is to be kept
+        self.place = Place::after(terminator);
+        after
+    }
+
+    /// The same, where a line goes on that came in parts.
+    fn pass_rest_of_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some((line, terminator, after)) = split_line(bytes) else {
+            self.line.push(bytes);
+            return &[];
+        };
+        self.line.push(line);
+        self.step(terminator);
+        after
     }
 
     /// Moves over one byte.
@@ -155,10 +170,6 @@ impl Position {
         }
     }
 
-    fn is_before_line(&self) -> bool {
-        matches!(self.place, Place::LineStart | Place::AfterCr)
-    }
-
     /// A line begins with `first`, which is still to be pushed.
     fn begin_line(&mut self, first: u8) {
         self.inside_event |= first != b':';
@@ -170,6 +181,10 @@ impl Position {
             let line = std::mem::replace(&mut self.line, LineHead::EMPTY);
             return self.note_field(line.as_slice());
         }
+        self.end_event();
+    }
+
+    fn end_event(&mut self) {
         if self.has_data {
             self.events += 1;
             self.last_event_terminal = self.is_terminal;
@@ -201,6 +216,14 @@ impl Place {
             Self::LineStart
         }
     }
+}
+
+/// The line that `bytes` begins with, its terminator, and what comes after it, if its end is here.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], u8, &[u8])> {
+    let end = memchr2(b'\r', b'\n', bytes)?;
+    let (line, after) = bytes.split_at_checked(end)?;
+    let (&terminator, after) = after.split_first()?;
+    Some((line, terminator, after))
 }
 
 /// The value of the field `line` if its name is `name`, without the one space that may precede it.
