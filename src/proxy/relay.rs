@@ -9,6 +9,9 @@ use crate::body::{EventFlow, Framing, Relay};
 use crate::client::{ClientStream, Fate, Heir, Reader};
 use crate::wire::Spelling;
 
+/// A head, with the events that leave together with it, is seldom longer, in bytes.
+const ROOM: usize = 4 * 1024;
+
 /// Answers `asked` with the event stream `flow`, after `head`.
 pub(super) fn begin(
     client: &dyn Reader,
@@ -42,9 +45,9 @@ pub(super) fn write_head(
     spelling: &Spelling,
     fields: &[u8],
 ) -> Vec<u8> {
-    let version = match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
+    let version: &[u8] = match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        _ => b"HTTP/1.1",
     };
     let own = head.extensions.get::<ReasonPhrase>();
     let phrase = own.map_or_else(
@@ -56,7 +59,11 @@ pub(super) fn write_head(
         },
         ReasonPhrase::as_bytes,
     );
-    let mut bytes = format!("{version} {} ", head.status.as_str()).into_bytes();
+    let mut bytes = Vec::with_capacity(ROOM);
+    for part in [version, head.status.as_str().as_bytes()] {
+        bytes.extend_from_slice(part);
+        bytes.push(b' ');
+    }
     bytes.extend_from_slice(phrase);
     bytes.extend_from_slice(b"\r\n");
     for (name, value) in &head.headers {

@@ -51,6 +51,9 @@ pub(super) struct Outgoing {
     pub(super) before_head: Option<Duration>,
 }
 
+/// How many fields may be added, for which room is made once.
+const ADDED: usize = 8;
+
 /// Turns the request of `client` into the one that the route's upstream gets.
 pub(super) fn outgoing(
     request: Request<Incoming>,
@@ -72,6 +75,7 @@ pub(super) fn outgoing(
     let (upload, progress) = Upload::new(incoming, config.timeouts.request_body, kept);
 
     let host = host(&parts, &route.authority);
+    parts.headers.reserve(ADDED);
     join_cookies(&mut parts.headers);
     edit_connection(&mut parts.headers, offer);
     if let Some(host) = host {
