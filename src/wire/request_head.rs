@@ -88,26 +88,33 @@ impl RequestHead {
 
     /// Reads on. Returns how many of `bytes` belong to the head if it ends in them.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-        let mut rest = bytes;
-        while let Some(&byte) = rest.first() {
-            // Most of a head is text, and one byte of it changes as little as all of them.
-            let taken = self.text(rest).max(1);
+        let mut position = 0;
+        while position < bytes.len() {
+            let passed = self.pass(&bytes[position..]);
+            let taken = passed.max(1);
             self.length += taken;
             if self.length > self.limit {
                 return Err(Malformed::TooLong(self.limit));
             }
-            self.state = self.step(byte)?;
-            rest = &rest[taken..];
+            if passed == 0 {
+                self.state = self.step(bytes[position])?;
+            }
+            position += taken;
             if self.state == State::Done {
-                return Ok(Some(bytes.len() - rest.len()));
+                return Ok(Some(position));
             }
         }
         Ok(None)
     }
 
-    /// How many of the first `bytes` change nothing.
-    fn text(&self, bytes: &[u8]) -> usize {
+    /// Passes over the first of `bytes`, as far as they leave the state as it is: most of a head does.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
         match self.state {
+            State::Name => {
+                let length = bytes.iter().take_while(|&&byte| is_token(byte)).count();
+                self.name.push(&bytes[..length]);
+                length
+            }
             State::Target => run(bytes, |byte| is_visible(byte) && byte != b'#'),
             State::Value => run(bytes, |byte| is_visible(byte) || byte == b'\t'),
             State::Start
@@ -115,7 +122,6 @@ impl RequestHead {
             | State::Method
             | State::LineLf
             | State::LineStart
-            | State::Name
             | State::EndLf
             | State::Done => 0,
         }
@@ -138,7 +144,7 @@ impl RequestHead {
                 State::Value
             }
             (State::LineStart | State::Name, _) if is_token(byte) => {
-                self.name.push(byte);
+                self.name.push(&[byte]);
                 State::Name
             }
             (State::LineStart | State::Name, _) => return Err(Malformed::Name),
@@ -181,7 +187,8 @@ fn is_visible(byte: u8) -> bool {
 
 /// `tchar` of RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
+        | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// The start of a field name: as much as the names that matter need.
@@ -198,11 +205,12 @@ impl Name {
         length: 0,
     };
 
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
+    fn push(&mut self, part: &[u8]) {
+        let places = self.bytes.iter_mut().skip(self.length);
+        for (place, byte) in places.zip(part) {
             *place = byte.to_ascii_lowercase();
         }
-        self.length += 1;
+        self.length += part.len();
     }
 
     fn is(&self, name: &[u8]) -> bool {
@@ -215,6 +223,14 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 64 * 1024;
+
+    #[test]
+    fn names_are_tokens() {
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token(byte), expected, "{byte}");
+        }
+    }
 
     /// The same verdict for the whole and at every split.
     fn verdict(input: &[u8]) -> Result<Option<usize>, Malformed> {
