@@ -226,7 +226,8 @@ impl Gate {
                     let edited = ResponseHead::without_length(&rest[..length]);
                     let start = self.released;
                     self.released += edited.len();
-                    self.buffer.splice(start..start + length, edited);
+                    self.buffer[start..self.released].copy_from_slice(&edited);
+                    self.buffer.drain(self.released..start + length);
                     self.shared.head.replace(Some((head, spelling)));
                     self.shared.state.set(State::Held);
                 }

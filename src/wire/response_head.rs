@@ -100,21 +100,25 @@ impl ResponseHead {
 
 /// How the field names of a head were written: some clients mind the case (RFC 9110, section 5.1, says that none should).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spelling(Vec<Box<[u8]>>);
+pub struct Spelling {
+    /// With a colon after each.
+    names: Vec<u8>,
+}
 
 impl Spelling {
     /// That of a whole head.
     pub fn of(head: &[u8]) -> Self {
-        Self(
-            ResponseHead::fields(head)
-                .map(|(name, _)| name.into())
-                .collect(),
-        )
+        let mut names = Vec::with_capacity(head.len());
+        for (name, _) in ResponseHead::fields(head) {
+            names.extend_from_slice(name);
+            names.push(b':');
+        }
+        Self { names }
     }
 
     /// How the field `name`, in lower case, was written; the name itself if there was none.
     pub fn spell<'a>(&'a self, name: &'a str) -> &'a [u8] {
-        let mut spelt = self.0.iter().map(|spelt| &**spelt);
+        let mut spelt = self.names.split(|&b| b == b':');
         spelt
             .find(|spelt| spelt.eq_ignore_ascii_case(name.as_bytes()))
             .unwrap_or(name.as_bytes())
