@@ -3,38 +3,38 @@
 use http::HeaderName;
 use http::header::{CONNECTION, HeaderMap};
 
-const HOP_BY_HOP: [&str; 6] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Removes what RFC 9110, section 7.6.1, says an intermediary must not pass on: every field that any `Connection` line names, and
 /// those known to be meant for the next hop only.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_hop_by_hop) {
-        return; // as nearly always, and one look at each name costs less than to look for each
+    let found = found(headers, is_hop_by_hop);
+    if found.contains(&CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
+    for name in found {
         headers.remove(name);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(&name.as_str())
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
+
+/// Which names of the kind `is_wanted` are there: often none, which one pass tells sooner than a lookup of each.
+pub(super) fn found(headers: &HeaderMap, is_wanted: impl Fn(&str) -> bool) -> Vec<HeaderName> {
+    let found = headers.keys().filter(|name| is_wanted(name.as_str()));
+    found.cloned().collect()
 }
 
 #[cfg(test)]

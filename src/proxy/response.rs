@@ -1,10 +1,9 @@
 //! The head of an event stream as the client gets it.
 
-use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, response};
 
+use super::headers::found;
 use crate::body::decode::{Decoder, Undecodable};
 use crate::body::{DecodedSource, EventSource};
 use crate::config::Detect;
@@ -59,11 +58,7 @@ pub(super) fn opens_event_stream(head: &response::Parts, detect: Detect) -> bool
 
 /// Makes an upstream's head one that no proxy on the way to the client buffers, compresses or caches.
 pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
-    // What the inserted bytes, or the decoding, would make a lie.
-    for name in [CONTENT_LENGTH, ACCEPT_RANGES, ETAG] {
-        headers.remove(name);
-    }
-    for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
+    for name in found(headers, is_of_bytes) {
         headers.remove(name);
     }
     if !coding.is_opaque() {
@@ -77,6 +72,20 @@ pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
     }
     merge_cache_control(headers);
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// Whether a field is one that the inserted bytes, or the decoding, would make a lie.
+fn is_of_bytes(name: &str) -> bool {
+    matches!(
+        name,
+        "accept-ranges"
+            | "content-digest"
+            | "content-length"
+            | "content-md5"
+            | "digest"
+            | "etag"
+            | "repr-digest"
+    )
 }
 
 /// Adds `no-cache` and `no-transform` to what is there.
