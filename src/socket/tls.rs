@@ -287,4 +287,33 @@ mod tests {
         drop(far);
         closed.await;
     }
+
+    #[tokio::test]
+    async fn close_notify_alone_is_seen_beside_whoever_has_read_everything() {
+        let (near, mut far) = tls_pair().await;
+        let mut closed = pin!(near.closed());
+        far.write_all(b"a word").await.unwrap();
+        far.flush().await.unwrap();
+        let mut seen = [0; 6];
+        let mut buf = ReadBuf::new(&mut seen);
+        std::future::poll_fn(|cx| {
+            assert!(closed.as_mut().poll(cx).is_pending());
+            near.poll_read_shared(cx, &mut buf)
+        })
+        .await
+        .unwrap();
+        assert_eq!(buf.filled(), b"a word");
+        std::future::poll_fn(|cx| {
+            let mut more = [0];
+            let read = near.poll_read_shared(cx, &mut ReadBuf::new(&mut more));
+            assert!(read.is_pending() && closed.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        let Socket::Tls(far) = far else {
+            unreachable!("it is one of a pair over TLS");
+        };
+        std::future::poll_fn(|cx| far.poll_close(cx)).await.unwrap();
+        closed.await;
+    }
 }
