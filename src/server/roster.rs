@@ -55,7 +55,7 @@ impl Roster {
     fn choose(&self, here: usize) -> usize {
         let loads = (0..self.loads.len()).map(|worker| (self.load(worker), worker));
         match loads.min() {
-            Some((fewest, worker)) if self.load(here) > fewest + fewest / 8 => worker,
+            Some((fewest, worker)) if self.load(here) > fewest + (fewest + 4) / 8 => worker,
             _ => here,
         }
     }
@@ -117,7 +117,7 @@ mod tests {
         for accepting in [[0; 900], std::array::from_fn(|i| i / 300)] {
             let loads = loads(3, accepting);
             let (most, fewest) = (loads.iter().max().unwrap(), loads.iter().min().unwrap());
-            assert!(*most <= fewest + fewest / 8 + 1, "{loads:?}");
+            assert!(*most <= fewest + (fewest + 4) / 8 + 1, "{loads:?}");
         }
     }
 
