@@ -108,6 +108,7 @@ def test_a_client_that_vanishes_is_missed(
         assert sidecar.count("streams_active") == 0
 
 
+@pytest.mark.timeout(PROBED_S + 60)
 def test_a_client_that_vanishes_is_missed_also_where_nothing_is_written(
     network, sidecar_in
 ):
