@@ -8,7 +8,7 @@ pub fn address_text(address: SocketAddr) -> String {
         SocketAddr::V4(v4) => {
             let mut text = ip_text(address.ip());
             text.push(':');
-            push_number(&mut text, v4.port());
+            text.push_str(itoa::Buffer::new().format(v4.port()));
             text
         }
         SocketAddr::V6(v6) => v6.to_string(),
@@ -21,22 +21,15 @@ pub fn ip_text(ip: IpAddr) -> String {
         IpAddr::V4(v4) => {
             let mut text = String::with_capacity("255.255.255.255:65535".len());
             let [first, rest @ ..] = v4.octets();
-            push_number(&mut text, first.into());
+            text.push_str(itoa::Buffer::new().format(first));
             for octet in rest {
                 text.push('.');
-                push_number(&mut text, octet.into());
+                text.push_str(itoa::Buffer::new().format(octet));
             }
             text
         }
         IpAddr::V6(v6) => v6.to_string(),
     }
-}
-
-fn push_number(text: &mut String, number: u16) {
-    if number >= 10 {
-        push_number(text, number / 10);
-    }
-    text.push(char::from(b"0123456789"[usize::from(number % 10)]));
 }
 
 #[cfg(test)]

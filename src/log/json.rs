@@ -70,7 +70,7 @@ impl Visit for Line {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.push_key(field);
-        push_number(&mut self.0, value);
+        self.0.push_str(itoa::Buffer::new().format(value)); // a line has many
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -105,14 +105,6 @@ impl Write for Escaping<'_> {
         push_escaped(self.0, part);
         Ok(())
     }
-}
-
-/// Adds a number, of which a line has many, without the cost of `Display`.
-fn push_number(line: &mut String, number: u64) {
-    if number >= 10 {
-        push_number(line, number / 10);
-    }
-    line.push(char::from(b"0123456789"[(number % 10) as usize]));
 }
 
 /// Adds `text` as the inside of a JSON string.
