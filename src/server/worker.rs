@@ -50,7 +50,7 @@ pub(super) enum Order {
 /// Something that a thread is asked, with the way back for its answer.
 pub(super) struct Question(Box<dyn FnOnce(&Lobby) + Send>);
 
-/// What a connection is served by.
+/// What a connection was let in with, and its place.
 #[derive(Debug)]
 pub(super) struct Guest {
     pub(super) entrance: Entrance,
