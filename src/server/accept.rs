@@ -1,44 +1,26 @@
-//! Binding addresses and accepting connections.
+//! Accepting connections, also when there is hardly a file descriptor for them.
 
 use std::cell::RefCell;
 use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
+use super::listener::{Listener, SocketFile};
 use crate::client::{Client, Clocks};
-use crate::config::ListenAddress;
-use crate::socket::{self, Socket};
+use crate::socket::Socket;
 use crate::tls::{Reloading, ServerConfig};
 
-/// How many connections may wait to be accepted, at each socket.
-const BACKLOG: i32 = 1024;
 /// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
 pub const PAUSE: Duration = Duration::from_millis(50);
 /// How long nothing may have failed before that is called over: with each that comes free accepting succeeds once.
 const CALM: Duration = Duration::from_secs(1);
-
-/// A bound address, for whichever thread is going to accept.
-#[derive(Debug)]
-pub enum Listener {
-    /// On TCP.
-    Tcp(std::net::TcpListener),
-    /// On a Unix socket, whose file is removed at the end.
-    Unix(std::os::unix::net::UnixListener, SocketFile),
-}
-
-/// The file of a Unix socket, removed on drop.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
 
 /// Accepts on one thread, and tells when it cannot and when it can again, once each.
 #[derive(Debug)]
@@ -102,92 +84,24 @@ pub struct Admission {
     pub clocks: Clocks,
 }
 
-impl Listener {
-    /// Binds `address` once.
-    pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
-        Self::bind_first(address).await?.listen()
-    }
-
-    /// Binds `address` for so many threads. Over TCP each gets a socket of its own, and the kernel spreads the connections over
-    /// them (`SO_REUSEPORT`, socket(7)): all threads waiting at one would wake each other for nothing. A Unix socket is one.
-    pub async fn bind_for(address: &ListenAddress, threads: usize) -> io::Result<Vec<Self>> {
-        // The first is bound without the option, so that an address that another process has is an error even if that shares it.
-        let first = Self::bind_first(address).await?;
-        let mut listeners = Vec::new();
-        if let Self::Tcp(socket) = &first
-            && threads > 1
-            && SockRef::from(socket).set_reuse_port(true).is_ok()
-        {
-            let address = socket.local_addr()?; // with the port that was chosen, if 0 was asked for
-            for _ in 1..threads {
-                listeners.push(Self::Tcp(bind_tcp(address, true)?));
-            }
-        }
-        listeners.insert(0, first);
-        listeners.into_iter().map(Self::listen).collect()
-    }
-
-    async fn bind_first(address: &ListenAddress) -> io::Result<Self> {
-        match address {
-            ListenAddress::Tcp(address) => bind_tcp(*address, false).map(Self::Tcp),
-            ListenAddress::Unix(path) => {
-                remove_stale(path).await?;
-                let socket = std::os::unix::net::UnixListener::bind(path)?;
-                socket.set_nonblocking(true)?;
-                Ok(Self::Unix(socket, SocketFile(path.clone())))
-            }
-        }
-    }
-
-    /// Lets connections in; they wait until they are accepted.
-    fn listen(self) -> io::Result<Self> {
-        match &self {
-            Self::Tcp(socket) => SockRef::from(socket).listen(BACKLOG)?,
-            Self::Unix(..) => {} // it does already
-        }
-        Ok(self)
-    }
-
-    /// The address as bound: with the port that was chosen, if 0 was asked for.
-    pub fn address(&self) -> io::Result<ListenAddress> {
-        match self {
-            Self::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
-            Self::Unix(_, file) => Ok(ListenAddress::Unix(file.0.clone())),
-        }
-    }
-
-    /// A connection that waits; otherwise an error that says that there is none.
-    fn accept_now(&self) -> io::Result<Departed> {
-        match self {
-            Self::Tcp(socket) => {
-                let (stream, peer) = socket.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Departed::Tcp(stream, peer))
-            }
-            Self::Unix(socket, _) => {
-                let (stream, _) = socket.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok(Departed::Unix(stream))
-            }
-        }
-    }
-
-    /// Accepts connections, which the log calls `what`, on this thread.
-    pub fn accepting(self, what: &'static str, shortage: Arc<Shortage>) -> io::Result<Accepting> {
-        let socket = match self {
-            Self::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
-            Self::Unix(socket, file) => Listening::Unix(UnixListener::from_std(socket)?, file),
+impl Accepting {
+    pub(super) fn new(
+        listener: Listener,
+        what: &'static str,
+        shortage: Arc<Shortage>,
+    ) -> io::Result<Self> {
+        let socket = match listener {
+            Listener::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+            Listener::Unix(socket, file) => Listening::Unix(UnixListener::from_std(socket)?, file),
         };
-        Ok(Accepting {
+        Ok(Self {
             socket,
             what,
             shortage,
             reserve: None,
         })
     }
-}
 
-impl Accepting {
     /// Takes from `reserve` when there is no descriptor for a connection.
     #[must_use]
     pub fn with_reserve(mut self, reserve: Rc<Reserve>) -> Self {
@@ -335,19 +249,6 @@ impl Departed {
     }
 }
 
-/// A bound socket that does not listen yet.
-fn bind_tcp(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListener> {
-    let domain = Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    // Connections of the process before this one may still linger.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shares)?;
-    socket.bind(&address.into())?;
-    socket::set_up(&SockRef::from(&socket))?; // for all that it accepts: they inherit it
-    Ok(socket.into())
-}
-
 /// Whether an error is of the connection that was about to be accepted, and says nothing of the next.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
@@ -358,54 +259,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Removes a socket file that an earlier process left behind; one that somebody listens on stays.
-async fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket
-        && UnixStream::connect(path)
-            .await
-            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
+
     use super::*;
-
-    fn any_port() -> ListenAddress {
-        ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())
-    }
-
-    fn port_of(listener: &Listener) -> SocketAddr {
-        match listener.address().unwrap() {
-            ListenAddress::Tcp(address) => address,
-            ListenAddress::Unix(_) => unreachable!(),
-        }
-    }
-
-    #[tokio::test]
-    async fn an_address_with_several_sockets_is_still_an_address_of_ones_own() {
-        let listeners = Listener::bind_for(&any_port(), 3).await.unwrap();
-        let address = port_of(&listeners[0]);
-        assert_eq!(
-            listeners.iter().map(port_of).collect::<Vec<_>>(),
-            [address; 3]
-        );
-        for threads in [1, 3] {
-            let again = Listener::bind_for(&ListenAddress::Tcp(address), threads).await;
-            assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        }
-    }
+    use crate::config::ListenAddress;
+    use crate::server::testing::{address_of, any_port};
 
     #[tokio::test]
     async fn who_waits_when_a_listener_closes_is_let_in() {
@@ -432,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_accepted_is_set_up_as_its_listener() {
         let listener = Listener::bind(&any_port()).await.unwrap();
-        let address = port_of(&listener);
+        let address = address_of(&listener);
         let mut accepting = listener.accepting("connections", Arc::default()).unwrap();
         let (accepted, _client) = tokio::join!(accepting.next(), TcpStream::connect(address));
         let Accepted::Tcp(accepted, _) = accepted else {

@@ -6,6 +6,7 @@ mod admit;
 mod connection;
 mod http1;
 mod http2;
+mod listener;
 mod lobby;
 mod roster;
 #[cfg(test)]
@@ -20,11 +21,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-pub use self::accept::{
-    Accepted, Accepting, Admission, Entrance, Listener, PAUSE, Reserve, Shortage, SocketFile,
-};
+pub use self::accept::{Accepted, Accepting, Admission, Entrance, PAUSE, Reserve, Shortage};
 pub use self::admit::admit;
 pub use self::connection::serve;
+pub use self::listener::{Listener, SocketFile};
 pub use self::lobby::{Lobby, Stage};
 pub use self::worker::{Workers, available_cores};
 use crate::body::Incoming;

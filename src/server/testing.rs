@@ -1,14 +1,16 @@
 //! What tests of the workers and of the admin port need.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::Handler;
+use super::{Handler, Listener};
 use crate::body::Incoming;
 use crate::client::Reader;
+use crate::config::ListenAddress;
 
 /// Answers with nothing.
 #[derive(Debug)]
@@ -23,5 +25,18 @@ impl Handler for Silent {
         _: Request<Incoming>,
     ) -> Response<Self::Body> {
         Response::default()
+    }
+}
+
+/// A TCP address for a test of its own.
+pub(crate) fn any_port() -> ListenAddress {
+    ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())
+}
+
+/// The one that a listener on [`any_port`] has got.
+pub(crate) fn address_of(listener: &Listener) -> SocketAddr {
+    match listener.address().unwrap() {
+        ListenAddress::Tcp(address) => address,
+        ListenAddress::Unix(path) => unreachable!("{}", path.display()),
     }
 }

@@ -12,9 +12,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::accept::{Accepted, Departed, Listener, Shortage};
+use super::accept::{Accepted, Departed, Shortage};
 use super::acceptor::Acceptor;
 use super::admit::admit;
+use super::listener::Listener;
 use super::roster::{Permit, Roster};
 use super::{Admission, Entrance, Handler, Lobby, Stage, connection};
 use crate::client::Clocks;
@@ -306,18 +307,14 @@ mod tests {
 
     use super::*;
     use crate::client::Limits;
-    use crate::config::ListenAddress;
-    use crate::server::testing::Silent;
+    use crate::server::testing::{Silent, address_of, any_port};
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
     /// An address at which `workers` accept, by so many sockets.
     async fn listen(workers: &Workers, sockets: usize) -> SocketAddr {
-        let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
-        let listeners = Listener::bind_for(&any_port, sockets).await.unwrap();
-        let ListenAddress::Tcp(address) = listeners[0].address().unwrap() else {
-            unreachable!()
-        };
+        let listeners = Listener::bind_for(&any_port(), sockets).await.unwrap();
+        let address = address_of(&listeners[0]);
         let admission = Admission {
             max_connections: usize::MAX,
             clocks: Clocks {
