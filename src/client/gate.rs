@@ -221,7 +221,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::client::{ClientStream, Clocks, Limits, Reader};
+    use crate::client::{ClientStream, Clocks, Reader};
     use crate::reason::Reason;
     use crate::socket::Socket;
     use crate::socket::testing::{fill, tls_pair};
@@ -233,18 +233,7 @@ mod tests {
     }
 
     fn client(socket: Socket) -> Rc<Client> {
-        let clocks = Clocks {
-            request_head: None,
-            keep_alive: None,
-            write: None,
-            connection_age: None,
-            limits: Limits {
-                request_head: 1024,
-                request_headers: 10,
-                streams: 1,
-            },
-        };
-        Rc::new(Client::new(socket, None, clocks))
+        Rc::new(Client::new(socket, None, Clocks::off()))
     }
 
     async fn is_pending(gate: &mut Gate) -> bool {

@@ -73,6 +73,24 @@ pub struct Clocks {
     pub limits: Limits,
 }
 
+#[cfg(test)]
+impl Clocks {
+    /// No clock runs, and little may come.
+    pub(crate) fn off() -> Self {
+        Self {
+            request_head: None,
+            keep_alive: None,
+            write: None,
+            connection_age: None,
+            limits: Limits {
+                request_head: 1024,
+                request_headers: 10,
+                streams: 1,
+            },
+        }
+    }
+}
+
 /// How much a client may send at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

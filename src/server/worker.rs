@@ -306,7 +306,6 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::client::Limits;
     use crate::server::testing::{Silent, address_of, any_port};
 
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -317,17 +316,7 @@ mod tests {
         let address = address_of(&listeners[0]);
         let admission = Admission {
             max_connections: usize::MAX,
-            clocks: Clocks {
-                request_head: None,
-                keep_alive: None,
-                write: None,
-                connection_age: None,
-                limits: Limits {
-                    request_head: 1024,
-                    request_headers: 10,
-                    streams: 1,
-                },
-            },
+            clocks: Clocks::off(),
         };
         workers.listen(
             listeners,
