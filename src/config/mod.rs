@@ -95,7 +95,7 @@ pub struct Server {
     pub max_request_headers: usize,
     /// The most requests at once on one HTTP/2 connection.
     pub max_streams: u32,
-    /// Proxies whose `X-Forwarded-*` and `Forwarded` fields are kept.
+    /// Proxies whose `X-Forwarded-*`, `X-Real-IP` and `Forwarded` fields are kept.
     pub trusted_proxies: Vec<IpNet>,
 }
 

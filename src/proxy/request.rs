@@ -52,7 +52,7 @@ pub(super) struct Outgoing {
 }
 
 /// How many fields may be added, for which room is made once.
-const ADDED: usize = 8;
+const ADDED: usize = 10;
 
 /// Turns the request of `client` into the one that the route's upstream gets.
 pub(super) fn outgoing(
@@ -87,12 +87,7 @@ pub(super) fn outgoing(
     } else {
         Scheme::HTTP
     };
-    forwarded::tell(
-        &mut parts.headers,
-        client.peer(),
-        &scheme,
-        forwarded::is_trusted(client.peer(), trusted_proxies),
-    );
+    forwarded::tell(&mut parts.headers, client.peer(), &scheme, trusted_proxies);
     if let Some(host) = &config.host {
         parts.headers.insert(HOST, host.clone());
     }

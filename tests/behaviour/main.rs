@@ -13,6 +13,7 @@ mod early_failures;
 mod early_heads;
 mod either;
 mod event_mode;
+mod forwarded;
 mod frames;
 mod garbage;
 mod grpc;

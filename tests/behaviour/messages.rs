@@ -27,7 +27,12 @@ async fn seen_upstream(request: impl AsRef<[u8]>, end: &'static str) -> Vec<u8> 
     let seen = told.recv().await.unwrap().1;
     let lines = seen.split_inclusive(|&byte| byte == b'\n');
     let is_own = |line: &&[u8]| {
-        let added: [&[u8]; 3] = [b"forwarded: ", b"x-forwarded-", b"x-request-id: "];
+        let added: [&[u8]; 4] = [
+            b"forwarded: ",
+            b"x-forwarded-",
+            b"x-real-ip: ",
+            b"x-request-id: ",
+        ];
         !added.iter().any(|name| line.starts_with(name))
     };
     lines.filter(is_own).flatten().copied().collect()

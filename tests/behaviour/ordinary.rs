@@ -24,8 +24,8 @@ fn heads_keep_their_case_and_their_fields() {
             assert_eq!(
                 head,
                 "POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: t:80\r\nX-OWN: 1\r\nX-Request-ID: 7\r\nContent-Length: 4\r\n\
-                 forwarded: for=127.0.0.1;host=\"t:80\";proto=http\r\nx-forwarded-for: 127.0.0.1\r\n\
-                 x-forwarded-proto: http\r\nx-forwarded-host: t:80\r\n\r\n"
+                 forwarded: for=127.0.0.1;host=\"t:80\";proto=http\r\nx-forwarded-for: 127.0.0.1\r\nx-real-ip: 127.0.0.1\r\n\
+                 x-forwarded-proto: http\r\nx-forwarded-host: t:80\r\nx-forwarded-port: 80\r\n\r\n"
             );
             peer.until("body").await;
             peer.send(format!("{response}ok")).await;
