@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method};
 
 use super::file::Table;
+use super::path::normal_path;
 use super::problem::Mistake;
 use super::value::text;
 use super::{HeaderMatch, Matcher};
@@ -46,7 +47,7 @@ pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
         )
 }
 
-/// A prefix without its last slash; `None` for `/`, which every path begins with.
+/// A prefix in its normal form and without its last slash; `None` for `/`, which every path begins with.
 fn path(text: &str) -> Result<Option<String>, Mistake> {
     if !text.starts_with('/') {
         return Err(
@@ -67,17 +68,19 @@ fn path(text: &str) -> Result<Option<String>, Mistake> {
         return Err(Mistake::new(format!("`{c}` cannot stand in a path"))
             .help("write the path alone, other characters percent-encoded"));
     }
-    let prefix = text.trim_end_matches('/');
+    let normal = normal_path(text);
+    let prefix = normal.trim_end_matches('/');
     Ok((!prefix.is_empty()).then(|| prefix.to_owned()))
 }
 
-/// A host in lower case.
+/// A host in lower case, without the dot that may stand at the end of a full name.
 fn host(text: &str) -> Result<String, Mistake> {
     let mistake = |text| Mistake::new(format!("`{text}` is not a host name"));
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     match bare.parse::<http::uri::Authority>() {
         Ok(authority) if authority.host() == text && !text.contains('*') => {
-            Ok(text.to_ascii_lowercase())
+            let host = text.strip_suffix('.').unwrap_or(text);
+            Ok(host.to_ascii_lowercase())
         }
         Ok(authority) if !text.contains(['*', '@']) => Err(mistake(text).help(format!(
             "write `\"{}\"`, without a scheme or a port",
@@ -147,6 +150,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_written_in_any_form() {
+        for text in ["/v1/chat", "/v1/%63hat/", "//v1/./chat", "/x/../v1/chat"] {
+            assert_eq!(path(text).unwrap().as_deref(), Some("/v1/chat"), "{text}");
+        }
+        assert_eq!(path("/.//").unwrap(), None);
+    }
+
+    #[test]
     fn every_condition_must_be_covered() {
         let post = Matcher {
             method: Some(Method::POST),
@@ -171,6 +182,7 @@ mod tests {
     fn hosts() {
         assert_eq!(host("API.Example.com").as_deref(), Ok("api.example.com"));
         assert_eq!(host("[::1]").as_deref(), Ok("[::1]"));
+        assert_eq!(host("example.com.").as_deref(), Ok("example.com"));
         for text in [
             "",
             "*.example.com",

@@ -10,6 +10,7 @@ mod draft;
 mod file;
 mod matcher;
 mod nearest;
+mod path;
 mod problem;
 mod resolve;
 mod restart;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::path::normal_path;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
 pub use self::source::{Reloaded, Source};
@@ -130,9 +132,9 @@ pub struct Route {
 /// The conditions of a route; all that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matcher {
-    /// The request's host without its port, in lower case.
+    /// The request's host without its port and its trailing dot, in lower case.
     pub host: Option<String>,
-    /// A path prefix on segment borders, without its last slash: `/v1/chat` matches `/v1/chat` and `/v1/chat/x`, never
+    /// A path prefix on segment borders in its normal form ([`normal_path`]), without its last slash: `/v1/chat` matches `/v1/chat` and `/v1/chat/x`, never
     /// `/v1/chats`. Never empty: `/` in the file is no condition at all.
     pub path: Option<String>,
     /// The request's method.

@@ -1,17 +1,19 @@
 //! Which route a request takes, and what the route makes of its streams.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::HOST;
-use http::{HeaderValue, Request, uri};
+use http::{HeaderValue, Request};
 use tokio::time::Instant;
 
+use super::authority;
 use super::deliver::Asked;
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::UploadProgress;
-use crate::config::{self, Frame, Matcher, OnUpstreamFailure};
+use crate::config::{self, Frame, Matcher, OnUpstreamFailure, normal_path};
 use crate::exchange::Way;
 use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
 use crate::upstream::Upstream;
@@ -89,12 +91,39 @@ impl Route {
 
 /// The first route that takes the request.
 pub(super) fn find<'a, B>(routes: &'a [Rc<Route>], request: &Request<B>) -> Option<&'a Rc<Route>> {
+    let asked = AskedFor::new(request);
     routes
         .iter()
-        .find(|route| matches(&route.config.matcher, request))
+        .find(|route| matches(&route.config.matcher, &asked))
 }
 
-fn matches<B>(matcher: &Matcher, request: &Request<B>) -> bool {
+/// What a request asks for, as routes compare it: found out once for all of them, and not at all if none has such a condition.
+struct AskedFor<'a, B> {
+    request: &'a Request<B>,
+    host: OnceCell<Option<&'a str>>,
+    path: OnceCell<Cow<'a, str>>,
+}
+
+impl<'a, B> AskedFor<'a, B> {
+    fn new(request: &'a Request<B>) -> Self {
+        Self {
+            request,
+            host: OnceCell::new(),
+            path: OnceCell::new(),
+        }
+    }
+
+    fn host(&self) -> Option<&'a str> {
+        *self.host.get_or_init(|| authority::host(self.request))
+    }
+
+    fn path(&self) -> &str {
+        let path = || normal_path(self.request.uri().path());
+        self.path.get_or_init(path)
+    }
+}
+
+fn matches<B>(matcher: &Matcher, asked: &AskedFor<'_, B>) -> bool {
     let Matcher {
         host,
         path,
@@ -102,15 +131,17 @@ fn matches<B>(matcher: &Matcher, request: &Request<B>) -> bool {
         header,
     } = matcher;
     host.as_deref().is_none_or(|host| {
-        requested_host(request).is_some_and(|seen| seen.eq_ignore_ascii_case(host))
+        asked
+            .host()
+            .is_some_and(|seen| seen.eq_ignore_ascii_case(host))
     }) && path
         .as_deref()
-        .is_none_or(|prefix| is_under(request.uri().path(), prefix))
+        .is_none_or(|prefix| is_under(asked.path(), prefix))
         && method
             .as_ref()
-            .is_none_or(|method| request.method() == method)
+            .is_none_or(|method| asked.request.method() == method)
         && header.as_ref().is_none_or(|wanted| {
-            let mut values = request.headers().get_all(&wanted.name).iter();
+            let mut values = asked.request.headers().get_all(&wanted.name).iter();
             values.any(|value| wanted.value.as_ref().is_none_or(|wanted| value == wanted))
         })
 }
@@ -119,15 +150,6 @@ fn matches<B>(matcher: &Matcher, request: &Request<B>) -> bool {
 fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The host that the request is for, without its port.
-fn requested_host<B>(request: &Request<B>) -> Option<String> {
-    if let Some(host) = request.uri().host() {
-        return Some(host.to_owned());
-    }
-    let authority: uri::Authority = request.headers().get(HOST)?.to_str().ok()?.parse().ok()?;
-    Some(authority.host().to_owned())
 }
 
 /// The heartbeat's form for a client (F74 to F86): a client with a real parser takes the bare line; one that splits on blank
@@ -208,6 +230,8 @@ mod tests {
                 .body(())
                 .unwrap()
         };
+        let takes =
+            |matcher: &Matcher, request: &Request<()>| matches(matcher, &AskedFor::new(request));
         let matcher = Matcher {
             host: Some("example.com".to_owned()),
             path: Some("/events".to_owned()),
@@ -217,35 +241,37 @@ mod tests {
                 value: Some(HeaderValue::from_static("a")),
             }),
         };
-        assert!(matches(
+        assert!(takes(
             &matcher,
             &request("GET", "/events/1?x", "Example.COM:8080")
         ));
-        assert!(matches(
+        assert!(takes(
             &matcher,
             &request("GET", "http://example.com/events", "other")
         ));
-        assert!(!matches(
-            &matcher,
-            &request("POST", "/events", "example.com")
-        ));
-        assert!(!matches(&matcher, &request("GET", "/event", "example.com")));
-        assert!(!matches(
-            &matcher,
-            &request("GET", "/events", "example.org")
-        ));
+        for (uri, host) in [
+            ("/%65vents", "example.com"),
+            ("//events/1", "example.com"),
+            ("/x/../events", "example.com."),
+            ("/./events", "EXAMPLE.com.:80"),
+        ] {
+            assert!(takes(&matcher, &request("GET", uri, host)), "{uri} {host}");
+        }
+        assert!(!takes(&matcher, &request("POST", "/events", "example.com")));
+        assert!(!takes(&matcher, &request("GET", "/event", "example.com")));
+        assert!(!takes(&matcher, &request("GET", "/events", "example.org")));
         let other = HeaderMatch {
             name: "x-tenant".parse().unwrap(),
             value: Some(HeaderValue::from_static("b")),
         };
-        assert!(!matches(
+        assert!(!takes(
             &Matcher {
                 header: Some(other),
                 ..matcher.clone()
             },
             &request("GET", "/events", "example.com")
         ));
-        assert!(matches(&Matcher::default(), &request("GET", "/", "x")));
+        assert!(takes(&Matcher::default(), &request("GET", "/", "x")));
     }
 
     #[test]

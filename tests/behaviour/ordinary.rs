@@ -476,3 +476,56 @@ fn a_connection_that_nobody_uses_is_closed_also_if_no_request_comes() {
         });
     }
 }
+
+/// Many backends take these paths and hosts for the same: a route that keeps something apart must too. The backend still gets the
+/// target as it was sent.
+#[test]
+fn nobody_gets_past_a_route_by_spelling_it_otherwise() {
+    run(|| async {
+        let backend = backend(|mut peer| async move {
+            loop {
+                let head = peer.head().await;
+                let target = head.split(' ').nth(1).unwrap();
+                let length = target.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                peer.send(head + target).await;
+            }
+        })
+        .await;
+        // Nobody listens at the routes' upstream: whoever takes one of them is told 502.
+        let nobody = "upstream.url = \"http://127.0.0.1:1\"";
+        let toml = format!(
+            "[[route]]\npath = \"/v1/%63hat\"\n{nobody}\n[[route]]\nhost = \"kept.example.com\"\n{nobody}"
+        );
+        let sidecar = Sidecar::start(backend, &toml).await;
+        for target in [
+            "/v1/chat",
+            "/v1/%63hat/x?y",
+            "//v1///chat",
+            "/./v1/chat",
+            "/v1/../v1/chat",
+            "/%2e/v1/x/%2E./chat",
+            "http://t/v1/x/../chat",
+        ] {
+            let mut client = sidecar
+                .request(&format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n"))
+                .await;
+            let head = client.head().await;
+            assert!(head.starts_with("HTTP/1.1 502 "), "{target}: {head}");
+        }
+        for host in ["kept.example.com", "KEPT.example.com.", "kept.example.com.:81"] {
+            let mut client = sidecar
+                .request(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+                .await;
+            let head = client.head().await;
+            assert!(head.starts_with("HTTP/1.1 502 "), "{host}: {head}");
+        }
+        for target in ["/v1//chats/./%63", "/v1%2Fchat", "/v1/chat/../x", "/"] {
+            let mut client = sidecar
+                .request(&format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n"))
+                .await;
+            assert!(client.head().await.starts_with("HTTP/1.1 200 "), "{target}");
+            assert_eq!(client.until(target).await, target);
+        }
+    });
+}
