@@ -73,6 +73,7 @@ mod example {
             Some("127.0.0.1:9901")
         );
         assert!(!config.admin.allow_ending);
+        assert!(config.admin.hosts.is_empty());
         assert_eq!(config.server, Server::default());
         assert_eq!(config.timeouts, Timeouts::default());
         assert_eq!(config.drain, Drain::default());
@@ -311,7 +312,7 @@ mod written {
                 { address = "unix:/run/a b\"c.sock", tls = { certificate = "a", private_key = "b", client_ca = "c" } },
             ]
             server = { workers = 3, max_connections = 7, max_request_head = 2000, max_request_headers = 20, max_streams = 4, trusted_proxies = ["10.0.0.0/8", "::1/128"] }
-            admin = { listen = "off", allow_ending = true }
+            admin = { listen = "off", allow_ending = true, hosts = ["status.example.com", "sidecar"] }
             upstream.url = "https://example.com"
             upstream.host = "api.example.com:8443"
             upstream.tls = { ca = "a", certificate = "b", private_key = "c", server_name = "d.example" }

@@ -124,10 +124,15 @@ impl Sidecar {
     }
 
     fn ask_admin(&self, path: &str) -> String {
+        self.ask_admin_as("localhost", path)
+    }
+
+    /// The same by a name of the admin port.
+    fn ask_admin_as(&self, host: &str, path: &str) -> String {
         let mut client = connect(self.admin.unwrap());
         write!(
             client,
-            "GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         )
         .unwrap();
         let mut answer = String::new();
@@ -334,7 +339,11 @@ fn the_status_page_shows_open_streams_as_long_as_they_are() {
 
     // The event stream follows.
     let mut feed = connect(sidecar.admin.unwrap());
-    write!(feed, "GET /status/events HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    write!(
+        feed,
+        "GET /status/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    )
+    .unwrap();
     let head = read_until(&mut feed, "\r\n\r\n");
     assert!(head.contains("content-type: text/event-stream"), "{head}");
     assert!(read_until(&mut feed, "\n\n").contains("\"requests_open\":3"));
@@ -357,6 +366,56 @@ fn the_status_page_shows_open_streams_as_long_as_they_are() {
     // Looking at it does not hold up the end.
     sidecar.signal("INT");
     assert_eq!(sidecar.exit().code(), Some(0));
+}
+
+/// DNS rebinding: a website's own name is made to mean the address of the admin port.
+#[test]
+fn the_status_page_is_shown_only_at_addresses_and_known_names() {
+    let toml = config(
+        backend(),
+        "admin.hosts = [\"status.example.com\"]\nadmin.allow_ending = true",
+    );
+    let sidecar = Sidecar::start(&toml);
+    let port = sidecar.admin.unwrap().port();
+    let paths = ["/status", "/status.json", "/status/nothing"];
+    for path in paths {
+        for host in [
+            "evil.example",
+            "evil.example:9901",
+            "localhost.evil.example",
+        ] {
+            let answer = sidecar.ask_admin_as(host, path);
+            assert!(
+                answer.starts_with("HTTP/1.1 421 "),
+                "{host} {path}: {answer}"
+            );
+            assert!(answer.contains("`admin.hosts`"), "{answer}");
+        }
+    }
+    assert!(
+        sidecar
+            .ask_admin_as("evil.example", "/status/events")
+            .contains(" 421 ")
+    );
+    let mut client = connect(sidecar.admin.unwrap());
+    let end =
+        "POST /status/streams/1/end HTTP/1.1\r\nHost: evil.example\r\nX-Sse-Sidecar: end\r\n\r\n";
+    client.write_all(end.as_bytes()).unwrap();
+    assert!(read_until(&mut client, "\r\n").contains(" 421 "));
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        "[::1]".to_owned(),
+        "Status.Example.com.".to_owned(),
+    ] {
+        let answer = sidecar.ask_admin_as(&host, "/status.json");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+    // Probes and Prometheus come by whatever name.
+    for path in ["/live", "/ready", "/metrics"] {
+        let answer = sidecar.ask_admin_as("evil.example", path);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod ending;
 mod feed;
+mod host;
 mod page;
 mod status;
 
@@ -38,6 +39,8 @@ pub struct Admin {
 struct Shown {
     max_connections: usize,
     allow_ending: bool,
+    /// At these names the status page is shown.
+    hosts: Vec<String>,
     text: String,
     /// What the file says that waits for a restart.
     waiting: Vec<Problem>,
@@ -114,6 +117,7 @@ impl Shown {
         Self {
             max_connections,
             allow_ending: config.admin.allow_ending,
+            hosts: config.admin.hosts.clone(),
             text: config.to_string(),
             waiting,
             rejected: None,
@@ -126,6 +130,9 @@ impl Handler for Admin {
 
     async fn handle(self: Rc<Self>, _: Rc<dyn Reader>, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
+        if path.starts_with("/status") && !host::is_ours(&request, &self.shown.borrow().hosts) {
+            return host::refuse();
+        }
         match *method {
             Method::GET | Method::HEAD => self.show(method, path).await,
             Method::POST if ending::is_asked(path) => {

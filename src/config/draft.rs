@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
-use super::matcher::matcher;
+use super::matcher::{self, matcher};
 use super::problem::Mistake;
 use super::value::{
     boolean, choice, clock, comment, connections, delay, end, head_length, header_count, host,
@@ -33,6 +33,7 @@ pub(super) struct Draft {
     pub(super) server: Server,
     pub(super) admin: (String, Option<SocketAddr>),
     pub(super) allow_ending: bool,
+    pub(super) admin_hosts: Vec<String>,
     pub(super) upstream: Target,
     pub(super) settings: Settings,
     pub(super) drain: Drain,
@@ -152,6 +153,7 @@ impl Draft {
         root.table("admin", |table| {
             table.set("listen", &mut draft.admin.1, text(admin_address));
             table.set("allow_ending", &mut draft.allow_ending, boolean);
+            table.list("hosts", &mut draft.admin_hosts, matcher::host);
         });
         draft.upstream = Target::read(root);
         draft.settings.read(root, Scope::Top);
@@ -198,6 +200,7 @@ impl Default for Draft {
             server: Server::default(),
             admin: ("admin.listen".to_owned(), Some(DEFAULT_ADMIN)),
             allow_ending: false,
+            admin_hosts: Vec::new(),
             upstream: Target::missing("upstream.url"),
             settings: Settings::default(),
             drain: Drain::default(),

@@ -74,7 +74,7 @@ fn path(text: &str) -> Result<Option<String>, Mistake> {
 }
 
 /// A host in lower case, without the dot that may stand at the end of a full name.
-fn host(text: &str) -> Result<String, Mistake> {
+pub(super) fn host(text: &str) -> Result<String, Mistake> {
     let mistake = |text| Mistake::new(format!("`{text}` is not a host name"));
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     match bare.parse::<http::uri::Authority>() {

@@ -8,6 +8,7 @@ mod address;
 mod contradictions;
 mod draft;
 mod file;
+mod host;
 mod matcher;
 mod nearest;
 mod path;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::host::requested_host;
 pub use self::path::normal_path;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
@@ -82,6 +84,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The status page may end streams.
     pub allow_ending: bool,
+    /// The names at which the status page is shown, besides `localhost` and addresses: in lower case, without a trailing dot.
+    pub hosts: Vec<String>,
 }
 
 /// Limits of the whole process.

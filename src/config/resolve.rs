@@ -208,6 +208,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         server,
         admin: (_, listen),
         allow_ending,
+        admin_hosts: hosts,
         upstream: fallback,
         settings,
         drain,
@@ -272,6 +273,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         admin: Admin {
             listen,
             allow_ending,
+            hosts,
         },
         timeouts,
         drain,

@@ -137,10 +137,13 @@ fn admin(admin: &Admin) -> Keys {
     let Admin {
         listen,
         allow_ending,
+        hosts,
     } = admin;
+    let hosts: Vec<_> = hosts.iter().map(text).collect();
     vec![
         ("listen", listen.map_or_else(|| text("off"), text)),
         ("allow_ending", allow_ending.to_string()),
+        ("hosts", format!("[{}]", hosts.join(", "))),
     ]
 }
 

@@ -31,25 +31,6 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// The host that a request is for, which [`check`] has found to be one: without its port and the dot that may stand at the end of a
-/// full name.
-pub(super) fn host<B>(request: &Request<B>) -> Option<&str> {
-    let host = match request.uri().host() {
-        Some(host) => host,
-        None => {
-            let field = request.headers().get(HOST)?.to_str().ok()?;
-            // `[` `]` are around an IPv6 address, which has colons of its own.
-            let end = if field.starts_with('[') {
-                field.find(']')? + 1
-            } else {
-                field.find(':').unwrap_or(field.len())
-            };
-            &field[..end]
-        }
-    };
-    Some(host.strip_suffix('.').unwrap_or(host)).filter(|host| !host.is_empty())
-}
-
 /// The authority of a target in absolute form.
 fn named_by_target(target: &Uri) -> Result<Option<&Authority>, &'static str> {
     match target.authority() {
@@ -145,24 +126,6 @@ mod tests {
             (Version::HTTP_2, "https://example.com/"),
         ] {
             assert_eq!(checked(version, target, &[]), Ok(()));
-        }
-    }
-
-    #[test]
-    fn hosts_without_ports_and_last_dots() {
-        for (target, field, expected) in [
-            ("/", "example.com", Some("example.com")),
-            ("/", "example.com.", Some("example.com")),
-            ("/", "Example.com.:8080", Some("Example.com")),
-            ("/", "[::1]:80", Some("[::1]")),
-            ("/", "[::1]", Some("[::1]")),
-            ("/", "", None),
-            ("http://a.example.:80/", "b", Some("a.example")),
-            ("http://[::1]/", "b", Some("[::1]")),
-        ] {
-            let request = Request::builder().uri(target).header(HOST, field);
-            let request = request.body(()).unwrap();
-            assert_eq!(host(&request), expected, "{target} {field}");
         }
     }
 

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use http::{HeaderValue, Request};
 use tokio::time::Instant;
 
-use super::authority;
 use super::deliver::Asked;
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::UploadProgress;
-use crate::config::{self, Frame, Matcher, OnUpstreamFailure, normal_path};
+use crate::config::{self, Frame, Matcher, OnUpstreamFailure, normal_path, requested_host};
 use crate::exchange::Way;
 use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
 use crate::upstream::Upstream;
@@ -114,7 +113,7 @@ impl<'a, B> AskedFor<'a, B> {
     }
 
     fn host(&self) -> Option<&'a str> {
-        *self.host.get_or_init(|| authority::host(self.request))
+        *self.host.get_or_init(|| requested_host(self.request))
     }
 
     fn path(&self) -> &str {

@@ -513,7 +513,11 @@ fn nobody_gets_past_a_route_by_spelling_it_otherwise() {
             let head = client.head().await;
             assert!(head.starts_with("HTTP/1.1 502 "), "{target}: {head}");
         }
-        for host in ["kept.example.com", "KEPT.example.com.", "kept.example.com.:81"] {
+        for host in [
+            "kept.example.com",
+            "KEPT.example.com.",
+            "kept.example.com.:81",
+        ] {
             let mut client = sidecar
                 .request(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
                 .await;
