@@ -31,6 +31,8 @@ pub struct Admin {
     ready: Arc<AtomicBool>,
     workers: Arc<Workers>,
     shown: RefCell<Shown>,
+    /// What those who look at the page share.
+    viewed: feed::Shared,
     started: Instant,
 }
 
@@ -69,6 +71,7 @@ impl Admin {
             metrics,
             ready,
             workers,
+            viewed: feed::Shared::default(),
             started: Instant::now(),
         }
     }
