@@ -1,10 +1,13 @@
 //! The error responses that the sidecar makes itself: problem details (RFC 9457), or plain text for a client that asks for it.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::reason::Reason;
+
+/// The methods that everybody knows and that pass; only CONNECT does not.
+const PASSED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
 /// The response that tells a client of `reason`, in a form that its `Accept` fields ask for; `detail` says more, if there is more to
 /// say.
@@ -43,6 +46,12 @@ pub fn response<'a>(
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110, section 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(PASSED_METHODS));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         // Spread, so that clients turned away together do not come back together (F112).
         response
@@ -142,6 +151,18 @@ mod tests {
         assert_eq!(
             body,
             "404 No route matches this request: a \"quoted\" detail (no_route)\n"
+        );
+    }
+
+    #[test]
+    fn a_405_says_what_is_allowed() {
+        let refused = response(Reason::MethodRefused, None, []);
+        assert_eq!(refused.headers()[ALLOW], PASSED_METHODS);
+        assert!(!PASSED_METHODS.contains("CONNECT"));
+        assert!(
+            !response(Reason::NoRoute, None, [])
+                .headers()
+                .contains_key(ALLOW)
         );
     }
 

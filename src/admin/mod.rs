@@ -100,6 +100,7 @@ impl Admin {
             "/status" => page::page(),
             "/status.json" => text(StatusCode::OK, JSON, status::gather(&self).await),
             "/status/events" if *method == Method::GET => feed::open(self),
+            "/status/events" => use_only("GET"),
             _ => {
                 let known = "there is /live, /ready, /metrics, /status and /status.json\n";
                 text(StatusCode::NOT_FOUND, TEXT, known)
@@ -137,16 +138,12 @@ impl Handler for Admin {
             return host::refuse();
         }
         match *method {
-            Method::GET | Method::HEAD => self.show(method, path).await,
+            Method::GET | Method::HEAD if !ending::is_asked(path) => self.show(method, path).await,
             Method::POST if ending::is_asked(path) => {
                 ending::end(&self, path, request.headers()).await
             }
-            _ => {
-                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n");
-                let allowed = HeaderValue::from_static("GET, HEAD");
-                response.headers_mut().insert(ALLOW, allowed);
-                response
-            }
+            _ if ending::is_asked(path) => use_only("POST"),
+            _ => use_only("GET, HEAD"),
         }
     }
 }
@@ -155,6 +152,15 @@ fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) 
     let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = status;
     fresh(&mut response, content_type);
+    response
+}
+
+/// The answer to a request with another method than those.
+fn use_only(methods: &'static str) -> Answer {
+    let how = format!("use {methods}\n");
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, how);
+    let allowed = HeaderValue::from_static(methods);
+    response.headers_mut().insert(ALLOW, allowed);
     response
 }
 

@@ -104,8 +104,7 @@ pub(super) fn outgoing(
         // expectation." The upstream cannot, since it gets the request as HTTP/1.1.
         parts.headers.remove(EXPECT);
     }
-    let target = parts.uri.path_and_query().cloned();
-    parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    parts.uri = Uri::from(target(&parts));
 
     let mut request = Box::new(Request::from_parts(parts, upload));
     let waits = !progress.is_empty() && names(request.headers(), EXPECT, "100-continue");
@@ -119,6 +118,30 @@ pub(super) fn outgoing(
         upgrades,
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),
     }
+}
+
+/// The target as the upstream gets it: without scheme and host.
+fn target(parts: &request::Parts) -> PathAndQuery {
+    if parts.method == Method::OPTIONS && has_no_path(parts) {
+        // RFC 9112, section 3.2.4: "If a proxy receives an OPTIONS request with an absolute-form of request-target in which the URI
+        // has an empty path and no query component, then the last proxy on the request chain MUST send a request-target of "*"".
+        return PathAndQuery::from_static("*");
+    }
+    let target = parts.uri.path_and_query().cloned();
+    target.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// Whether an HTTP/1 target in absolute form ends with its host. `http` makes its path `/`, as it does for one that ends in a slash: but
+/// then the slash is where the client put it, right behind the host. HTTP/2 has the path in a field of its own.
+fn has_no_path(parts: &request::Parts) -> bool {
+    let Some(authority) = parts.uri.authority() else {
+        return false;
+    };
+    let end_of_host = authority.as_str().as_bytes().as_ptr_range().end;
+    parts.version != Version::HTTP_2
+        && parts.uri.path() == "/"
+        && parts.uri.query().is_none()
+        && parts.uri.path().as_ptr() != end_of_host
 }
 
 /// The host that the client means; `fallback` if it names none.

@@ -166,6 +166,29 @@ fn options_of_a_whole_server() {
     });
 }
 
+/// RFC 9112, section 3.2.4. A slash makes the difference.
+#[test]
+fn options_of_a_whole_server_in_absolute_form() {
+    run(|| async {
+        let url = backend(Http::One, echo).await;
+        let sidecar = Sidecar::in_front_of(&url, "").await;
+        for (line, expected) in [
+            ("OPTIONS http://a.test", "options * http/1.1\r\n"),
+            ("OPTIONS http://a.test:80", "options * http/1.1\r\n"),
+            ("OPTIONS http://a.test/", "options / http/1.1\r\n"),
+            ("OPTIONS http://a.test?q", "options /?q http/1.1\r\n"),
+            ("OPTIONS /", "options / http/1.1\r\n"),
+            ("GET http://a.test", "get / http/1.1\r\n"),
+        ] {
+            let request = format!("{line} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            let mut client = sidecar.request(&request).await;
+            assert!(client.head().await.contains(" 200 "));
+            let says = client.chunk().await;
+            assert!(says.starts_with(expected), "{line}: {says}");
+        }
+    });
+}
+
 #[test]
 fn connect_is_refused() {
     run(|| async {
