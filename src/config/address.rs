@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::problem::Mistake;
 use super::{ListenAddress, Scheme, UpstreamAddress};
@@ -32,15 +32,28 @@ pub(super) fn admin_address(text: &str) -> Result<Option<SocketAddr>, Mistake> {
     tcp_address(text, "`127.0.0.1:9901`, or `off`").map(Some)
 }
 
-/// An IP address, or a network in CIDR notation.
+/// An IP address, or a network in CIDR notation. One of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) is that IPv4 network: so are the
+/// clients compared that come to an IPv6 listener over IPv4.
 pub(super) fn network(text: &str) -> Result<IpNet, Mistake> {
     let network = text.parse::<IpNet>().map(|network| network.trunc());
     network
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map(|network| unmapped(network).unwrap_or(network))
         .map_err(|_| {
             Mistake::new(format!("`{text}` is neither an IP address nor a network"))
                 .help("write such as `10.0.0.0/8`, `192.0.2.1` or `2001:db8::/32`")
         })
+}
+
+/// The IPv4 network that an IPv6 one maps.
+fn unmapped(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(mapped) = network else {
+        return None;
+    };
+    let bits_before = 96; // RFC 4291, section 2.5.5.2
+    let length = mapped.prefix_len().checked_sub(bits_before)?;
+    let network = Ipv4Net::new(mapped.network().to_ipv4_mapped()?, length);
+    network.ok().map(IpNet::V4)
 }
 
 /// `http://host`, `http://host:port`, the same with `https` or `h2c`, or `unix:/path`.
@@ -271,6 +284,24 @@ mod tests {
                 help(listen_address(text)).contains("such as `0.0.0.0:8080`"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+        ] {
+            let network = network(text).map(|network| network.to_string());
+            assert_eq!(network.as_deref(), Ok(expected), "{text}");
         }
     }
 

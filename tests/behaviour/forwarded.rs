@@ -63,7 +63,8 @@ fn nothing_that_a_stranger_says_about_itself_reaches_the_backend() {
 #[test]
 fn a_trusted_proxy_says_it_and_all_fields_agree() {
     run(|| async {
-        let toml = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]";
+        // A network of IPv4-mapped addresses is the IPv4 network.
+        let toml = "[server]\ntrusted_proxies = [\"::ffff:127.0.0.0/104\"]";
         let said = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Prefix: /app\r\n\
             Forwarded: for=10.0.0.9;proto=http\r\n";
         assert_eq!(
