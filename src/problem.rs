@@ -63,7 +63,19 @@ pub fn response<'a>(
 
 /// The same as bytes, for a connection that hyper does not serve (any more). It says that the connection closes.
 pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
-    let response = response(reason, detail, []);
+    last_response(&response(reason, detail, []))
+}
+
+/// The same as bytes and in plain text, for a client of whose request nothing is known.
+pub fn text(reason: Reason) -> Vec<u8> {
+    last_response(&response(
+        reason,
+        None,
+        &[HeaderValue::from_static("text/plain")],
+    ))
+}
+
+fn last_response(response: &Response<Bytes>) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
     for (name, value) in response.headers() {
         bytes.extend_from_slice(name.as_str().as_bytes());
@@ -173,5 +185,9 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
         assert!(head.contains("connection: close") && head.contains("retry-after: "));
         assert!(head.contains(&format!("content-length: {}", body.len())));
+
+        let text = String::from_utf8(text(Reason::TlsExpected)).unwrap();
+        assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain"));
+        assert!(text.ends_with("400 This port speaks TLS: use https:// (tls_expected)\n"));
     }
 }

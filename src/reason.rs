@@ -32,6 +32,7 @@ pub enum Reason {
     ClientGone,
     ClientStalled,
     ProxyHeaderInvalid,
+    TlsExpected,
     RequestMalformed,
     RequestHeadTooLarge,
     RequestUriTooLong,
@@ -68,7 +69,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -77,6 +78,7 @@ impl Reason {
         Self::ClientGone,
         Self::ClientStalled,
         Self::ProxyHeaderInvalid,
+        Self::TlsExpected,
         Self::RequestMalformed,
         Self::RequestHeadTooLarge,
         Self::RequestUriTooLong,
@@ -169,6 +171,12 @@ impl Reason {
                 None,
                 "proxy_header_invalid",
                 "The connection does not begin with a valid PROXY protocol header",
+            ),
+            Self::TlsExpected => row(
+                Client,
+                Some(StatusCode::BAD_REQUEST),
+                "tls_expected",
+                "This port speaks TLS: use https://",
             ),
             Self::RequestMalformed => row(
                 Client,

@@ -16,6 +16,7 @@ use super::{Accepted, Entrance, Lobby, Stage};
 use crate::alarm::Alarm;
 use crate::client::{Client, Clocks};
 use crate::metrics::Metrics;
+use crate::problem;
 use crate::reason::Reason;
 use crate::socket::Socket;
 use crate::wire::{BadProxyHeader, ProxyHeader};
@@ -32,6 +33,8 @@ enum Lost {
     Cut,
     #[error(transparent)]
     Bad(#[from] BadProxyHeader),
+    #[error("it speaks plain HTTP, and this listener TLS")]
+    PlainHttp,
     #[error("TLS failed")]
     Tls(#[source] io::Error),
     #[error("its PROXY protocol header, or TLS, was not done in time")]
@@ -89,6 +92,15 @@ async fn pass(entrance: &Entrance, mut socket: Socket, peer: Option<SocketAddr>)
         None
     };
     if let Some(tls) = &entrance.tls {
+        // A record of TLS begins with a number below 32 (RFC 8446, section 5.1), a method with a letter.
+        if socket
+            .first_byte()
+            .await
+            .is_some_and(|byte| byte.is_ascii_alphabetic())
+        {
+            socket.finish(&problem::text(Reason::TlsExpected)).await;
+            return Err(Lost::PlainHttp);
+        }
         socket = socket.accept_tls(tls.current()).await.map_err(Lost::Tls)?;
     }
     Ok((socket, named.or(peer)))
@@ -146,6 +158,7 @@ impl Lost {
         match self {
             Self::Io(_) | Self::Tls(_) | Self::Empty | Self::Draining => None,
             Self::Cut | Self::Bad(_) => Some(Reason::ProxyHeaderInvalid),
+            Self::PlainHttp => Some(Reason::TlsExpected),
             Self::Late => Some(Reason::RequestHeadTimeout),
         }
     }

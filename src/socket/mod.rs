@@ -64,6 +64,17 @@ impl Socket {
         Ok(Self::Tcp(stream))
     }
 
+    /// Waits for the first byte and tells what it is, and leaves it to be read. `None` if there is none to come, and on sockets that
+    /// cannot be looked at so.
+    pub async fn first_byte(&self) -> Option<u8> {
+        let Self::Tcp(stream) = self else {
+            return None; // tokio cannot look into a Unix socket
+        };
+        let mut first = [0];
+        let length = stream.peek(&mut first).await.ok()?;
+        (length > 0).then_some(first[0])
+    }
+
     /// Shakes hands over this socket as a TLS server.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = Box::pin(TlsSocket::accept(self, config)).await?; // short-lived, and large

@@ -405,7 +405,6 @@ fn a_handshake_that_stops_is_dropped_in_time() {
         (&b""[..], 10),
         // A ClientHello of which the greater part is missing.
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdef", 10),
-        (b"GET / HTTP/1.1\r\nHost: t\r\n\r\n", 0),
         (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 0),
         (b"\x00\xff\x80\x17", 0),
     ] {
@@ -423,6 +422,42 @@ fn a_handshake_that_stops_is_dropped_in_time() {
             let case = says.escape_ascii();
             assert_eq!(start.elapsed(), Duration::from_secs(after), "{case}");
             assert!((sidecar.metric("sse_sidecar_tls_handshakes_failed_total") - 1.0).abs() < 0.1);
+            let mut another = setup.request(&sidecar, GET_EVENTS).await;
+            another.head().await;
+        });
+    }
+}
+
+#[test]
+fn plain_http_is_told_that_this_port_speaks_tls() {
+    for says in [
+        "GET / HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(),
+        "G".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        // As much as it likes to send: none of it resets the connection before the answer is read.
+        format!("POST / HTTP/1.1\r\nHost: t\r\n\r\n{}", "x".repeat(500_000)),
+    ] {
+        run(move || async move {
+            let setup = Setup::new();
+            let (backend, _seen) = watched(STREAM).await;
+            let sidecar = Sidecar::start(backend, &setup.listener("")).await;
+            let mut client = sidecar.request(&says).await;
+            let start = Instant::now();
+            let (answer, closed) = client.rest().await;
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+                "{answer}"
+            );
+            assert!(answer.contains("content-type: text/plain; charset=utf-8\r\n"));
+            assert!(answer.contains("connection: close\r\n"), "{answer}");
+            assert!(answer.ends_with("This port speaks TLS: use https:// (tls_expected)\n"));
+            assert_eq!(closed, Closed::Fin);
+            assert_eq!(start.elapsed(), Duration::ZERO);
+            sleep(Duration::from_secs(2)).await; // it is listened to for a second
+            let refused = "sse_sidecar_refused_total{reason=\"tls_expected\",side=\"client\"}";
+            assert!((sidecar.metric(refused) - 1.0).abs() < 0.1);
+            assert!(sidecar.metric("sse_sidecar_tls_handshakes_failed_total") < 0.1);
             let mut another = setup.request(&sidecar, GET_EVENTS).await;
             another.head().await;
         });
