@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 use crate::socket::Socket;
+use crate::tls;
 use crate::wire::{BadProxyHeader, ProxyHeader};
 
 /// Why there is no client on a connection.
@@ -35,8 +36,8 @@ enum Lost {
     Bad(#[from] BadProxyHeader),
     #[error("it speaks plain HTTP, and this listener TLS")]
     PlainHttp,
-    #[error("TLS failed")]
-    Tls(#[source] io::Error),
+    #[error("TLS failed: {}", tls::explain_client(.0))]
+    Tls(io::Error),
     #[error("its PROXY protocol header, or TLS, was not done in time")]
     Late,
     #[error("the sidecar is shutting down")]

@@ -75,6 +75,9 @@ impl Error {
                 "name a file that the sidecar may read; a relative path starts at the configuration file's folder"
             }
             (Fault::OtherKey, _) => "name the key that the certificate was made for",
+            (Fault::Unusable(_), Part::PrivateKey) => {
+                "name a key of a supported kind: RSA with 2048 bits or more, P-256, P-384 or Ed25519; P-521 is not"
+            }
             (_, Part::PrivateKey) => {
                 "name a file with `-----BEGIN PRIVATE KEY-----` in it, without a passphrase"
             }

@@ -1,5 +1,6 @@
 //! TLS: certificates and keys from files to the configurations of rustls, which follow the files when these change.
 
+mod explain;
 mod files;
 mod named;
 mod reloading;
@@ -7,8 +8,9 @@ mod settings;
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
+use rustls::Error as TlsError;
 
+pub use self::explain::{explain, explain_client};
 pub use self::files::{Error, Fault, Files, Part};
 pub use self::reloading::{ClientConfigs, Reloading, Watcher, watch, watch_all};
 pub use self::settings::{ClientTls, Identity, ServerTls, Settings};
@@ -28,50 +30,4 @@ pub fn is_tls_error(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(<dyn std::error::Error + Send + Sync>::is::<TlsError>)
-}
-
-/// Why TLS with an upstream failed, for a person.
-pub fn explain(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let text = match inner {
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "it closed the connection during the TLS handshake"
-        }
-        Some(TlsError::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "it does not answer in TLS: is it an `http://` upstream?"
-        }
-        Some(TlsError::InvalidCertificate(error)) => return explain_certificate(error),
-        Some(TlsError::AlertReceived(AlertDescription::CertificateRequired)) => {
-            "it asks for a client certificate: name one in `tls.certificate` and `tls.private_key`"
-        }
-        Some(TlsError::AlertReceived(alert)) => return format!("it refused TLS: {alert:?}"),
-        Some(other) => return other.to_string(),
-        None => return error.to_string(),
-    };
-    text.to_owned()
-}
-
-fn explain_certificate(error: &CertificateError) -> String {
-    use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
-    };
-    let text = match error {
-        Expired | ExpiredContext { .. } => "its certificate has expired",
-        NotValidYet | NotValidYetContext { .. } => {
-            "its certificate is not valid yet: is the clock right?"
-        }
-        UnknownIssuer => "its certificate is of an unknown issuer: name its CA in `tls.ca`",
-        NotValidForName | NotValidForNameContext { .. } => {
-            return format!("{error}: name the right one in `tls.server_name`");
-        }
-        CertificateError::Other(error) => {
-            return format!(
-                "its certificate is not accepted ({}): if it signs itself, name it in `tls.ca`",
-                error.0
-            );
-        }
-        _ => return format!("its certificate is not accepted: {error}"),
-    };
-    text.to_owned()
 }
