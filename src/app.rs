@@ -98,7 +98,7 @@ impl App {
                 tls,
             };
             let address = &listener.address;
-            let sockets = Listener::bind_for(address, count)
+            let sockets = Listener::bind_for(address, listener.mode, count)
                 .await
                 .map_err(|source| cannot_bind(address, source))?;
             listeners.push((sockets, entrance));

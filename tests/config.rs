@@ -309,7 +309,7 @@ mod written {
             r#"
             listener = [
                 { address = "127.0.0.1:1", proxy_protocol = true },
-                { address = "unix:/run/a b\"c.sock", tls = { certificate = "a", private_key = "b", client_ca = "c" } },
+                { address = "unix:/run/a b\"c.sock", mode = "0666", tls = { certificate = "a", private_key = "b", client_ca = "c" } },
             ]
             server = { workers = 3, max_connections = 7, max_request_head = 2000, max_request_headers = 20, max_streams = 4, trusted_proxies = ["10.0.0.0/8", "::1/128"] }
             admin = { listen = "off", allow_ending = true, hosts = ["status.example.com", "sidecar"] }

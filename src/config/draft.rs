@@ -11,11 +11,11 @@ use super::matcher::{self, matcher};
 use super::problem::Mistake;
 use super::value::{
     boolean, choice, clock, comment, connections, delay, end, head_length, header_count, host,
-    interval, path, server_name, streams, text, workers,
+    interval, path, server_name, socket_mode, streams, text, workers,
 };
 use super::{
-    Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Log,
-    Matcher, OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
+    Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
+    Log, Matcher, OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
 };
 use crate::tls::ServerName;
 
@@ -48,6 +48,7 @@ pub(super) struct ListenerDraft {
     pub(super) key: String,
     pub(super) address: ListenAddress,
     pub(super) proxy_protocol: bool,
+    pub(super) mode: u32,
     pub(super) tls: TlsDraft,
 }
 
@@ -114,12 +115,21 @@ impl Draft {
             let mut proxy_protocol = false;
             table.set("address", &mut address, text(listen_address));
             table.set("proxy_protocol", &mut proxy_protocol, boolean);
+            let mut mode = Listener::SOCKET_MODE;
+            if let Some(ListenAddress::Tcp(_)) = address {
+                let mistake = Mistake::new("only a Unix socket has a file with a mode")
+                    .help("leave it out, or write such as `address = \"unix:/run/sidecar.sock\"`");
+                table.refuse("mode", &mistake);
+            } else {
+                table.set("mode", &mut mode, socket_mode);
+            }
             let tls = TlsDraft::read(table, TlsSide::Listener);
             let key = table.join("address");
             listeners.extend(address.map(|address| ListenerDraft {
                 key,
                 address,
                 proxy_protocol,
+                mode,
                 tls,
             }));
         });
@@ -217,6 +227,7 @@ impl ListenerDraft {
             key: key.to_owned(),
             address,
             proxy_protocol: false,
+            mode: Listener::SOCKET_MODE,
             tls: TlsDraft::default(),
         }
     }

@@ -66,6 +66,13 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// Each connection begins with a PROXY protocol header, which says who its client is.
     pub proxy_protocol: bool,
+    /// The mode of a Unix socket's file: who may write to it may connect, and is trusted.
+    pub mode: u32,
+}
+
+impl Listener {
+    /// What a Unix socket's file lets be done unless its mode is set: whoever connects is trusted, so nobody but its owner can.
+    pub const SOCKET_MODE: u32 = 0o600;
 }
 
 /// An address to bind.

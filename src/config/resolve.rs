@@ -266,6 +266,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
             .map(|listener| Listener {
                 tls: tls::server(&listener.tls, folder),
                 proxy_protocol: listener.proxy_protocol,
+                mode: listener.mode,
                 address: listener.address,
             })
             .collect(),

@@ -68,10 +68,12 @@ fn keep_listeners(running: &[Listener], new: &mut Vec<Listener>, keys: &mut Vec<
             address,
             tls,
             proxy_protocol,
+            mode,
         } = running;
         let differs = [
             ("address", *address != new.address),
             ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
+            ("mode", *mode != new.mode),
             ("tls", *tls != new.tls),
         ];
         let differs = differs.iter().filter(|(_, differs)| *differs);

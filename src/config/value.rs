@@ -186,6 +186,23 @@ pub(super) fn comment(text: &str) -> Result<String, Mistake> {
     Ok(text.to_owned())
 }
 
+/// `listener.mode`: octal digits, as chmod(1) takes them. Who cannot write to a socket cannot connect.
+pub(super) fn socket_mode(value: Value<'_>) -> Result<u32, Mistake> {
+    let help = "write three or four octal digits in quotes, such as `\"0660\"`";
+    let Value::String(text) = value else {
+        return Err(expected("a string", value).help(help));
+    };
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok();
+    match mode.filter(|mode| is_octal && *mode <= 0o777) {
+        Some(mode) if mode & 0o222 == 0 => {
+            Err(Mistake::new("nobody could connect: that takes leave to write").help(help))
+        }
+        Some(mode) => Ok(mode),
+        None => Err(Mistake::new(format!("`{text}` is not a mode")).help(help)),
+    }
+}
+
 /// The path of a file.
 pub(super) fn path(text: &str) -> Result<PathBuf, Mistake> {
     if text.is_empty() || text.contains('\0') {

@@ -4,8 +4,9 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
-    Admin, Config, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, Listener,
-    Log, Matcher, OnUpstreamFailure, Route, Server, Timeouts, Upstream, Workers, units,
+    Admin, Config, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level,
+    ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Route, Server, Timeouts, Upstream,
+    Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
@@ -94,11 +95,15 @@ fn listener(listener: &Listener) -> Keys {
         address,
         tls,
         proxy_protocol,
+        mode,
     } = listener;
     let mut keys = vec![
         ("address", text(address)),
         ("proxy_protocol", proxy_protocol.to_string()),
     ];
+    if let ListenAddress::Unix(_) = address {
+        keys.push(("mode", text(format_args!("{mode:04o}"))));
+    }
     if let Some(tls) = tls {
         let identity = &tls.identity;
         keys.push(("tls.certificate", text(identity.certificate.display())));

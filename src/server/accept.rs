@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
-use super::listener::{Listener, SocketFile};
+use super::listener::Listener;
+use super::socket_file::SocketFile;
 use crate::client::{Client, Clocks};
 use crate::socket::Socket;
 use crate::tls::{Reloading, ServerConfig};
@@ -35,7 +36,7 @@ pub struct Accepting {
 #[derive(Debug)]
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(SocketFile, UnixListener),
 }
 
 /// Since when nothing can be accepted, for all threads that accept the same.
@@ -92,7 +93,7 @@ impl Accepting {
     ) -> io::Result<Self> {
         let socket = match listener {
             Listener::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
-            Listener::Unix(socket, file) => Listening::Unix(UnixListener::from_std(socket)?, file),
+            Listener::Unix(file, socket) => Listening::Unix(file, UnixListener::from_std(socket)?),
         };
         Ok(Self {
             socket,
@@ -141,7 +142,7 @@ impl Accepting {
                 let (stream, peer) = socket.accept().await?;
                 Ok(Accepted::Tcp(stream, peer))
             }
-            Listening::Unix(socket, _) => Ok(Accepted::Unix(socket.accept().await?.0)),
+            Listening::Unix(_, socket) => Ok(Accepted::Unix(socket.accept().await?.0)),
         }
     }
 
@@ -149,7 +150,10 @@ impl Accepting {
     pub(super) fn close(self) -> impl Iterator<Item = Accepted> {
         let listener = match self.socket {
             Listening::Tcp(socket) => socket.into_std().map(Listener::Tcp),
-            Listening::Unix(socket, file) => socket.into_std().map(|s| Listener::Unix(s, file)),
+            Listening::Unix(file, socket) => {
+                file.remove(); // or one could come after the last was taken
+                socket.into_std().map(|socket| Listener::Unix(file, socket))
+            }
         };
         std::iter::from_fn(move || {
             let listener = listener.as_ref().ok()?;

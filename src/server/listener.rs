@@ -2,15 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Type};
-use tokio::net::UnixStream;
 
 use super::accept::{Accepting, Departed, Shortage};
-use crate::config::ListenAddress;
+use super::socket_file::{self, SocketFile};
+use crate::config::{self, ListenAddress};
 use crate::socket;
 
 /// How many connections may wait to be accepted, at each socket.
@@ -21,25 +19,27 @@ const BACKLOG: i32 = 1024;
 pub enum Listener {
     /// On TCP.
     Tcp(std::net::TcpListener),
-    /// On a Unix socket, whose file is removed at the end.
-    Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// On a Unix socket, whose file is removed at the end, before the socket closes.
+    Unix(SocketFile, std::os::unix::net::UnixListener),
 }
 
-/// The file of a Unix socket, removed on drop.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
-
 impl Listener {
-    /// Binds `address` once.
+    /// Binds `address` once. The file of a Unix socket gets the usual mode.
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
-        Self::bind_first(address).await?.listen()
+        let mode = config::Listener::SOCKET_MODE;
+        Self::bind_first(address, mode).await?.listen()
     }
 
     /// Binds `address` for so many threads. Over TCP each gets a socket of its own, and the kernel spreads the connections over
-    /// them (`SO_REUSEPORT`, socket(7)): all threads waiting at one would wake each other for nothing. A Unix socket is one.
-    pub async fn bind_for(address: &ListenAddress, threads: usize) -> io::Result<Vec<Self>> {
+    /// them (`SO_REUSEPORT`, socket(7)): all threads waiting at one would wake each other for nothing. A Unix socket is one, and its file
+    /// gets this `mode`.
+    pub async fn bind_for(
+        address: &ListenAddress,
+        mode: u32,
+        threads: usize,
+    ) -> io::Result<Vec<Self>> {
         // The first is bound without the option, so that an address that another process has is an error even if that shares it.
-        let first = Self::bind_first(address).await?;
+        let first = Self::bind_first(address, mode).await?;
         let mut listeners = Vec::new();
         if let Self::Tcp(socket) = &first
             && threads > 1
@@ -54,14 +54,12 @@ impl Listener {
         listeners.into_iter().map(Self::listen).collect()
     }
 
-    async fn bind_first(address: &ListenAddress) -> io::Result<Self> {
+    async fn bind_first(address: &ListenAddress, mode: u32) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => bind_tcp(*address, false).map(Self::Tcp),
             ListenAddress::Unix(path) => {
-                remove_stale(path).await?;
-                let socket = std::os::unix::net::UnixListener::bind(path)?;
-                socket.set_nonblocking(true)?;
-                Ok(Self::Unix(socket, SocketFile(path.clone())))
+                let (socket, file) = socket_file::bind(path, mode, BACKLOG).await?;
+                Ok(Self::Unix(file, socket))
             }
         }
     }
@@ -79,7 +77,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<ListenAddress> {
         match self {
             Self::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
-            Self::Unix(_, file) => Ok(ListenAddress::Unix(file.0.clone())),
+            Self::Unix(file, _) => Ok(ListenAddress::Unix(file.path().to_owned())),
         }
     }
 
@@ -91,7 +89,7 @@ impl Listener {
                 stream.set_nonblocking(true)?;
                 Ok(Departed::Tcp(stream, peer))
             }
-            Self::Unix(socket, _) => {
+            Self::Unix(_, socket) => {
                 let (stream, _) = socket.accept()?;
                 stream.set_nonblocking(true)?;
                 Ok(Departed::Unix(stream))
@@ -118,26 +116,6 @@ fn bind_tcp(address: SocketAddr, shares: bool) -> io::Result<std::net::TcpListen
     Ok(socket.into())
 }
 
-/// Removes a socket file that an earlier process left behind; one that somebody listens on stays.
-async fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket
-        && UnixStream::connect(path)
-            .await
-            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
-    {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,14 +123,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_with_several_sockets_is_still_an_address_of_ones_own() {
-        let listeners = Listener::bind_for(&any_port(), 3).await.unwrap();
+        let listeners = Listener::bind_for(&any_port(), 0, 3).await.unwrap();
         let address = address_of(&listeners[0]);
         assert_eq!(
             listeners.iter().map(address_of).collect::<Vec<_>>(),
             [address; 3]
         );
         for threads in [1, 3] {
-            let again = Listener::bind_for(&ListenAddress::Tcp(address), threads).await;
+            let again = Listener::bind_for(&ListenAddress::Tcp(address), 0, threads).await;
             assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         }
     }

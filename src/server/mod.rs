@@ -9,6 +9,7 @@ mod http2;
 mod listener;
 mod lobby;
 mod roster;
+mod socket_file;
 #[cfg(test)]
 pub(crate) mod testing;
 mod worker;
@@ -24,8 +25,9 @@ use http_body::Body;
 pub use self::accept::{Accepted, Accepting, Admission, Entrance, PAUSE, Reserve, Shortage};
 pub use self::admit::admit;
 pub use self::connection::serve;
-pub use self::listener::{Listener, SocketFile};
+pub use self::listener::Listener;
 pub use self::lobby::{Lobby, Stage};
+pub use self::socket_file::SocketFile;
 pub use self::worker::{Workers, available_cores};
 use crate::body::Incoming;
 use crate::client::Reader;

@@ -312,7 +312,7 @@ mod tests {
 
     /// An address at which `workers` accept, by so many sockets.
     async fn listen(workers: &Workers, sockets: usize) -> SocketAddr {
-        let listeners = Listener::bind_for(&any_port(), sockets).await.unwrap();
+        let listeners = Listener::bind_for(&any_port(), 0, sockets).await.unwrap();
         let address = address_of(&listeners[0]);
         let admission = Admission {
             max_connections: usize::MAX,
