@@ -89,6 +89,10 @@ impl Admin {
     async fn show(self: Rc<Self>, method: &Method, path: &str) -> Answer {
         match path {
             "/" => see("/status"),
+            "/live" | "/ready" if self.workers.have_failed() => {
+                let why = "a worker has failed: only a restart brings it back\n";
+                text(StatusCode::SERVICE_UNAVAILABLE, TEXT, why)
+            }
             "/live" => text(StatusCode::OK, TEXT, "live\n"),
             "/ready" if self.is_ready() => text(StatusCode::OK, TEXT, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
@@ -180,5 +184,45 @@ fn fresh<B>(response: &mut Response<B>, content_type: &'static str) {
     ] {
         let value = HeaderValue::from_static(value);
         response.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::{self, Overrides};
+    use crate::server::Lobby;
+    use crate::server::testing::Silent;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_worker_that_has_failed_is_missed() {
+        let metrics = Arc::new(Metrics::new());
+        let workers = Arc::new(Workers::start(1, &metrics, || Rc::new(Silent)).unwrap());
+        let text = "upstream.url = 'http://127.0.0.1:1'";
+        let (config, _) = config::parse(text, "", &Overrides::default()).unwrap();
+        let ready = Arc::new(AtomicBool::new(true));
+        let admin = Rc::new(Admin::new(&config, workers.clone(), metrics, ready));
+        let asked = async || {
+            let status = |path| {
+                let shown = admin.clone().show(&Method::GET, path);
+                async { shown.await.status().as_u16() }
+            };
+            [
+                status("/live").await,
+                status("/ready").await,
+                status("/metrics").await,
+            ]
+        };
+        assert_eq!(asked().await, [200, 200, 200]);
+        let fall = |_: &Lobby| -> () { panic!("a panic that a test has asked for") };
+        assert_eq!(workers.ask(DEADLINE, fall).await, [None]);
+        timeout(DEADLINE, workers.done()).await.unwrap();
+        assert_eq!(asked().await, [503, 503, 200]);
     }
 }

@@ -12,6 +12,7 @@ mod roster;
 mod socket_file;
 #[cfg(test)]
 pub(crate) mod testing;
+mod vital;
 mod worker;
 
 use std::future::Future;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -17,6 +18,7 @@ use super::acceptor::Acceptor;
 use super::admit::admit;
 use super::listener::Listener;
 use super::roster::{Permit, Roster};
+use super::vital::Vital;
 use super::{Admission, Entrance, Handler, Lobby, Stage, connection};
 use crate::client::Clocks;
 use crate::metrics::Metrics;
@@ -33,6 +35,7 @@ pub struct Workers {
     open: watch::Sender<bool>,
     /// Closed when the last worker has ended.
     ended: watch::Sender<()>,
+    failed: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,9 @@ impl Workers {
     ) -> io::Result<Self> {
         let (ended, running) = watch::channel(());
         let roster = Arc::new(Roster::new(count));
+        let failed = Arc::new(AtomicBool::new(false));
         let start = |index| {
+            let vital = Vital::new(&failed);
             let running = running.clone();
             let (orders, received) = unbounded_channel();
             let (handler, metrics, roster) = (handler.clone(), metrics.clone(), roster.clone());
@@ -104,7 +109,7 @@ impl Workers {
                             // A task, since what wakes the future of `block_on` goes through the kernel.
                             let is_idle = move || roster.is_idle(index);
                             let work = async move {
-                                work(received, handler(), metrics, is_idle).await;
+                                work(received, handler(), metrics, is_idle, vital).await;
                             };
                             let _ = runtime.block_on(runtime.spawn_local(work));
                         }
@@ -121,7 +126,13 @@ impl Workers {
             roster,
             open: watch::Sender::new(true),
             ended,
+            failed,
         })
+    }
+
+    /// Whether a worker has ended by a panic, or accepts no more because of one. It does not come back.
+    pub fn have_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// How many connections there are.
@@ -254,6 +265,7 @@ async fn work<H: Handler>(
     handler: Rc<H>,
     metrics: Arc<Metrics>,
     is_idle: impl Fn() -> bool,
+    vital: Vital,
 ) {
     let lobby = Rc::new(Lobby::new());
     let parted = Rc::new(Notify::new());
@@ -271,10 +283,11 @@ async fn work<H: Handler>(
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Listen { listener, shortage, acceptor, open }) => {
-                    let desk = desk.clone();
+                    let (desk, vital) = (desk.clone(), vital.clone());
                     match listener.accepting("connections", shortage) {
                         Ok(connections) => drop(spawn_local(async move {
                             acceptor.run(connections, open, &desk).await;
+                            drop(vital);
                         })),
                         Err(error) => tracing::error!(
                             error = &error as &dyn std::error::Error,
@@ -372,6 +385,32 @@ mod tests {
         timeout(DEADLINE, workers.orders[1].closed()).await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
         assert!(is_answered(&mut second).await);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_panics_is_missed_and_one_that_ends_is_not() {
+        for panics in [true, false] {
+            let workers = Workers::start(2, &Arc::new(Metrics::new()), || Rc::new(Silent)).unwrap();
+            listen(&workers, 2).await;
+            let fall = move |_: &Lobby| {
+                let is_first = std::thread::current().name() == Some("worker-0");
+                assert!(!(panics && is_first), "a panic that a test has asked for");
+            };
+            let answers = workers.ask(DEADLINE, fall).await;
+            assert_eq!(answers[0].is_none(), panics);
+            if panics {
+                timeout(DEADLINE, workers.orders[0].closed()).await.unwrap();
+            }
+            assert_eq!(workers.have_failed(), panics);
+            let answers = workers.ask(DEADLINE, |_: &Lobby| ()).await;
+            let first = (!panics).then_some(());
+            assert_eq!(answers, [first, Some(())], "the other one goes on");
+            workers.close().await;
+            let until = Instant::now() + DEADLINE;
+            workers.enter(Stage::Draining { until });
+            timeout(DEADLINE, workers.done()).await.unwrap();
+            assert_eq!(workers.have_failed(), panics);
+        }
     }
 
     #[tokio::test]

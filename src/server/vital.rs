@@ -1,0 +1,27 @@
+//! Noticing that a worker has panicked: its thread ends, or accepts no more, and nobody takes that up again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Held by the tasks that a worker cannot do without. Dropped in a panic, it says so.
+#[derive(Debug, Clone)]
+pub(super) struct Vital {
+    failed: Arc<AtomicBool>,
+}
+
+impl Vital {
+    /// One that sets `failed`.
+    pub(super) fn new(failed: &Arc<AtomicBool>) -> Self {
+        Self {
+            failed: failed.clone(),
+        }
+    }
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
