@@ -615,6 +615,29 @@ fn a_stream_is_logged_when_it_opens_and_when_it_ends() {
 }
 
 #[test]
+fn the_times_of_a_stream_begin_with_its_request_and_count_its_last_silence() {
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sidecar = Sidecar::start(&config(slow.local_addr().unwrap(), ""));
+    let mut client = sidecar.get("/events");
+    let (mut upstream, _) = slow.accept().unwrap();
+    read_until(&mut upstream, "\r\n\r\n");
+    // The log has real times.
+    std::thread::sleep(Duration::from_millis(300));
+    upstream
+        .write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n")
+        .unwrap();
+    read_until(&mut client, "data: x\n\n\r\n");
+    std::thread::sleep(Duration::from_millis(600));
+    drop(upstream);
+    let line = sidecar.wait_for("stream ended");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let milliseconds = |name: &str| line[name].as_u64().unwrap();
+    assert!(milliseconds("longest_silence_ms") >= 600, "{line}");
+    let (head, age) = (milliseconds("time_to_head_ms"), milliseconds("age_ms"));
+    assert!(head >= 300 && age >= head + 600, "{line}");
+}
+
+#[test]
 fn an_early_head_is_logged_and_what_becomes_of_it() {
     let slow = TcpListener::bind("127.0.0.1:0").unwrap();
     let early = "heartbeat.before_head = \"10ms\"";

@@ -40,6 +40,7 @@ struct Stream {
     first_event: Option<Instant>,
     /// When a read last brought events.
     last_events: Option<Instant>,
+    /// Between two reads, or before the first.
     longest_silence: Duration,
     suspected: bool,
     _active: Active,
@@ -300,9 +301,18 @@ impl Exchange {
             );
             return;
         };
-        let age = opened.elapsed();
+        let now = Instant::now();
+        // Nothing is read while the client takes nothing: that silence is not the upstream's.
+        let last_silence = if self.open.client.is_stalled() {
+            Duration::ZERO
+        } else {
+            now - self.open.last_read.get()
+        };
+        let longest_silence = stream.longest_silence.max(last_silence);
         self.metrics.stream_ended(reason);
-        self.metrics.stream_age.observe(age.as_secs_f64());
+        self.metrics
+            .stream_age
+            .observe((now - opened).as_secs_f64());
         let counts = self.open.counts.get();
         tracing::info!(
             reason = name,
@@ -316,8 +326,8 @@ impl Exchange {
             time_to_first_event_ms = stream
                 .first_event
                 .map(|at| milliseconds(at - self.open.began)),
-            longest_silence_ms = milliseconds(stream.longest_silence),
-            age_ms = milliseconds(age),
+            longest_silence_ms = milliseconds(longest_silence),
+            age_ms = milliseconds(now - self.open.began), // as the other times, and as on the status page
             events = counts.events,
             bytes = counts.bytes,
             heartbeats = counts.heartbeats,
