@@ -9,7 +9,9 @@ from harness.nginx import Nginx
 COUNT, GAP_MS = 8, 200
 EVENTS = f"/events?n={COUNT}&gap_ms={GAP_MS}"
 
-pytestmark = pytest.mark.parametrize("backend", ["express", "legacy"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "backend", ["express", "http_server"], indirect=True
+)
 
 
 def test_nginx_streams_because_the_sidecar_asks_it_to(start, sidecar):

@@ -48,8 +48,8 @@ def php(port: int) -> list[str]:
     return tied_to_us("php", *compressed, "-S", f"127.0.0.1:{port}", router)
 
 
-def legacy(port: int) -> list[str]:
-    return python(FOLDER / "legacy.py", str(port))
+def http_server(port: int) -> list[str]:
+    return python(FOLDER / "http_server.py", str(port))
 
 
 def files(port: int) -> list[str]:
@@ -84,7 +84,7 @@ def websocket_python(port: int) -> list[str]:
 COMMANDS: dict[str, Callable[[int], list[str]]] = {
     command.__name__: command
     for command in (
-        *(express, flask, django, fastapi, php, legacy),
+        *(express, flask, django, fastapi, php, http_server),
         *(
             files,
             grpc_python,
@@ -98,7 +98,7 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
     )
 }
 # All that serve the same routes; the others have routes of their own.
-ORDINARY = ["express", "flask", "django", "fastapi", "php", "legacy"]
+ORDINARY = ["express", "flask", "django", "fastapi", "php", "http_server"]
 
 
 def grpc_call(url: str, method: str, message: bytes) -> bytes:

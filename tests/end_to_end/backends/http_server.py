@@ -1,5 +1,5 @@
 """A backend of the old school: HTTP/1.0, the end of the body is the end of the
-connection. Usage: legacy.py PORT
+connection. Usage: http_server.py PORT
 """
 
 import json
