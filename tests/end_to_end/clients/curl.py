@@ -17,7 +17,8 @@ buffer, id = b"", ""
 while chunk := os.read(curl.stdout.fileno(), 65536):
     *blocks, buffer = (buffer + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
     for block in blocks:
-        fields = [line.split(": ", 1) for line in block.decode().split("\n")]
+        lines = [line for line in block.decode().split("\n") if line[:1] != ":"]
+        fields = [line.split(": ", 1) for line in lines]
         id = next((value for name, value in fields if name == "id"), id)
         data = [value for name, value in fields if name == "data"]
         if data and report.event("\n".join(data), id=id):

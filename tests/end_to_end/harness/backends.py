@@ -117,16 +117,29 @@ class Backend(Server):
     def __init__(self, folder: Path, name: str) -> None:
         self.protocol = "h2c" if name == "grpc_python" else "http"
         port = free_port()
+        argv = self.command(name, port, folder)
         env = {"PHP_CLI_SERVER_WORKERS": "8", "STATE_DIR": str(folder)}
-        super().__init__(name, COMMANDS[name](port), port, folder / "log", env)
-        # gunicorn listens before its worker has loaded the application.
-        self.probe("the first request")
+        super().__init__(name, argv, port, folder / "log", env)
+        try:
+            # gunicorn listens before its worker has loaded the application.
+            self.probe("the first request")
+        except Exception:
+            self.stop()
+            raise
+
+    def command(self, name: str, port: int, folder: Path) -> list[str]:
+        return COMMANDS[name](port)
+
+    def route(self, path: str) -> str:
+        """Where it serves what most others serve at `path`."""
+        return path
 
     def probe(self, key: str) -> dict[str, float | None]:
         """When it opened the stream `key`, and when it missed its client."""
         if self.protocol == "h2c":
             return json.loads(grpc_call(self.url, "probe", key.encode()))
-        with urlopen(f"{self.url}/probe?key={quote(key)}", timeout=20) as answer:
+        url = self.url + self.route("/probe")
+        with urlopen(f"{url}?key={quote(key)}", timeout=20) as answer:
             return json.load(answer)
 
     def wait_aborted(self, key: str) -> float:

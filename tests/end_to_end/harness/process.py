@@ -22,9 +22,12 @@ def environment(**more: str) -> dict[str, str]:
     return ours | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"} | more
 
 
-def tied_to_us(*argv: str | Path) -> list[str]:
-    """The command, killed by the kernel should this process be killed."""
-    return ["setpriv", "--pdeathsig", "KILL", "--", *map(str, argv)]
+def tied_to_us(*argv: str | Path, by: str = "KILL") -> list[str]:
+    """The command, ended by the kernel, by this signal, should this process be killed.
+
+    A server that has processes of its own has to be asked, so that it ends them.
+    """
+    return ["setpriv", "--pdeathsig", by, "--", *map(str, argv)]
 
 
 def python(*argv: str | Path) -> list[str]:

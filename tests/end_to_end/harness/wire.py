@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 @dataclass(frozen=True)
 class Answer:
     status: int
+    reason: str
     headers: HTTPMessage
     body: bytes
     """Without the chunks, but with its content coding."""
@@ -23,14 +24,17 @@ def now_ms() -> float:
 
 @contextmanager
 def ask(
-    url: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    url: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    method: str | None = None,
 ) -> Iterator[HTTPConnection]:
     """Sends a request with these headers and no others; closes what it opened."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=10)
     try:
         target = parts._replace(scheme="", netloc="").geturl()
-        method = "GET" if body is None else "POST"
+        method = method or ("GET" if body is None else "POST")
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
             connection.putheader(name, value)
@@ -43,11 +47,15 @@ def ask(
 
 
 def fetch(
-    url: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    url: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    method: str | None = None,
 ) -> Answer:
-    with ask(url, headers, body) as connection:
+    with ask(url, headers, body, method) as connection:
         response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read())
+        head = response.status, response.reason, response.headers
+        return Answer(*head, response.read())
 
 
 def converse(port: int, request: bytes) -> bytes:
