@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness import doors
-from harness.backends import Backend
+from harness.backends import LEGACY, Backend
 from harness.doors import Door
 from harness.process import Server
 from harness.sidecar import Sidecar
@@ -85,6 +85,8 @@ def door(start, backend, upstream, request, pytestconfig) -> Door:
     if pytestconfig.getoption("--direct"):
         if (backend.protocol, request.param) == ("h2c", "h2"):
             pytest.skip("the backend has no TLS of its own")
+        if backend.name in LEGACY and request.param != "http":
+            pytest.skip("the backend has only HTTP/1")
         return Door.of(backend, request.param)
     url, settings = doors.upstream(backend, upstream)
     listener = doors.listener(request.param)

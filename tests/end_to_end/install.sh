@@ -9,16 +9,25 @@ as_root() {
 }
 
 missing=
-for program in chromium curl h2load ip nginx php promtool slowhttptest wrk; do
-    PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing="$missing $program"
-done
+need() {
+    PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null || missing="$missing ${2:-$1}"
+}
+need chromium
+need curl
+need h2load nghttp2-client
+need ip iproute2
+need nginx
+need php php-cli
+need promtool prometheus
+need slowhttptest
+need uwsgi_python3 uwsgi-plugin-python3
+need wrk
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
-    packages=$(echo "$missing" | sed 's/\bphp\b/php-cli/; s/\bh2load\b/nghttp2-client/; s/\bpromtool\b/prometheus/; s/\bip\b/iproute2/')
     as_root apt-get update
     # shellcheck disable=SC2086  # a list of words
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends $packages
+        apt-get install --yes --no-install-recommends $missing
 fi
 
 wanted=$(cat install.sh requirements.txt package-lock.json | sha256sum)

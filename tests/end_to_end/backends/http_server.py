@@ -2,6 +2,7 @@
 connection. Usage: http_server.py PORT
 """
 
+import hashlib
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import streams
 
+ETAG = '"page-1"'
 visits = streams.Visits()
 
 
@@ -31,16 +33,36 @@ class Handler(BaseHTTPRequestHandler):
                 body = json.dumps(visits.probe(query["key"])).encode()
                 self.answer("application/json", [body])
             case "/page":
-                self.answer("text/html", [streams.PAGE.encode()])
+                self.page()
+            case "/nothing":
+                self.send_response(204)
+                self.end_headers()
             case _:
                 self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        digest = hashlib.sha256(body).hexdigest()
+        echo = json.dumps({"length": len(body), "sha256": digest}).encode()
+        self.answer("application/json", [echo])
+
+    def page(self) -> None:
+        if self.headers["If-None-Match"] == ETAG:
+            self.send_response(304)
+            self.end_headers()
+        else:
+            self.answer("text/html", [streams.PAGE.encode()], etag=ETAG)
 
     def stream(self, steps: streams.Steps) -> None:
         self.answer("text/event-stream;charset=UTF-8", streams.walk(steps))
 
-    def answer(self, content_type, chunks) -> None:
+    def answer(self, content_type, chunks, etag=None) -> None:
         self.send_response(200)
         self.send_header("Content-Type", content_type)
+        if etag:
+            self.send_header("ETag", etag)
         self.end_headers()
         try:
             for chunk in chunks:

@@ -37,6 +37,19 @@ def django(port: int) -> list[str]:
     return gunicorn(port, "django_app", "--threads", "16")
 
 
+def gunicorn_sync(port: int) -> list[str]:
+    return gunicorn(port, "wsgi_app")
+
+
+def gunicorn_gthread(port: int) -> list[str]:
+    return gunicorn(port, "wsgi_app", "--threads", "8")
+
+
+def uwsgi(port: int) -> list[str]:
+    app = ("--chdir", FOLDER, "--wsgi-file", "wsgi_app.py")
+    return tied_to_us("uwsgi_python3", "--http-socket", f"127.0.0.1:{port}", *app)
+
+
 def fastapi(port: int) -> list[str]:
     app = ("fastapi_app:app", "--app-dir", FOLDER)
     return python("-m", "uvicorn", *app, "--port", str(port), "--no-access-log")
@@ -50,6 +63,10 @@ def php(port: int) -> list[str]:
 
 def http_server(port: int) -> list[str]:
     return python(FOLDER / "http_server.py", str(port))
+
+
+def ssestream(port: int) -> list[str]:
+    return node(FOLDER / "ssestream.mjs", str(port))
 
 
 def files(port: int) -> list[str]:
@@ -95,10 +112,17 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
             websocket_node,
             websocket_python,
         ),
+        *(gunicorn_sync, gunicorn_gthread, uwsgi, ssestream),
     )
 }
 # All that serve the same routes; the others have routes of their own.
 ORDINARY = ["express", "flask", "django", "fastapi", "php", "http_server"]
+# Those that take longest to start come first in each list of a test, so that pytest,
+# which sorts by the place in the list, puts all tests of one together.
+LEGACY = [
+    *("ssestream",),
+    *("gunicorn_sync", "gunicorn_gthread", "uwsgi", "http_server"),
+]
 
 
 def grpc_call(url: str, method: str, message: bytes) -> bytes:
