@@ -6,12 +6,20 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness import doors
+from harness.apache import ApacheCgi
 from harness.backends import LEGACY, Backend
+from harness.cgi import Busybox
 from harness.doors import Door
 from harness.process import Server
 from harness.sidecar import Sidecar
 
 _running: list[Server] = []
+
+# Backends that are more than a command; all others are a plain `Backend`.
+CONFIGURED = {
+    "apache_cgi": ApacheCgi,
+    "busybox": Busybox,
+}
 
 
 def pytest_addoption(parser) -> None:
@@ -43,7 +51,7 @@ def start(tmp_path_factory) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def backend(start, request) -> Backend:
     """The backend that the test's parameter names."""
-    return start(Backend, request.param)
+    return start(CONFIGURED.get(request.param, Backend), request.param)
 
 
 @pytest.fixture

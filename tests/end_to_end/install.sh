@@ -12,6 +12,8 @@ missing=
 need() {
     PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null || missing="$missing ${2:-$1}"
 }
+need apache2 apache2-bin
+need busybox
 need chromium
 need curl
 need h2load nghttp2-client

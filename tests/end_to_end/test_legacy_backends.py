@@ -8,6 +8,7 @@ import pytest
 
 from harness import expect
 from harness.backends import LEGACY
+from harness.cgi import NPH
 from harness.clients import Client, leaving
 from harness.tap import Tap
 from harness.wire import Answer, fetch
@@ -76,3 +77,11 @@ def test_an_unchanged_page_is_not_sent_again(sidecar, backend):
     tag = fetch(backend.url + target).headers["ETag"]
     answer = fetch(sidecar.url + target, {"If-None-Match": tag})
     assert (answer.status, answer.body) == (304, b"")
+
+
+@pytest.mark.parametrize("backend", ["apache_cgi", "busybox"], indirect=True)
+def test_a_head_that_a_script_wrote_is_understood(sidecar, backend):
+    """With line feeds for line ends, as scripts do, and of HTTP/1.0."""
+    answer = fetch(f"{sidecar.url}{NPH}/events?n=2&gap_ms=1")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
+    assert answer.body.count(b"\ndata: ") == 2

@@ -120,8 +120,8 @@ ORDINARY = ["express", "flask", "django", "fastapi", "php", "http_server"]
 # Those that take longest to start come first in each list of a test, so that pytest,
 # which sorts by the place in the list, puts all tests of one together.
 LEGACY = [
-    *("ssestream",),
-    *("gunicorn_sync", "gunicorn_gthread", "uwsgi", "http_server"),
+    *("apache_cgi", "ssestream"),
+    *("gunicorn_sync", "gunicorn_gthread", "uwsgi", "http_server", "busybox"),
 ]
 
 
