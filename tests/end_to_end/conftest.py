@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness import doors
-from harness.apache import ApacheCgi
+from harness.apache import ApacheCgi, ApacheFpm
 from harness.backends import LEGACY, Backend
 from harness.cgi import Busybox
 from harness.doors import Door
@@ -19,6 +19,7 @@ _running: list[Server] = []
 CONFIGURED = {
     "apache_cgi": ApacheCgi,
     "busybox": Busybox,
+    "php_fpm": ApacheFpm,
 }
 
 

@@ -24,6 +24,8 @@ need promtool prometheus
 need slowhttptest
 need uwsgi_python3 uwsgi-plugin-python3
 need wrk
+# The name of this one has a version in it.
+ls /usr/sbin/php-fpm* >/dev/null 2>&1 || missing="$missing php-fpm"
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     as_root apt-get update

@@ -3,7 +3,9 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from harness.backends import FOLDER, Backend
 from harness.cgi import Cgi, site
+from harness.php_fpm import PhpFpm
 from harness.process import tied_to_us
 
 MODULES = "/usr/lib/apache2/modules"
@@ -29,6 +31,12 @@ ScriptSock {folder}/cgid
 DocumentRoot {root}
 ScriptAlias /cgi-bin/ {root}/cgi-bin/
 SetEnv STATE_DIR {state}
+"""
+# Without `flushpackets`, Apache holds events until it has 8 KiB of them.
+FPM = """
+LoadModule proxy_module {MODULES}/mod_proxy.so
+LoadModule proxy_fcgi_module {MODULES}/mod_proxy_fcgi.so
+ProxyPassMatch ^/ {fpm}{router} flushpackets=on
 """
 
 
@@ -65,3 +73,19 @@ class ApacheCgi(Cgi):
     def stop(self) -> None:
         super().stop()
         self._open.cleanup()
+
+
+class ApacheFpm(Backend):
+    def __init__(self, folder: Path, name: str) -> None:
+        self._fpm = PhpFpm(folder)
+        super().__init__(folder, name)
+
+    def command(self, name: str, port: int, folder: Path) -> list[str]:
+        fpm = self._fpm.url.replace("http", "fcgi")
+        router = FOLDER / "php/router.php"
+        settings = FPM.format(MODULES=MODULES, fpm=fpm, router=router)
+        return apache(folder, port, settings)
+
+    def stop(self) -> None:
+        super().stop()
+        self._fpm.stop()

@@ -1,8 +1,9 @@
 <?php
-// PHP's built-in server: close-delimited bodies, `zlib.output_compression` on.
-// Its workers are processes, so what they remember lies in files in STATE_DIR.
+// For PHP's built-in server (close-delimited bodies, `zlib.output_compression` on), and
+// for PHP-FPM. Workers are processes, so what they remember lies in files in STATE_DIR.
 
 const AWKWARD = __DIR__ . '/../awkward.sse';
+const ETAG = '"page-1"';
 
 function now_ms(): float
 {
@@ -83,8 +84,19 @@ function probe(): void
     echo json_encode(['opened' => $read('opened'), 'aborted' => $read('aborted')]);
 }
 
+function upload(): void
+{
+    $body = file_get_contents('php://input');
+    echo json_encode(['length' => strlen($body), 'sha256' => hash('sha256', $body)]);
+}
+
 function page(): void
 {
+    header('ETag: ' . ETAG);
+    if (($_SERVER['HTTP_IF_NONE_MATCH'] ?? '') === ETAG) {
+        http_response_code(304);
+        return;
+    }
     echo "<!doctype html><title>page</title>\n" . str_repeat("<p>An ordinary page.</p>\n", 800);
 }
 
@@ -94,11 +106,13 @@ $streams = ['/events' => 'events', '/silence' => 'silence', '/awkward' => 'awkwa
 if (isset($streams[$path])) {
     header('Content-Type: text/event-stream');
     $streams[$path]();
-} elseif ($path === '/probe') {
+} elseif ($path === '/probe' || $path === '/upload') {
     header('Content-Type: application/json');
-    probe();
+    $path === '/probe' ? probe() : upload();
 } elseif ($path === '/page') {
     page();
+} elseif ($path === '/nothing') {
+    http_response_code(204);
 } else {
     http_response_code(404);
 }
