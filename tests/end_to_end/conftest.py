@@ -12,6 +12,7 @@ from harness.cgi import Busybox
 from harness.doors import Door
 from harness.process import Server
 from harness.sidecar import Sidecar
+from harness.tomcat import Tomcat
 
 _running: list[Server] = []
 
@@ -20,6 +21,7 @@ CONFIGURED = {
     "apache_cgi": ApacheCgi,
     "busybox": Busybox,
     "php_fpm": ApacheFpm,
+    "tomcat": Tomcat,
 }
 
 

@@ -24,8 +24,9 @@ need promtool prometheus
 need slowhttptest
 need uwsgi_python3 uwsgi-plugin-python3
 need wrk
-# The name of this one has a version in it.
+# The name of this one has a version in it, and Tomcat is no program.
 ls /usr/sbin/php-fpm* >/dev/null 2>&1 || missing="$missing php-fpm"
+[ -e /usr/share/tomcat10/bin/bootstrap.jar ] || missing="$missing tomcat10-common"
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     as_root apt-get update

@@ -120,7 +120,7 @@ ORDINARY = ["express", "flask", "django", "fastapi", "php", "http_server"]
 # Those that take longest to start come first in each list of a test, so that pytest,
 # which sorts by the place in the list, puts all tests of one together.
 LEGACY = [
-    *("apache_cgi", "ssestream", "php_fpm"),
+    *("tomcat", "apache_cgi", "ssestream", "php_fpm"),
     *("gunicorn_sync", "gunicorn_gthread", "uwsgi", "http_server", "busybox"),
 ]
 
