@@ -15,6 +15,8 @@ class Connection:
     heard: bytearray = field(default_factory=bytearray)
     left: float | None = None
     """When the client closed it, in ms."""
+    ended: bool = False
+    """Whether the server has closed it."""
     sides: tuple[socket.socket, ...] = ()
 
 
@@ -23,14 +25,19 @@ class Tap:
 
     What a client is *not* told by its library is still on the wire: here one
     can see it. An end or a reset on one side is passed to the other at once.
+
+    With `crossing` the end that a server puts to an idle connection crosses the
+    client's next request: it is passed on when that request has been sent.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, crossing: bool = False) -> None:
         self._target = ("127.0.0.1", port)
+        self._crossing = crossing
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[Connection] = []
         self._mended = threading.Event()
         self._mended.set()
+        self._closed = False
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -38,6 +45,7 @@ class Tap:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed = True
         self._listener.close()
 
     @property
@@ -59,6 +67,14 @@ class Tap:
         mine = [c for c in self._connections if key.encode() in c.asked]
         what = "the client closes its connection"
         return wait_for(lambda: mine[-1].left, what)
+
+    def wait_ended(self) -> None:
+        what = "the server closes its connection"
+        wait_for(lambda: self._connections[-1].ended, what)
+
+    def requests(self) -> list[int]:
+        """How many each connection has carried, none of which had a body."""
+        return [connection.asked.count(b"\r\n\r\n") for connection in self._connections]
 
     def hold(self) -> None:
         """Keeps requests waiting until `mend`; answers go on."""
@@ -99,11 +115,19 @@ class Tap:
         connection.left = time.time() * 1000
         hang_up(client, server)
 
-    @staticmethod
     def _relay_answers(
-        client: socket.socket, server: socket.socket, connection: Connection
+        self, client: socket.socket, server: socket.socket, connection: Connection
     ) -> None:
         relay(server, client, connection.heard)
+        asked = len(connection.asked)
+        connection.ended = True
+        if self._crossing:
+            wait_for(
+                lambda: (
+                    len(connection.asked) > asked or connection.left or self._closed
+                ),
+                "another request, or the end",
+            )
         hang_up(client, server)
 
 
