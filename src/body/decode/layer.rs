@@ -16,6 +16,8 @@ pub(super) struct Layer {
 enum State {
     /// At the start or between two members: no decoder and its window are held.
     Between,
+    /// Behind a member of gzip, which may be padded with zero bytes.
+    Padding,
     /// Inside a member.
     Member(Codec),
     /// Behind the end of a coding that has but one member.
@@ -69,6 +71,11 @@ impl Layer {
         let mut written = 0;
         while written < output.len() {
             match &mut self.state {
+                State::Padding => match input.first() {
+                    Some(0) => *input = &input[1..],
+                    Some(_) => self.state = State::Between,
+                    None => break,
+                },
                 State::Between => {
                     let Some(&first) = input.first() else { break };
                     self.state = match Codec::new(self.coding, first) {
@@ -101,7 +108,7 @@ impl Layer {
 
     pub(super) fn finish(&self) -> Result<(), DecodeError> {
         match self.state {
-            State::Between | State::Ended => Ok(()),
+            State::Between | State::Padding | State::Ended => Ok(()),
             State::Member(_) => Err(self.coding.error(Fault::Truncated)),
             State::Failed(fault) => Err(self.coding.error(fault)),
         }
@@ -113,7 +120,8 @@ impl State {
     /// compressed data is made up of one or more frames". The others have no such sentence.
     fn after_member(coding: Coding) -> Self {
         match coding {
-            Coding::Gzip | Coding::Zstd => Self::Between,
+            Coding::Gzip => Self::Padding,
+            Coding::Zstd => Self::Between,
             Coding::Deflate | Coding::Brotli => Self::Ended,
         }
     }

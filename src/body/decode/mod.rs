@@ -10,7 +10,7 @@
 //!   for br and 8 MiB for zstd, and nothing at all before its first byte.
 //!
 //! What follows the end of the coded data is never skipped. For gzip and zstd it has to be another member, as their
-//! RFCs allow; for br and deflate there is nothing that it could be. Skipping would turn a damaged second member into
+//! RFCs allow, or, for gzip, zero bytes, with which some writers fill a block; for br and deflate there is nothing that it could be. Skipping would turn a damaged second member into
 //! a clean end that lost its events.
 
 mod brotli;
@@ -186,9 +186,12 @@ impl fmt::Display for Coding {
 }
 
 /// Whether a list element stands for no coding. `none` is not registered, but backends set it to keep a framework's
-/// compression off their event streams. Empty elements are allowed in every list (RFC 9110, section 5.6.1).
+/// compression off their event streams; `UTF-8` is a charset in the wrong field, and a frequent mistake. Empty elements are allowed in every list (RFC 9110, section 5.6.1).
 fn is_identity(name: &str) -> bool {
-    name.is_empty() || name.eq_ignore_ascii_case("identity") || name.eq_ignore_ascii_case("none")
+    name.is_empty()
+        || ["identity", "none", "utf-8", "utf8"]
+            .iter()
+            .any(|none| name.eq_ignore_ascii_case(none))
 }
 
 /// Why a `Content-Encoding` cannot be undone.

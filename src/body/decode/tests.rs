@@ -493,7 +493,9 @@ fn bytes_after_the_end_are_an_error() {
             body.extend(tail);
             let (output, end) = decode(coded.name, [&body[..]]);
             assert!(output == events.concat(), "{}", coded.name);
-            assert!(end.is_err(), "{} and {tail:?}", coded.name);
+            // Zero bytes after a gzip fill a block.
+            let is_padding = coded.name.ends_with("gzip") && tail == b"\0";
+            assert_eq!(end.is_ok(), is_padding, "{} and {tail:?}", coded.name);
         }
     }
 }
