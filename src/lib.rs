@@ -9,7 +9,8 @@
 //! upstream  a connection to the backend, the request sent, the head looked at
 //! body      what passes: uploads, ordinary responses, event streams
 //! sse       the event stream itself: positions, heartbeats, clocks, endings; no I/O
-//! wire      the little HTTP/1 that hyper does not show; no I/O
+//! wire      HTTP/1 as bytes: heads, chunks, lists; no I/O
+//! http1     a request on an upstream's socket
 //! http2     what both sides need of HTTP/2
 //! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
 //! ```
@@ -29,6 +30,7 @@ pub mod client;
 pub mod config;
 pub mod exchange;
 pub mod health;
+pub mod http1;
 pub mod http2;
 pub mod log;
 pub mod metrics;
@@ -37,6 +39,7 @@ pub mod process;
 pub mod proxy;
 pub mod reason;
 pub mod reload;
+pub mod sending;
 pub mod server;
 pub mod signal;
 pub mod socket;

@@ -28,8 +28,18 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("log", &["config", "stderr"], &["tokio", "hyper"]),
     ("signal", &[], &["hyper", "http"]),
     ("supervisor", &[], &["tokio", "hyper", "http"]),
-    ("http2", &["alarm", "socket"], &["hyper"]),
-    ("client", &["alarm", "reason", "socket", "wire"], &["hyper"]),
+    ("sending", &[], &["hyper", "http"]),
+    (
+        "http1",
+        &["alarm", "sending", "socket", "sse", "wire"],
+        &["hyper"],
+    ),
+    ("http2", &["alarm", "sending", "socket"], &["hyper"]),
+    (
+        "client",
+        &["alarm", "reason", "sending", "socket", "wire"],
+        &["hyper"],
+    ),
     (
         "exchange",
         &["client", "health", "metrics", "reason", "sse"],
@@ -37,30 +47,32 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "body",
-        &["alarm", "client", "exchange", "http2", "reason", "sse"],
+        &[
+            "alarm", "client", "exchange", "http1", "http2", "reason", "sending", "sse",
+        ],
         &[],
     ),
     (
         "upstream",
         &[
-            "alarm", "body", "config", "health", "http2", "metrics", "reason", "socket", "sse",
-            "tls", "wire",
+            "alarm", "body", "config", "health", "http1", "http2", "metrics", "reason", "sending",
+            "socket", "sse", "tls", "wire",
         ],
         &[],
     ),
     (
         "server",
         &[
-            "alarm", "body", "client", "config", "http2", "metrics", "problem", "reason", "socket",
-            "tls", "wire",
+            "sending", "alarm", "body", "client", "config", "http2", "metrics", "problem",
+            "reason", "socket", "tls", "wire",
         ],
         &[],
     ),
     (
         "proxy",
         &[
-            "alarm", "body", "client", "config", "exchange", "metrics", "problem", "reason",
-            "server", "sse", "tls", "upstream", "wire",
+            "http1", "alarm", "body", "client", "config", "exchange", "metrics", "problem",
+            "reason", "server", "sse", "tls", "upstream", "wire",
         ],
         &[],
     ),

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use super::EventSource;
 use super::decode::Decoder;
+use crate::sending::Remainder;
 use crate::sse::UpstreamEnd;
 
 /// A source whose bytes are decoded. Each event is passed on as soon as it can be decoded.
@@ -79,5 +80,9 @@ impl EventSource for DecodedSource {
 
     fn park(&mut self, cx: &mut Context<'_>) {
         self.source.park(cx);
+    }
+
+    fn take_remainder(&mut self) -> Option<Remainder> {
+        self.source.take_remainder()
     }
 }

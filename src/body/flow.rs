@@ -15,6 +15,7 @@ use crate::alarm::{Alarm, anywhere_in};
 use crate::client::Reader;
 use crate::exchange::Exchange;
 use crate::reason;
+use crate::sending::Remainder;
 use crate::sse::{
     Client, End, EventStream, Failure, FailureEvent, Manner, Output, Reason, UpstreamEnd,
 };
@@ -30,6 +31,11 @@ pub trait EventSource: fmt::Debug {
 
     /// Nothing can be passed on now, because the client takes nothing. What has arrived may be kept in a smaller form meanwhile.
     fn park(&mut self, _: &mut Context<'_>) {}
+
+    /// What is left to be sent of the request, once the stream has ended.
+    fn take_remainder(&mut self) -> Option<Remainder> {
+        None
+    }
 }
 
 /// What the upstream of a stream that is ahead of it says at last. Dropping it cancels the upstream's request.
@@ -254,6 +260,9 @@ impl EventFlow {
             let length = match read {
                 Ok(length) => length,
                 Err(end) => {
+                    if let Some(remainder) = source.take_remainder() {
+                        self.client.outlive(remainder);
+                    }
                     let end = pass(&self.stream.handle_end(end), sink);
                     return Poll::Ready(self.note(end));
                 }

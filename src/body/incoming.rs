@@ -7,13 +7,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::http1;
 use crate::http2::Inflow;
+use crate::sending::Remainder;
+use crate::sse::UpstreamEnd;
 
 /// The body of a request from a client, or of a response from an upstream.
 #[derive(Debug)]
 pub enum Incoming {
-    /// hyper reads it.
-    Http1(hyper::body::Incoming),
+    /// hyper reads it from a client.
+    Client(hyper::body::Incoming),
+    /// Of an upstream's response.
+    Http1(Box<http1::Inflow>),
     /// A stream of an HTTP/2 connection.
     Http2(Inflow),
 }
@@ -32,12 +37,34 @@ pub enum Broken {
     Reset(h2::Reason),
 }
 
+impl Incoming {
+    /// What is left to be sent of the request that this responds to, if the response has ended before it.
+    pub fn take_remainder(&mut self) -> Option<Remainder> {
+        match self {
+            Self::Client(_) => None,
+            Self::Http1(body) => body.take_remainder(),
+            Self::Http2(body) => body.take_remainder(),
+        }
+    }
+}
+
+impl From<UpstreamEnd> for Broken {
+    fn from(end: UpstreamEnd) -> Self {
+        match end {
+            UpstreamEnd::Finished | UpstreamEnd::ShortOfLength | UpstreamEnd::WithoutLastChunk => {
+                Self::Closed
+            }
+            UpstreamEnd::Failed => Self::Failed,
+        }
+    }
+}
+
 impl From<hyper::Error> for Broken {
     fn from(error: hyper::Error) -> Self {
-        if error.is_incomplete_message() {
-            Self::Closed
-        } else {
-            Self::Failed
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+        match source.map(io::Error::kind) {
+            Some(ErrorKind::InvalidData | ErrorKind::InvalidInput) => Self::Failed,
+            _ => Self::Closed, // in order or not, the client is gone
         }
     }
 }
@@ -64,6 +91,7 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut *self {
+            Self::Client(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
         }
@@ -71,6 +99,7 @@ impl Body for Incoming {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Client(body) => body.is_end_stream(),
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
         }
@@ -78,6 +107,7 @@ impl Body for Incoming {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Client(body) => body.size_hint(),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }

@@ -1,6 +1,5 @@
 //! A response that is no event stream: it passes as it is, counted, under the `read` clock.
 
-use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,10 +17,10 @@ use crate::exchange::Exchange;
 use crate::reason::Reason;
 
 /// An upstream's response on its way to a client.
+#[derive(Debug)]
 pub struct PlainBody {
     incoming: Incoming,
-    /// Called when the response is complete, to keep the upstream's connection; dropped otherwise, which closes it.
-    keep: Option<Box<dyn FnOnce()>>,
+    is_complete: bool,
     client: Rc<dyn Reader>,
     exchange: Exchange,
     /// The `read` clock.
@@ -34,10 +33,9 @@ pub struct PlainBody {
 }
 
 impl PlainBody {
-    /// The body `incoming`; `keep` is called when all of it has passed.
+    /// The body `incoming`.
     pub fn new(
         incoming: Incoming,
-        keep: Box<dyn FnOnce()>,
         client: Rc<dyn Reader>,
         exchange: Exchange,
         timeout: Option<Duration>,
@@ -45,7 +43,7 @@ impl PlainBody {
     ) -> Self {
         let mut body = Self {
             incoming,
-            keep: Some(keep),
+            is_complete: false,
             client,
             exchange,
             timeout,
@@ -98,7 +96,7 @@ impl PlainBody {
 
     /// Whether all of it has passed, or there was nothing to pass.
     pub fn is_complete(&self) -> bool {
-        self.keep.is_none() && self.abort.is_none()
+        self.is_complete
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
@@ -106,8 +104,10 @@ impl PlainBody {
     }
 
     fn complete(&mut self) {
-        if let Some(keep) = self.keep.take() {
-            keep();
+        if !std::mem::replace(&mut self.is_complete, true) {
+            if let Some(remainder) = self.incoming.take_remainder() {
+                self.client.outlive(remainder);
+            }
             self.exchange.end(Reason::Complete);
         }
     }
@@ -118,7 +118,6 @@ impl PlainBody {
         reason: Reason,
         code: Option<h2::Reason>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        self.keep = None;
         self.exchange.end(reason);
         if self.resets {
             self.client.reset_on_close();
@@ -127,14 +126,5 @@ impl PlainBody {
             .insert(Abort::new(code))
             .poll(cx, &self.client)
             .map(|aborted| Some(Err(aborted)))
-    }
-}
-
-impl fmt::Debug for PlainBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlainBody")
-            .field("incoming", &self.incoming)
-            .field("abort", &self.abort)
-            .finish_non_exhaustive()
     }
 }

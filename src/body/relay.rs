@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::flow::{BACK, EventFlow, FRONT, Sink};
-use crate::client::{ClientStream, Fate};
+use crate::client::{ClientStream, Disposition};
 use crate::sse::{End, Manner};
 
 /// Writes an event stream to the connection of an HTTP/1 client, from its head to its end.
@@ -23,7 +23,7 @@ pub struct Relay {
     begins: bool,
     end: Option<End>,
     /// What becomes of the connection if the stream ends cleanly.
-    fate: Fate,
+    disposition: Disposition,
 }
 
 /// How the body's end is shown to the client.
@@ -39,13 +39,13 @@ pub enum Framing {
 const MOST_WITH_HEAD: usize = 8 * 1024;
 
 impl Relay {
-    /// Writes `head`, and the stream after it, to `near`. If the stream ends in order, `fate` is the connection's.
+    /// Writes `head`, and the stream after it, to `near`. If the stream ends in order, `disposition` is the connection's.
     pub fn new(
         flow: EventFlow,
         near: ClientStream,
         head: Vec<u8>,
         framing: Framing,
-        fate: Fate,
+        disposition: Disposition,
     ) -> Self {
         Self {
             flow,
@@ -54,7 +54,7 @@ impl Relay {
             unsent: head,
             begins: true,
             end: None,
-            fate,
+            disposition,
         }
     }
 
@@ -108,15 +108,15 @@ impl Relay {
 }
 
 impl Future for Relay {
-    type Output = Fate;
+    type Output = Disposition;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fate> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Disposition> {
         let relay = &mut *self;
         let done = ready!(relay.poll_stream(cx));
         let ended_in_order = relay.end.is_some_and(|end| end.manner == Manner::Clean);
         Poll::Ready(match done {
-            Ok(()) if ended_in_order => relay.fate,
-            Ok(()) | Err(_) => Fate::Cut,
+            Ok(()) if ended_in_order => relay.disposition,
+            Ok(()) | Err(_) => Disposition::Abort,
         })
     }
 }

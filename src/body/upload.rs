@@ -12,9 +12,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::{Aborted, Incoming};
+use super::{Aborted, Broken, Incoming};
 use crate::alarm::Alarm;
+use crate::exchange::{Progress, WeakProgress};
 use crate::reason::Reason;
+use crate::sending::Unsent;
 
 /// A request's body.
 pub struct Upload {
@@ -63,8 +65,8 @@ pub struct UploadProgress {
     /// When that last changed, or bytes last passed.
     moved: Cell<Instant>,
     failure: Cell<Option<Reason>>,
-    /// The response has begun: what the client still has to say comes when it likes, as in a gRPC call.
-    answered: Cell<bool>,
+    /// The response that has begun: what the client still has to say meanwhile comes when it likes, as in a gRPC call.
+    response: RefCell<Option<WeakProgress>>,
     /// The first bytes, kept for whoever must know what was asked.
     kept: RefCell<Vec<u8>>,
     keep: usize,
@@ -115,6 +117,14 @@ impl Upload {
         hold
     }
 
+    /// Why this body broke off, as `unsent` says that it did.
+    pub fn why(&self, unsent: Unsent) -> Unsent {
+        match unsent {
+            Unsent::Body if self.progress.failure.get().is_none() => Unsent::Abandoned,
+            unsent => unsent,
+        }
+    }
+
     fn fail(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.progress.failure.set(Some(reason));
         self.incoming = None;
@@ -130,7 +140,7 @@ impl UploadProgress {
             waiting_for_client: Cell::new(!empty),
             moved: Cell::new(Instant::now()),
             failure: Cell::new(None),
-            answered: Cell::new(false),
+            response: RefCell::new(None),
             kept: RefCell::default(),
             keep,
         }
@@ -146,14 +156,20 @@ impl UploadProgress {
         self.done.get()
     }
 
-    /// Why the body broke off, if it did.
+    /// Why the body broke off, if it did other than by its client's leaving.
     pub fn failure(&self) -> Option<Reason> {
         self.failure.get()
     }
 
-    /// The response has begun. The clock stops: nobody waits for the rest of the body with nothing to tell the client.
-    pub fn answered(&self) {
-        self.answered.set(true);
+    /// The response has begun. Until it has ended the timeout does not run: nobody waits for the rest of the body with nothing to
+    /// tell the client.
+    pub fn answered(&self, response: &Progress) {
+        *self.response.borrow_mut() = Some(response.downgrade());
+    }
+
+    fn is_being_answered(&self) -> bool {
+        let response = self.response.borrow();
+        response.as_ref().is_some_and(WeakProgress::is_alive)
     }
 
     /// Since when it is the upstream that is waited for; `None` while the client's next bytes are.
@@ -201,12 +217,16 @@ impl Body for Upload {
                 upload
                     .progress
                     .moved(frame.data_ref().map_or(&[], Bytes::as_ref));
-                if upload.is_end_stream() {
+                if frame.is_trailers() || upload.is_end_stream() {
                     upload.progress.finished();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => upload.fail(Reason::RequestBodyFailed),
+            Poll::Ready(Some(Err(Broken::Failed))) => upload.fail(Reason::RequestBodyFailed),
+            Poll::Ready(Some(Err(Broken::Closed | Broken::Reset(_)))) => {
+                upload.incoming = None;
+                Poll::Ready(Some(Err(Aborted { code: None })))
+            }
             Poll::Ready(None) => {
                 upload.progress.finished();
                 upload.incoming = None;
@@ -216,14 +236,16 @@ impl Body for Upload {
                 if !upload.progress.waiting_for_client.replace(true) {
                     upload.progress.moved.set(Instant::now());
                 }
-                let clock = upload.timeout.filter(|_| !upload.progress.answered.get());
-                let Some(timeout) = clock else {
+                let Some(timeout) = upload.timeout else {
                     return Poll::Pending;
                 };
-                match upload.alarm.poll(cx, upload.progress.moved.get() + timeout) {
-                    Poll::Ready(()) => upload.fail(Reason::RequestBodyTimeout),
-                    Poll::Pending => Poll::Pending,
+                ready!(upload.alarm.poll(cx, upload.progress.moved.get() + timeout));
+                if !upload.progress.is_being_answered() {
+                    return upload.fail(Reason::RequestBodyTimeout);
                 }
+                let now = Instant::now();
+                upload.progress.moved.set(now);
+                upload.alarm.poll(cx, now + timeout).map(|()| None)
             }
         }
     }

@@ -1,10 +1,9 @@
 //! What hyper reads from and writes to in place of the client's socket.
 //!
-//! Bytes pass one message at a time: a request's head only after a scan that refuses what two parsers could read differently,
-//! then its body, and nothing of a pipelined next request before this one is answered. That stays in the kernel, so a client
-//! cannot fill the proxy's memory with it, and its leaving is seen all the same ([`Client::closed`]).
+//! It does what the connection's [state](super::state) says, which tells one message from the next.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,14 +11,19 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::{Client, Expects, Inbound, Phase, Reader};
-use crate::wire::{Chunked, Piece};
+use super::state::Next;
+use super::{Client, Reader};
 
 /// hyper's side of a [`Client`].
 #[derive(Debug)]
 pub struct Gate {
     client: Rc<Client>,
 }
+
+/// How much of a head is read at once.
+const READ_SIZE: usize = 8 * 1024;
+/// How many of hyper's buffers are written at once beside what goes before them.
+const BUFS: usize = 8;
 
 impl Gate {
     /// The gate of `client`; there is one.
@@ -38,19 +42,79 @@ impl Gate {
     /// hyper answers a head that it cannot parse by itself, with an empty response. What the client gets instead is written by
     /// the connection's task, so this one goes nowhere. Returns its status.
     fn automatic_answer(&self, bufs: &[IoSlice<'_>]) -> Option<u16> {
-        if !self.client.flushed.get() || !matches!(self.client.phase.get(), Phase::Head { .. }) {
+        if !self.client.state.borrow().is_in_head() {
             return None;
         }
-        let answer = bufs
-            .iter()
-            .find(|buf| !buf.is_empty())?
-            .strip_prefix(b"HTTP/1.1 4")?;
+        let answer = first(bufs).strip_prefix(b"HTTP/1.1 4")?;
         match answer.get(..2)? {
             b"14" => Some(414),
             b"31" => Some(431),
             _ => Some(400),
         }
     }
+
+    /// Reads on in a request's head.
+    fn poll_read_head(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let client = &*self.client;
+        let unread = client.state.borrow_mut().take_unread();
+        let mut space = [MaybeUninit::uninit(); READ_SIZE];
+        let mut buf = ReadBuf::uninit(&mut space);
+        let input = if unread.is_empty() {
+            ready!(client.socket.poll_read_shared(cx, &mut buf))?;
+            buf.filled()
+        } else {
+            &unread
+        };
+        let handled = client.state.borrow_mut().handle_head(input, Instant::now());
+        Poll::Ready(match handled {
+            Ok(()) => Ok(input.len()),
+            Err(malformed) => {
+                client.refusal.set(Some(malformed));
+                Err(io::Error::new(io::ErrorKind::InvalidData, malformed))
+            }
+        })
+    }
+
+    /// Reads at most `limit` bytes of a request's body.
+    fn poll_read_body(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        limit: usize,
+    ) -> Poll<io::Result<()>> {
+        let client = &*self.client;
+        let start = buf.filled().len();
+        let limit = limit.min(buf.remaining());
+        let mut unread = client.state.borrow_mut().take_unread();
+        if unread.is_empty() {
+            if limit < buf.remaining() {
+                let mut limited = ReadBuf::new(buf.initialize_unfilled_to(limit));
+                ready!(client.socket.poll_read_shared(cx, &mut limited))?;
+                let read = limited.filled().len();
+                buf.advance(read);
+            } else {
+                ready!(client.socket.poll_read_shared(cx, buf))?;
+            }
+        } else {
+            let rest = unread.split_off(limit.min(unread.len()));
+            buf.put_slice(&unread);
+            unread = rest;
+        }
+        let mut state = client.state.borrow_mut();
+        let passed = state.pass_body(&buf.filled()[start..]);
+        let passed = passed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let mut surplus = buf.filled()[start + passed..].to_vec();
+        surplus.append(&mut unread);
+        *state.unread() = surplus;
+        buf.set_filled(start + passed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn first<'a>(bufs: &'a [IoSlice<'_>]) -> &'a [u8] {
+    bufs.iter()
+        .find(|buf| !buf.is_empty())
+        .map_or(&[], |buf| buf)
 }
 
 impl AsyncRead for Gate {
@@ -59,116 +123,24 @@ impl AsyncRead for Gate {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let client = &*self.client;
-        let mut inbound = client.inbound.borrow_mut();
-        let waits = match inbound.expects {
-            Expects::Head(_) => client.phase.get() == Phase::Request,
-            Expects::Verdict => true,
-            Expects::Length(_) | Expects::Chunked(_) => false,
-        };
-        if waits {
-            return client.wait_to_read(cx);
-        }
-        let start = buf.filled().len();
-        if inbound.rest.is_empty() {
-            ready!(inbound.poll_read(cx, buf, client))?;
-        } else {
-            let length = inbound.rest.len().min(buf.remaining());
-            buf.put_slice(&inbound.rest[..length]);
-            inbound.rest.drain(..length);
-            if inbound.rest.is_empty() {
-                inbound.rest = Vec::new();
-            }
-        }
-        let passes = inbound.pass(&buf.filled()[start..], client)?;
-        let surplus = buf.filled()[start + passes..].to_vec();
-        buf.set_filled(start + passes);
-        if !surplus.is_empty() {
-            inbound.rest.splice(..0, surplus);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Inbound {
-    /// Reads from the socket; of a body of known length no more than belongs to it.
-    fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-        client: &Client,
-    ) -> Poll<io::Result<()>> {
-        let limit = match self.expects {
-            Expects::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
-            Expects::Head(_) | Expects::Verdict | Expects::Chunked(_) => usize::MAX,
-        };
-        if limit >= buf.remaining() {
-            return client.socket.poll_read_shared(cx, buf);
-        }
-        let mut limited = ReadBuf::new(buf.initialize_unfilled_to(limit));
-        ready!(client.socket.poll_read_shared(cx, &mut limited))?;
-        let read = limited.filled().len();
-        buf.advance(read);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Moves over `bytes`, which the client sent, and returns how many of them may pass now.
-    fn pass(&mut self, bytes: &[u8], client: &Client) -> io::Result<usize> {
-        if bytes.is_empty() {
-            return Ok(0);
-        }
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        match &mut self.expects {
-            Expects::Head(head) => {
-                let scanned = head.scan(bytes);
-                if head.is_started() && !matches!(client.phase.get(), Phase::Head { .. }) {
-                    client.phase.set(Phase::Head {
-                        since: Instant::now(),
-                    });
+        loop {
+            let next = self.client.state.borrow().next();
+            match next {
+                Next::Nothing => return self.client.wait_to_read(cx),
+                Next::Head => {
+                    let mut state = self.client.state.borrow_mut();
+                    state.pass_head(buf.remaining(), |bytes| buf.put_slice(bytes));
+                    return Poll::Ready(Ok(()));
                 }
-                match scanned {
-                    Ok(Some(end)) => {
-                        self.expects = Expects::Verdict;
-                        Ok(end)
-                    }
-                    Ok(None) => Ok(bytes.len()),
-                    Err(malformed) => {
-                        client.refusal.set(Some(malformed));
-                        Err(io::Error::new(io::ErrorKind::InvalidData, malformed))
+                Next::ReadHead => {
+                    if ready!(self.poll_read_head(cx))? == 0 {
+                        return Poll::Ready(Ok(())); // the end, which hyper is to see
                     }
                 }
-            }
-            Expects::Verdict => Ok(0),
-            Expects::Length(left) => {
-                let length =
-                    usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                *left -= length as u64;
-                if *left == 0 {
-                    self.expects = Expects::head(client.limits());
-                }
-                Ok(length)
-            }
-            Expects::Chunked(chunked) => {
-                let length = length_in(chunked, bytes).map_err(invalid)?;
-                if chunked.is_done() {
-                    self.expects = Expects::head(client.limits());
-                }
-                Ok(length)
+                Next::ReadBody(limit) => return self.poll_read_body(cx, buf, limit),
             }
         }
     }
-}
-
-/// How many of `bytes` belong to the chunked body, framing included.
-fn length_in(chunked: &mut Chunked, bytes: &[u8]) -> Result<usize, crate::wire::BadChunk> {
-    let mut length = 0;
-    while length < bytes.len() && !chunked.is_done() {
-        match chunked.next(&bytes[length..])? {
-            Piece::Framing(part) | Piece::Data(part) => length += part,
-            Piece::End => break,
-        }
-    }
-    Ok(length)
 }
 
 impl AsyncWrite for Gate {
@@ -189,9 +161,46 @@ impl AsyncWrite for Gate {
             self.client.automatic_answer.set(Some(status));
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        ready!(self.client.poll_inform(cx))?;
-        self.client.flushed.set(false);
-        let written = self.client.socket.poll_write_shared(cx, bufs);
+        let mut state = self.client.state.borrow_mut();
+        let dealt_with = state.handle_output(first(bufs));
+        state.handle_dirt();
+        let written = if state.ahead().is_empty() {
+            if dealt_with > 0 {
+                return Poll::Ready(Ok(dealt_with));
+            }
+            self.client.socket.poll_write_shared(cx, bufs)
+        } else {
+            let mut all = [IoSlice::new(&[]); BUFS];
+            all[0] = IoSlice::new(state.ahead());
+            let mut skip = dealt_with;
+            let filled = bufs.iter().filter(|buf| !buf.is_empty());
+            for (place, buf) in all[1..].iter_mut().zip(filled) {
+                *place = IoSlice::new(&buf[skip.min(buf.len())..]);
+                skip = skip.saturating_sub(buf.len());
+            }
+            let written = self.client.socket.poll_write_shared(cx, &all);
+            let length = state.ahead().len();
+            match written {
+                Poll::Ready(Ok(written)) => {
+                    state.handle_written(written.min(length));
+                    let of_bufs = written.saturating_sub(length);
+                    if of_bufs + dealt_with == 0 {
+                        // It was all for what goes ahead: hyper's turn comes when that has left.
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(Ok(of_bufs + dealt_with))
+                    }
+                }
+                Poll::Pending if dealt_with > 0 => {
+                    drop(state);
+                    self.note_taken::<()>(&Poll::Pending, cx);
+                    return Poll::Ready(Ok(dealt_with));
+                }
+                failed => failed,
+            }
+        };
+        drop(state);
         self.note_taken(&written, cx);
         written
     }
@@ -201,10 +210,11 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.client.poll_ahead(cx))?;
         let flushed = self.client.socket.poll_flush_shared(cx);
         self.note_taken(&flushed, cx);
         if flushed.is_ready() {
-            self.client.flushed.set(true);
+            self.client.handle_flushed();
         }
         flushed
     }
@@ -275,7 +285,9 @@ mod tests {
                     is_pending(&mut gate).await,
                     "the next head waits for the answer"
                 );
-                client.end_request();
+                client.end_response();
+                assert!(is_pending(&mut gate).await, "and until that has left");
+                gate.flush().await.unwrap();
                 let mut next = vec![0; NEXT.len()];
                 gate.read_exact(&mut next).await.unwrap();
                 assert_eq!(next, NEXT, "split at {split}");
@@ -301,17 +313,56 @@ mod tests {
     #[tokio::test]
     async fn only_hypers_own_answer_to_a_head_goes_nowhere() {
         let (mut gate, client, mut far) = gate();
-        far.write_all(b"GET / HT").await.unwrap();
-        gate.write_all(b"HTTP/1.1 200 OK").await.unwrap();
-        gate.read_exact(&mut [0; 8]).await.unwrap();
-        // Of an earlier response, which is not flushed yet.
-        gate.write_all(b"HTTP/1.1 404 Not Found").await.unwrap();
-        assert!(client.refusal().is_none());
+        far.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        gate.read_exact(&mut [0; 18]).await.unwrap();
+        client.begin_request(Some(0));
+        gate.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n")
+            .await
+            .unwrap();
+        client.end_response();
         gate.flush().await.unwrap();
+        assert!(client.refusal().is_none());
+        far.write_all(b"GET /").await.unwrap();
+        assert!(is_pending(&mut gate).await);
         gate.write_all(b"HTTP/1.1 431 Too Large").await.unwrap();
         assert_eq!(client.refusal(), Some((Reason::RequestHeadTooLarge, None)));
         let mut seen = vec![0; 100];
         let length = far.read(&mut seen).await.unwrap();
-        assert_eq!(&seen[..length], b"HTTP/1.1 200 OKHTTP/1.1 404 Not Found");
+        assert_eq!(&seen[..length], b"HTTP/1.1 404 Not Found\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn interim_responses_and_the_head_leave_in_order_in_the_upstreams_spelling() {
+        let (near, mut far) = tls_pair().await;
+        let client = client(near);
+        let mut gate = Gate::new(client.clone());
+        let request = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+        far.write_all(request).await.unwrap();
+        far.flush().await.unwrap();
+        let mut head = vec![0; request.len()];
+        gate.read_exact(&mut head).await.unwrap();
+        client.begin_request(Some(1));
+        gate.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+            .await
+            .unwrap();
+        client.go_on();
+        let mut early = http::Response::new(());
+        *early.status_mut() = http::StatusCode::EARLY_HINTS;
+        client.inform(early);
+        client.spell("HTTP/1.1 200 OK\r\nETag: x\r\n\r\n".into());
+        let response = b"HTTP/1.1 200 OK\r\netag: y\r\nother: z\r\n\r\nbody";
+        let write = async {
+            gate.write_all(response).await.unwrap();
+            gate.flush().await.unwrap();
+        };
+        let expected = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n\
+            HTTP/1.1 200 OK\r\nETag: y\r\nother: z\r\n\r\nbody";
+        let mut seen = vec![0; expected.len()];
+        let ((), read) = tokio::join!(write, far.read_exact(&mut seen));
+        read.unwrap();
+        assert_eq!(
+            seen.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
     }
 }

@@ -6,6 +6,7 @@
 mod address;
 mod gate;
 mod reader;
+mod state;
 mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -16,18 +17,21 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 pub use self::address::{address_text, ip_text};
 pub use self::gate::Gate;
-pub use self::reader::{Bequest, Fate, Heir, Inheritance, Reader};
+pub use self::reader::{Disposition, Reader, Taken, Takeover, Taker};
+use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
 use crate::reason::Reason;
+use crate::sending::Remainder;
 use crate::socket::Socket;
-use crate::wire::{Chunked, Malformed, RequestHead};
+use crate::wire::{HeadWriter, Malformed};
 
 /// A client's connection.
 #[derive(Debug)]
@@ -36,8 +40,7 @@ pub struct Client {
     peer: Option<SocketAddr>,
     clocks: Clocks,
     retires_at: Option<Instant>,
-    phase: Cell<Phase>,
-    inbound: RefCell<Inbound>,
+    state: RefCell<State<Takeover>>,
     /// Whoever waits to read while there is nothing that may be read.
     reader: RefCell<Option<Waker>>,
     /// Since when bytes wait that the client does not take.
@@ -47,12 +50,8 @@ pub struct Client {
     automatic_answer: Cell<Option<u16>>,
     departure: Cell<Option<Reason>>,
     is_cut: Cell<bool>,
-    /// Interim responses, which hyper cannot write.
-    interim: RefCell<Vec<u8>>,
-    /// hyper flushes when it has nothing left to write: until then, what it writes may belong to an earlier response.
-    flushed: Cell<bool>,
-    heir: RefCell<Option<Heir>>,
-    is_handed_over: Cell<bool>,
+    /// Requests whose responses have ended before them. They stop with the connection.
+    remainders: RefCell<Vec<Remainder>>,
     /// The shutdown has begun, and so long it may take: the response under way is the connection's last.
     drains_until: Cell<Option<Instant>>,
 }
@@ -102,43 +101,6 @@ pub struct Limits {
     pub streams: u32,
 }
 
-/// What a connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing of a first request has come yet.
-    Fresh { since: Instant },
-    /// A request's head is arriving.
-    Head { since: Instant },
-    /// A request is being answered.
-    Request,
-    /// Between two requests.
-    KeepAlive { since: Instant },
-}
-
-/// What the client's next bytes are.
-#[derive(Debug)]
-struct Inbound {
-    expects: Expects,
-    /// Bytes that came in one read with the end of what was expected.
-    rest: Vec<u8>,
-}
-
-#[derive(Debug)]
-enum Expects {
-    Head(RequestHead),
-    /// A head is with hyper; what follows it is known once hyper has read it.
-    Verdict,
-    Length(u64),
-    Chunked(Chunked),
-}
-
-impl Expects {
-    /// The next request.
-    fn head(limits: Limits) -> Self {
-        Self::Head(RequestHead::new(limits.request_head))
-    }
-}
-
 impl Client {
     /// A connection on which nothing has happened yet.
     pub fn new(socket: Socket, peer: Option<SocketAddr>, clocks: Clocks) -> Self {
@@ -150,11 +112,7 @@ impl Client {
             peer,
             clocks,
             retires_at: age.and_then(|age| now.checked_add(age)),
-            phase: Cell::new(Phase::Fresh { since: now }),
-            inbound: RefCell::new(Inbound {
-                expects: Expects::head(clocks.limits),
-                rest: Vec::new(),
-            }),
+            state: RefCell::new(State::new(clocks.limits, now)),
             reader: RefCell::new(None),
             stalled_since: Cell::new(None),
             write_timeout: Cell::new(clocks.write),
@@ -162,10 +120,7 @@ impl Client {
             automatic_answer: Cell::new(None),
             departure: Cell::new(None),
             is_cut: Cell::new(false),
-            interim: RefCell::default(),
-            flushed: Cell::new(true),
-            heir: RefCell::new(None),
-            is_handed_over: Cell::new(false),
+            remainders: RefCell::default(),
             drains_until: Cell::new(None),
         }
     }
@@ -178,7 +133,8 @@ impl Client {
         }
         let mut scratch = [MaybeUninit::uninit(); 4096];
         loop {
-            let seen = &mut self.inbound.borrow_mut().rest;
+            let mut state = self.state.borrow_mut();
+            let seen = state.unread();
             if !seen
                 .iter()
                 .zip(PREFACE)
@@ -200,7 +156,7 @@ impl Client {
 
     /// The socket, the client's address, its clocks, and what was read and not yet looked at.
     pub fn into_parts(self) -> (Socket, Option<SocketAddr>, Clocks, Vec<u8>) {
-        let unread = self.inbound.into_inner().rest;
+        let unread = self.state.into_inner().take_unread();
         (self.socket, self.peer, self.clocks, unread)
     }
 
@@ -221,24 +177,52 @@ impl Client {
 
     /// hyper has read a request's head and found a body of this length: `None` is chunked.
     pub fn begin_request(&self, body_length: Option<u64>) {
-        self.phase.set(Phase::Request);
-        self.inbound.borrow_mut().expects = match body_length {
-            Some(0) => Expects::head(self.limits()),
-            Some(length) => Expects::Length(length),
-            None => Expects::Chunked(Chunked::new()),
-        };
+        self.state.borrow_mut().handle_request(body_length);
         self.wake_reader();
     }
 
-    /// The response to the request is written (or in hyper's hands to be).
-    pub fn end_request(&self) {
-        self.phase.set(Phase::KeepAlive {
-            since: Instant::now(),
-        });
+    /// All that there will be of the response is in hyper's hands.
+    pub fn end_response(&self) {
+        self.state.borrow_mut().handle_response_end();
+    }
+
+    /// hyper has nothing left to write.
+    fn handle_flushed(&self) {
+        if self.state.borrow_mut().handle_flushed(Instant::now()) {
+            self.end_request();
+        }
+    }
+
+    /// Who had taken the connection is done with it.
+    pub fn take_back(&self) {
+        self.state.borrow_mut().handle_return(Instant::now());
+        self.end_request();
+    }
+
+    /// The response has left, and the next request may come.
+    fn end_request(&self) {
         if self.write_timeout.replace(self.clocks.write) != self.clocks.write {
             self.socket.set_user_timeout(self.clocks.write);
         }
         self.wake_reader();
+    }
+
+    /// The connection is over: nothing of what it was about to do is left. A takeover holds the client that holds it, so this is
+    /// what breaks the circle.
+    pub fn abandon(&self) {
+        let takeover = self.state.borrow_mut().abandon();
+        drop(takeover);
+        self.remainders.take();
+    }
+
+    /// Waits until the requests that have outlived their responses are sent.
+    pub async fn remainders_over(&self) {
+        loop {
+            let Some(remainder) = self.remainders.borrow_mut().pop() else {
+                return;
+            };
+            remainder.over().await;
+        }
     }
 
     /// The next instant at which a clock of this connection runs out, and what that means.
@@ -248,12 +232,10 @@ impl Client {
             .stalled_since
             .get()
             .and_then(|since| after(since, self.write_timeout.get()));
-        let phase = match self.phase.get() {
-            Phase::Fresh { since } | Phase::Head { since } => {
-                after(since, self.clocks.request_head)
-            }
-            Phase::KeepAlive { since } => after(since, self.clocks.keep_alive),
-            Phase::Request => None,
+        let phase = match self.state.borrow().clock() {
+            Clock::RequestHead(since) => after(since, self.clocks.request_head),
+            Clock::KeepAlive(since) => after(since, self.clocks.keep_alive),
+            Clock::None => None,
         };
         let stalled = stalled.map(|at| (at, Reason::ClientStalled));
         let phase = phase.map(|at| (at, Reason::RequestHeadTimeout));
@@ -262,24 +244,24 @@ impl Client {
 
     /// Whether part of a request's head has arrived, so that the client deserves an answer.
     pub fn has_partial_head(&self) -> bool {
-        matches!(self.phase.get(), Phase::Head { .. })
+        self.state.borrow().is_in_head()
     }
 
     /// Whether the client may still be sending what nobody will read: closing at once would then reset the connection, and
     /// take the answer with it.
     pub fn has_unread_input(&self) -> bool {
-        let inbound = self.inbound.borrow();
-        !inbound.rest.is_empty()
-            || !matches!(&inbound.expects, Expects::Head(head) if !head.is_started())
+        self.state.borrow().has_unread_input()
     }
 
-    /// Writes the interim responses, as far as hyper is not in the midst of something.
-    pub fn poll_inform(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut interim = self.interim.borrow_mut();
-        while self.flushed.get() && !interim.is_empty() {
-            let bufs = [IoSlice::new(&interim)];
-            let written = ready!(self.socket.poll_write_shared(cx, &bufs))?;
-            interim.drain(..written);
+    /// Writes what goes ahead of anything that hyper writes.
+    pub fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state.borrow_mut();
+        while !state.ahead().is_empty() {
+            let written = self
+                .socket
+                .poll_write_shared(cx, &[IoSlice::new(state.ahead())]);
+            self.note_taken(&written);
+            state.handle_written(ready!(written)?);
         }
         Poll::Ready(Ok(()))
     }
@@ -311,20 +293,9 @@ impl Client {
         self.is_cut.set(true);
     }
 
-    /// Whether the request under way is answered by somebody else than hyper.
-    pub fn is_handed_over(&self) -> bool {
-        self.is_handed_over.get()
-    }
-
-    /// Who answered the request in hyper's place is done with it.
-    pub fn take_back(&self) {
-        self.is_handed_over.set(false);
-        self.end_request();
-    }
-
     /// Who gets the connection, once hyper has written everything that came before.
-    pub fn take_heir(&self) -> Option<Heir> {
-        self.heir.borrow_mut().take_if(|_| self.flushed.get())
+    pub fn take_takeover(&self) -> Option<Takeover> {
+        self.state.borrow_mut().take()
     }
 
     /// The process is about to end: the connection takes no more requests, and open ones have to be done by `until`.
@@ -417,21 +388,38 @@ impl Reader for Client {
 
     fn inform(&self, interim: Response<()>) {
         let (head, ()) = interim.into_parts();
-        let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+        let reason = head.status.canonical_reason().unwrap_or_default();
+        let status = head.status.as_str();
+        let mut bytes = HeadWriter::response(b"HTTP/1.1", status.as_bytes(), reason.as_bytes());
         for (name, value) in &head.headers {
-            let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
-            bytes.extend(line.concat());
+            bytes.field(name.as_str().as_bytes(), value.as_bytes());
         }
-        bytes.extend(b"\r\n");
-        self.interim.borrow_mut().extend(bytes);
+        self.state.borrow_mut().inform(&bytes.finish());
+    }
+
+    fn go_on(&self) {
+        self.state.borrow_mut().go_on();
+    }
+
+    fn take_raw_head(&self) -> Bytes {
+        self.state.borrow_mut().take_raw_head().into()
+    }
+
+    fn spell(&self, raw: Bytes) {
+        self.state.borrow_mut().spell(raw);
+    }
+
+    fn outlive(&self, remainder: Remainder) {
+        let mut remainders = self.remainders.borrow_mut();
+        remainders.retain(|remainder| !remainder.is_over());
+        remainders.push(remainder);
     }
 
     fn can_hand_over(&self) -> bool {
-        matches!(self.inbound.borrow().expects, Expects::Head(_))
+        self.state.borrow().has_whole_request()
     }
 
-    fn hand_over(&self, heir: Heir) {
-        self.is_handed_over.set(true);
-        *self.heir.borrow_mut() = Some(heir);
+    fn hand_over(&self, takeover: Takeover) {
+        self.state.borrow_mut().yield_to(takeover);
     }
 }

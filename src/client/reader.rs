@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
 use super::ClientStream;
 use crate::reason::Reason;
+use crate::sending::Remainder;
 
 /// Whoever made a request and reads its response: an HTTP/1 connection, or one stream of an HTTP/2 connection.
 pub trait Reader: fmt::Debug {
@@ -41,39 +43,51 @@ pub trait Reader: fmt::Debug {
     /// Sends an interim response (1xx), ahead of the response.
     fn inform(&self, interim: Response<()>);
 
+    /// Asks the client for the body of its request (100 Continue), if it was not asked before.
+    fn go_on(&self);
+
     /// Whether the whole connection can go to somebody else: it is one of HTTP/1, and the request's body was read.
     fn can_hand_over(&self) -> bool;
 
-    /// The connection goes to `heir`, who writes the response, its head included.
-    fn hand_over(&self, heir: Heir);
+    /// The connection goes to whoever takes it over, and writes the response, its head included.
+    fn hand_over(&self, takeover: Takeover);
+
+    /// The request's head as the client wrote it; none over HTTP/2, and at a second time.
+    fn take_raw_head(&self) -> Bytes;
+
+    /// The fields of the response are to be spelled as they are in the head `raw`.
+    fn spell(&self, raw: Bytes);
+
+    /// What is left to be sent of the request goes on after the response, for as long as the client is there.
+    fn outlive(&self, remainder: Remainder);
 }
 
-/// Who gets a connection that hyper is set aside from.
-pub enum Heir {
+/// Who takes a connection over from hyper.
+pub enum Takeover {
     /// Writes a response. The client's leaving ends it.
-    Relay(Bequest),
+    Relay(Taker),
     /// Passes bytes both ways, also after one side has sent its last.
-    Tunnel(Bequest),
+    Tunnel(Taker),
 }
 
-/// Makes of a connection what its heir does with it.
-pub type Bequest = Box<dyn FnOnce(ClientStream) -> Inheritance>;
+/// What a takeover makes of the connection.
+pub type Taker = Box<dyn FnOnce(ClientStream) -> Taken>;
 
-/// What its heir does with a connection.
-pub type Inheritance = Pin<Box<dyn Future<Output = Fate>>>;
+/// What is done with a connection that was taken over.
+pub type Taken = Pin<Box<dyn Future<Output = Disposition>>>;
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// It is there for the next request.
-    GoesOn,
+    KeepAlive,
     /// It is closed in order.
-    Ends,
+    Close,
     /// It is dropped, so that the client sees that something is missing.
-    Cut,
+    Abort,
 }
 
-impl fmt::Debug for Heir {
+impl fmt::Debug for Takeover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Relay(_) => "Relay",

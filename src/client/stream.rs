@@ -68,13 +68,15 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut inbound = self.client.inbound.borrow_mut();
-        if inbound.rest.is_empty() {
+        let mut state = self.client.state.borrow_mut();
+        let unread = state.unread();
+        if unread.is_empty() {
+            drop(state);
             return self.note(self.client.socket.poll_read_shared(cx, buf));
         }
-        let length = inbound.rest.len().min(buf.remaining());
-        buf.put_slice(&inbound.rest[..length]);
-        inbound.rest.drain(..length);
+        let length = unread.len().min(buf.remaining());
+        buf.put_slice(&unread[..length]);
+        unread.drain(..length);
         Poll::Ready(Ok(()))
     }
 }

@@ -153,6 +153,16 @@ impl Draft {
                 &mut draft.server.max_request_headers,
                 header_count,
             );
+            table.set(
+                "max_response_head",
+                &mut draft.server.max_response_head,
+                head_length,
+            );
+            table.set(
+                "max_response_headers",
+                &mut draft.server.max_response_headers,
+                header_count,
+            );
             table.set("max_streams", &mut draft.server.max_streams, streams);
             table.list(
                 "trusted_proxies",

@@ -106,6 +106,10 @@ pub struct Server {
     pub max_request_head: usize,
     /// The most fields that a request head may have.
     pub max_request_headers: usize,
+    /// The longest head of a backend's response that is read, in bytes, interim responses included.
+    pub max_response_head: usize,
+    /// The most fields that the head of a response may have.
+    pub max_response_headers: usize,
     /// The most requests at once on one HTTP/2 connection.
     pub max_streams: u32,
     /// Proxies whose `X-Forwarded-*`, `X-Real-IP` and `Forwarded` fields are kept.
@@ -491,6 +495,8 @@ impl Default for Server {
             max_connections: 10_000,
             max_request_head: 64 * 1024,
             max_request_headers: 100,
+            max_response_head: 64 * 1024,
+            max_response_headers: 250,
             max_streams: 100,
             trusted_proxies: Vec::new(),
         }

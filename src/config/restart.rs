@@ -19,6 +19,8 @@ pub(super) fn keep(
         max_connections: _,
         max_request_head: _,
         max_request_headers: _,
+        max_response_head: _,
+        max_response_headers: _,
         max_streams: _,
         trusted_proxies: _,
     } = &running.server;

@@ -156,12 +156,12 @@ pub(super) fn connections(value: Value<'_>) -> Result<usize, Mistake> {
     number(value, 1..=MOST_CONNECTIONS)
 }
 
-/// `server.max_request_head`: in bytes.
+/// `server.max_request_head` and `server.max_response_head`: in bytes.
 pub(super) fn head_length(value: Value<'_>) -> Result<usize, Mistake> {
     number(value, HEAD_LENGTHS)
 }
 
-/// `server.max_request_headers`.
+/// `server.max_request_headers` and `server.max_response_headers`.
 pub(super) fn header_count(value: Value<'_>) -> Result<usize, Mistake> {
     number(value, HEADER_COUNTS)
 }

@@ -120,6 +120,8 @@ fn server(server: &Server) -> Keys {
         max_connections,
         max_request_head,
         max_request_headers,
+        max_response_head,
+        max_response_headers,
         max_streams,
         trusted_proxies,
     } = server;
@@ -133,6 +135,8 @@ fn server(server: &Server) -> Keys {
         ("max_connections", max_connections.to_string()),
         ("max_request_head", max_request_head.to_string()),
         ("max_request_headers", max_request_headers.to_string()),
+        ("max_response_head", max_response_head.to_string()),
+        ("max_response_headers", max_response_headers.to_string()),
         ("max_streams", max_streams.to_string()),
         ("trusted_proxies", format!("[{}]", proxies.join(", "))),
     ]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 pub use self::ids::{Ids, TraceId};
 use self::open::Open;
-pub use self::open::{Progress, Snapshot, Way, end_stream, snapshots};
+pub use self::open::{Progress, Snapshot, Way, WeakProgress, end_stream, snapshots};
 use crate::client::Reader;
 use crate::health::{Engaged, Health};
 use crate::metrics::{Active, Metrics, Phase};

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,9 +64,25 @@ impl Progress {
         &self.0.phase
     }
 
+    /// The same for whoever may outlive the request.
+    pub fn downgrade(&self) -> WeakProgress {
+        WeakProgress(Rc::downgrade(&self.0))
+    }
+
     /// Whether the client has the head of an event stream.
     pub fn is_open(&self) -> bool {
         self.0.opened.get().is_some()
+    }
+}
+
+/// A request, as whoever may outlive it sees it.
+#[derive(Debug)]
+pub struct WeakProgress(Weak<Open>);
+
+impl WeakProgress {
+    /// Whether the request is still being answered.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

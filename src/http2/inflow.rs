@@ -10,6 +10,8 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::sending::Remainder;
+
 /// The body of a message on a stream. The peer may send on as far as this has been read.
 pub struct Inflow {
     stream: RecvStream,
@@ -18,8 +20,18 @@ pub struct Inflow {
     /// Bytes that were handed out, and are done with when more is asked for.
     handed_out: usize,
     data_ended: bool,
+    /// The message has no body, whatever comes.
+    is_void: bool,
     /// What asks the peer for the body.
     ask: Option<Box<dyn FnOnce()>>,
+    /// The request that a response answers.
+    request: Option<Box<dyn Lease>>,
+}
+
+/// What a request has of a connection, for as long as its response lives. Dropping it stops what is still on its way.
+pub trait Lease: fmt::Debug {
+    /// What is left to be sent of the request, which may go on after the response's end.
+    fn take_remainder(&mut self) -> Option<Remainder>;
 }
 
 impl Inflow {
@@ -31,8 +43,29 @@ impl Inflow {
             length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
             handed_out: 0,
             data_ended: false,
+            is_void: false,
             ask: None,
+            request: None,
         }
+    }
+
+    /// The body of the response to the request that has `lease`.
+    #[must_use]
+    pub fn answering(mut self, lease: Box<dyn Lease>) -> Self {
+        self.request = Some(lease);
+        self
+    }
+
+    /// The same of a message that has no body: frames of one that come all the same are nobody's.
+    #[must_use]
+    pub fn void(mut self) -> Self {
+        self.is_void = true;
+        self
+    }
+
+    /// What is left to be sent of the request, if the response has ended before it.
+    pub fn take_remainder(&mut self) -> Option<Remainder> {
+        self.request.as_mut()?.take_remainder()
     }
 
     /// The peer waits to be asked for the body (`Expect: 100-continue`): `ask` is called when it is first read.
@@ -76,6 +109,9 @@ impl Body for Inflow {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if self.is_void {
+            return Poll::Ready(None);
+        }
         let handed_out = std::mem::take(&mut self.handed_out);
         if handed_out > 0 {
             self.release(handed_out);
@@ -100,7 +136,7 @@ impl Body for Inflow {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.is_void || self.stream.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -8,7 +8,7 @@ mod outflow;
 mod pulse;
 mod wire;
 
-pub use self::inflow::Inflow;
+pub use self::inflow::{Inflow, Lease};
 pub use self::outflow::{Backlog, Outflow, Payload, Sent};
 pub use self::pulse::Pulse;
 pub use self::wire::{Io, Wire};

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
 
@@ -15,8 +16,8 @@ use crate::body::{EventFlow, EventStreamBody, Incoming, PlainBody, ResponseBody,
 use crate::client::Reader;
 use crate::config::DrainStreams;
 use crate::exchange::Exchange;
-use crate::upstream::{Answer, AnswerBody, Lease, Source, Tunnel};
-use crate::wire::Spelling;
+use crate::upstream::{Answer, AnswerBody, Source, Tunnel};
+use crate::wire::has_no_body;
 
 /// What the response depends on besides the answer.
 #[derive(Debug)]
@@ -78,19 +79,20 @@ impl Delivery {
     pub(super) fn deliver(mut self, answer: Answer) -> Option<Response<ResponseBody>> {
         let Answer {
             mut head,
-            spelling,
+            raw,
             body,
         } = answer;
         head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
         self.exchange.head(head.status);
         match body {
-            AnswerBody::Events(source) => self.events(head, spelling, source),
+            AnswerBody::Events(source) => self.events(head, raw, source),
             AnswerBody::Upgraded(tunnel) => {
-                self.upgraded(head, &spelling, tunnel);
+                self.upgraded(head, &raw, tunnel);
                 None
             }
-            AnswerBody::Plain(incoming, lease) => {
-                let body = self.plain(&mut head, incoming, lease);
+            AnswerBody::Plain(incoming) => {
+                self.client.spell(raw);
+                let body = self.plain(&mut head, incoming);
                 Some(Response::from_parts(head, body))
             }
         }
@@ -99,7 +101,7 @@ impl Delivery {
     fn events(
         mut self,
         mut head: response::Parts,
-        spelling: Spelling,
+        raw: Bytes,
         source: Source,
     ) -> Option<Response<ResponseBody>> {
         remove_hop_by_hop(&mut head.headers);
@@ -122,24 +124,24 @@ impl Delivery {
             flow,
             &self.route,
             head,
-            spelling,
+            raw,
             &self.asked,
             &self.upload,
             &self.client,
         )
     }
 
-    fn upgraded(self, mut head: response::Parts, spelling: &Spelling, tunnel: Tunnel) {
+    fn upgraded(self, mut head: response::Parts, raw: &[u8], tunnel: Tunnel) {
         let protocols = head.headers.get(UPGRADE).cloned();
         remove_hop_by_hop(&mut head.headers);
         if let Some(protocols) = protocols {
             upgrade::announce(&mut head.headers, protocols);
         }
-        let head = relay::write_head(&head, self.asked.version, spelling, b"");
+        let head = relay::write_head(&head, self.asked.version, raw, &[]);
         upgrade::join(&*self.client, head, tunnel, self.exchange);
     }
 
-    fn plain(self, head: &mut response::Parts, incoming: Incoming, lease: Lease) -> ResponseBody {
+    fn plain(self, head: &mut response::Parts, incoming: Incoming) -> ResponseBody {
         remove_hop_by_hop(&mut head.headers);
         let is_head = self.asked.method == Method::HEAD;
         if is_head && opens_event_stream(head, self.route.config.events.detect) {
@@ -149,26 +151,19 @@ impl Delivery {
         }
         let close_delimited = self.asked.is_close_delimited();
         let timeout = self.route.config.timeouts.read;
-        let (upstream, upload) = (self.route.upstream.clone(), self.upload);
-        // While the request's body still goes up, the connection has no end to be kept for (hyper#4176).
-        let keep = Box::new(move || {
-            if upload.is_done() {
-                upstream.keep(lease);
-            }
-        });
         let body = PlainBody::new(
             incoming,
-            keep,
             self.client,
             self.exchange,
             timeout,
             close_delimited,
         );
-        if body.is_complete() && (is_head || head.status == StatusCode::NOT_MODIFIED) {
-            if let Some(length) = stated_length(&head.headers) {
-                return ResponseBody::Unsent(length);
+        if is_head || has_no_body(head.status.as_u16()) {
+            let states_length = is_head || head.status == StatusCode::NOT_MODIFIED;
+            match stated_length(&head.headers).filter(|_| states_length) {
+                Some(length) => return ResponseBody::Unsent(length),
+                None => drop(head.headers.remove(CONTENT_LENGTH)),
             }
-            head.headers.remove(CONTENT_LENGTH);
         }
         ResponseBody::Plain(Box::new(body))
     }
@@ -179,7 +174,7 @@ pub(super) fn send_events(
     mut flow: EventFlow,
     route: &Route,
     head: response::Parts,
-    spelling: Spelling,
+    raw: Bytes,
     asked: &Asked,
     upload: &UploadProgress,
     client: &Rc<dyn Reader>,
@@ -188,9 +183,10 @@ pub(super) fn send_events(
         flow = flow.rotating();
     }
     if upload.is_done() && client.can_hand_over() {
-        relay::begin(&**client, asked, head, spelling, flow);
+        relay::begin(&**client, asked, head, raw, flow);
         return None;
     }
+    client.spell(raw);
     let body = EventStreamBody::new(flow, asked.is_close_delimited());
     let body = ResponseBody::Events(Box::new(body));
     Some(Response::from_parts(head, body))

@@ -1,7 +1,7 @@
 //! An event stream that begins before its upstream has answered (`heartbeat.before_head`): its head is ours, and what the upstream
 //! says instead of an event stream is told in band.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -23,7 +23,7 @@ use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::sse::{Failure, FailureEvent, UpstreamEnd};
 use crate::upstream::{Answer, AnswerBody, Error};
-use crate::wire::Spelling;
+use crate::wire::has_no_body;
 
 /// An answer that is still to come. Dropping it cancels the request.
 pub(super) type Asking = Pin<Box<dyn Future<Output = Result<Answer, Error>>>>;
@@ -86,12 +86,11 @@ impl Delivery {
             progress,
         ));
         let flow = EventFlow::ahead(stream, answer, self.client.clone(), self.exchange);
-        let spelling = Spelling::default();
         send_events(
             flow,
             &self.route,
             head,
-            spelling,
+            Bytes::new(),
             &self.asked,
             &self.upload,
             &self.client,
@@ -106,7 +105,11 @@ async fn answer(
     upload: Rc<UploadProgress>,
     progress: Progress,
 ) -> Late {
-    let answer = asking.await;
+    let answer = match asking.await {
+        // Whoever serves the client is about to see that it is gone, and to drop this.
+        Err(error) if error.reason == Reason::ClientGone => pending().await,
+        answer => answer,
+    };
     let head = answer.is_ok().then(Instant::now);
     if head.is_some() {
         progress.phase().set(Phase::Body);
@@ -133,7 +136,7 @@ async fn answer(
 
 /// Whether a response with this status may be an event stream to a client that was told 200.
 fn has_events(status: StatusCode) -> bool {
-    status.is_success() && status != StatusCode::NO_CONTENT
+    status.is_success() && !has_no_body(status.as_u16())
 }
 
 fn refusal(reason: Reason, detail: Option<String>) -> Refusal {
@@ -171,9 +174,9 @@ async fn refused(
         refusal(Reason::UpstreamStatus, Some(detail))
     };
     let is_readable = is_text(&head.headers) && !coding.is_opaque();
-    let (source, _lease): (Box<dyn EventSource>, _) = match body {
-        AnswerBody::Events(source) => (Box::new(source), None),
-        AnswerBody::Plain(incoming, lease) => (Box::new(Text::new(incoming)), Some(lease)),
+    let source: Box<dyn EventSource> = match body {
+        AnswerBody::Events(source) => Box::new(source),
+        AnswerBody::Plain(incoming) => Box::new(Text::new(incoming)),
         AnswerBody::Upgraded(_) => return refusal, // only a request that asks for it gets that, and such a one waits
     };
     let text = if is_readable {

@@ -8,7 +8,7 @@ use crate::client::Reader;
 /// Passes an upstream's interim response on.
 ///
 /// "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response" (RFC 9110, section
-/// 15.2), and HTTP/1.0 has none. A 100 is between two neighbours: hyper says its own when the body is wanted.
+/// 15.2), and HTTP/1.0 has none. A 100 that nobody expects is none of the client's: it has to do with the upstream's connection.
 pub(super) fn pass_on(
     status: StatusCode,
     mut headers: HeaderMap,

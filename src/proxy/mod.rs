@@ -110,6 +110,8 @@ impl Handler for Proxy {
         };
         let response = match early::ask(question).await {
             First::Answer(Ok(answer)) => delivery.deliver(answer),
+            // Whoever serves the client is about to see that it is gone, and to drop this.
+            First::Answer(Err(error)) if error.reason == Reason::ClientGone => None,
             First::Answer(Err(error)) => Some(refuse(error, &delivery.asked, delivery.exchange)),
             First::Impatience(asking) => delivery.deliver_early(asking),
         };

@@ -33,7 +33,10 @@ impl Question {
             progress,
         } = self;
         let interim = |status, headers| match &outgoing.held {
-            Some(held) if status == StatusCode::CONTINUE => held.release(),
+            Some(held) if status == StatusCode::CONTINUE => {
+                held.release();
+                client.go_on();
+            }
             _ if progress.is_open() => {} // its place was before the head
             _ => interim::pass_on(status, headers, version, &*client),
         };
@@ -41,6 +44,8 @@ impl Question {
         let terms = Terms {
             detect: outgoing.detect,
             upgrades: outgoing.upgrades,
+            raw_head: outgoing.raw_head,
+            limits: route.limits,
             connect: timeouts.connect,
             response_head: timeouts.response_head,
             upload: &outgoing.progress,
@@ -48,7 +53,7 @@ impl Question {
             phase: progress.phase(),
         };
         let answer = route.upstream.send(outgoing.request, &terms).await?;
-        outgoing.progress.answered();
+        outgoing.progress.answered(&progress);
         Ok(answer)
     }
 }

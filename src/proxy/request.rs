@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
 };
@@ -19,7 +20,7 @@ use crate::config::{self, Detect};
 use crate::exchange::Ids;
 use crate::reason::Reason;
 use crate::upstream::Error;
-use crate::wire::{is_event_stream, is_only_chunked};
+use crate::wire::{is_event_stream_type, is_only_chunked};
 
 /// Refuses what cannot be passed on.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
@@ -47,6 +48,8 @@ pub(super) struct Outgoing {
     pub(super) detect: Detect,
     /// It offers to change the protocol.
     pub(super) upgrades: bool,
+    /// Its head as the client wrote it, if it speaks HTTP/1.
+    pub(super) raw_head: Bytes,
     /// How long the client waits for the head of the event stream that it wants, if not longer.
     pub(super) before_head: Option<Duration>,
 }
@@ -116,6 +119,7 @@ pub(super) fn outgoing(
         held,
         detect,
         upgrades,
+        raw_head: client.take_raw_head(),
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),
     }
 }
@@ -197,5 +201,5 @@ pub(super) fn asks_for_events<'a>(accept: impl IntoIterator<Item = &'a HeaderVal
     let mut ranges = accept
         .into_iter()
         .flat_map(|value| value.as_bytes().split(|&b| b == b','));
-    ranges.any(is_event_stream)
+    ranges.any(is_event_stream_type)
 }

@@ -7,7 +7,7 @@ use super::headers::found;
 use crate::body::decode::{Decoder, Undecodable};
 use crate::body::{DecodedSource, EventSource};
 use crate::config::Detect;
-use crate::wire::is_event_stream;
+use crate::wire::{has_no_body, is_event_stream, is_event_stream_type};
 
 /// How an event stream is coded.
 #[derive(Debug)]
@@ -51,9 +51,17 @@ impl Coding {
 
 /// Whether a head opens an event stream: asked with HEAD it "SHOULD" be the same as with GET (RFC 9110, section 9.3.2).
 pub(super) fn opens_event_stream(head: &response::Parts, detect: Detect) -> bool {
-    let content_type = head.headers.get(CONTENT_TYPE);
-    let labelled = content_type.is_some_and(|value| is_event_stream(value.as_bytes()));
-    detect.is_event_stream(head.status.as_u16(), labelled)
+    let status = head.status.as_u16();
+    !has_no_body(status) && detect.is_event_stream(status, is_labelled(&head.headers))
+}
+
+fn is_labelled(headers: &HeaderMap) -> bool {
+    is_event_stream(
+        headers
+            .get_all(CONTENT_TYPE)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
 }
 
 /// Makes an upstream's head one that no proxy on the way to the client buffers, compresses or caches.
@@ -64,14 +72,21 @@ pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
     if !coding.is_opaque() {
         headers.remove(CONTENT_ENCODING);
     }
-    if !headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| is_event_stream(value.as_bytes()))
-    {
+    if !is_one_label(headers) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     }
     merge_cache_control(headers);
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// Whether every client finds the label: some do not take a list for one.
+fn is_one_label(headers: &HeaderMap) -> bool {
+    let mut labels = headers
+        .get_all(CONTENT_TYPE)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    let first = labels.next();
+    labels.next().is_none() && first.is_some_and(is_event_stream_type)
 }
 
 /// Whether a field is one that the inserted bytes, or the decoding, would make a lie.

@@ -14,6 +14,7 @@ use crate::alarm::jittered;
 use crate::body::UploadProgress;
 use crate::config::{self, Frame, Matcher, OnUpstreamFailure, normal_path, requested_host};
 use crate::exchange::Way;
+use crate::http1::Limits;
 use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
 use crate::upstream::Upstream;
 
@@ -26,6 +27,8 @@ pub(super) struct Route {
     pub(super) way: Arc<Way>,
     /// The upstream's `host:port`, for a request that names no host.
     pub(super) authority: String,
+    /// How much the head of a response may hold.
+    pub(super) limits: Limits,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -33,7 +36,7 @@ pub(super) struct Route {
 const KEPT_FOR_MCP: usize = 64 * 1024;
 
 impl Route {
-    pub(super) fn new(config: config::Route, upstream: Rc<Upstream>) -> Self {
+    pub(super) fn new(config: config::Route, upstream: Rc<Upstream>, limits: Limits) -> Self {
         let way = Arc::new(Way {
             route: config.matcher.to_string(),
             upstream: config.upstream.address.to_string(),
@@ -45,6 +48,7 @@ impl Route {
             upstream,
             way,
             authority,
+            limits,
             heartbeat,
         }
     }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::route::Route;
 use crate::config::{self, Config};
+use crate::http1::Limits;
 use crate::metrics::Metrics;
 use crate::tls::ClientConfigs;
 use crate::upstream::Upstream;
@@ -37,10 +38,17 @@ impl Routing {
             let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics.clone()));
             upstreams.entry(config.clone()).or_insert_with(make).clone()
         };
+        let limits = Limits {
+            bytes: config.server.max_response_head,
+            fields: config.server.max_response_headers,
+        };
         let routes = config
             .routes
             .iter()
-            .map(|route| Rc::new(Route::new(route.clone(), upstream_of(&route.upstream))))
+            .map(|route| {
+                let upstream = upstream_of(&route.upstream);
+                Rc::new(Route::new(route.clone(), upstream, limits))
+            })
             .collect();
         Self {
             routes,

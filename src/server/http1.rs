@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{Handler, LAST_WORDS, Lobby, Stage};
 use crate::alarm::Alarm;
 use crate::body::Incoming;
-use crate::client::{Client, ClientStream, Fate, Gate, Heir, Inheritance, Reader};
+use crate::client::{Client, ClientStream, Disposition, Gate, Reader, Taken, Takeover};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -33,9 +33,9 @@ enum Outcome {
     /// hyper is done with it: the last response is written, or something failed.
     Served(hyper::Result<()>),
     /// It goes to somebody else.
-    HandedOver(Heir),
+    TakenOver(Takeover),
     /// Who had got it is done with it.
-    Returned(Fate),
+    Returned(Disposition),
     /// The client left.
     Left,
     /// A clock ran out.
@@ -49,23 +49,33 @@ pub(super) async fn serve<H: Handler>(
     lobby: Rc<Lobby>,
     metrics: &Metrics,
 ) {
+    let _served = Served(&client);
     loop {
-        let heir = match serve_requests(&client, &handler, &lobby).await {
-            Outcome::HandedOver(heir) => heir,
+        let takeover = match serve_requests(&client, &handler, &lobby).await {
+            Outcome::TakenOver(takeover) => takeover,
             outcome => return Box::pin(part(outcome, &client, metrics)).await,
         };
-        let outcome = match heir {
-            Heir::Tunnel(bequest) => {
-                until_cut(bequest(ClientStream::new(client.clone())), &client, &lobby).await
+        let outcome = match takeover {
+            Takeover::Tunnel(take) => {
+                until_cut(take(ClientStream::new(client.clone())), &client, &lobby).await
             }
-            Heir::Relay(bequest) => {
-                relay(bequest(ClientStream::new(client.clone())), &client, &lobby).await
+            Takeover::Relay(take) => {
+                relay(take(ClientStream::new(client.clone())), &client, &lobby).await
             }
         };
-        if !matches!(outcome, Outcome::Returned(Fate::GoesOn)) {
+        if !matches!(outcome, Outcome::Returned(Disposition::KeepAlive)) {
             return Box::pin(part(outcome, &client, metrics)).await;
         }
         client.take_back();
+    }
+}
+
+/// A connection while it is served: however its task ends, nothing of the connection is left.
+struct Served<'a>(&'a Client);
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -83,7 +93,7 @@ async fn serve_requests<H: Handler>(
             let guard = RequestGuard {
                 client: client.clone(),
             };
-            let request = request.map(Incoming::Http1);
+            let request = request.map(Incoming::Client);
             let mut response = handler.handle(client.clone(), request).await;
             // An idle connection is left alone: closed by us, it might cross with a request.
             if client.is_last_response() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -100,7 +110,6 @@ async fn serve_requests<H: Handler>(
     let http = http1::Builder::new()
         .header_read_timeout(None) // the gate knows a slow head from an idle connection
         .auto_date_header(false)
-        .preserve_header_case(true)
         .max_headers(limits.request_headers)
         .max_buf_size(BUFFER.max(limits.request_head + 1)) // it is the gate that refuses a longer head
         .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
@@ -117,11 +126,11 @@ async fn serve_requests<H: Handler>(
         if let Poll::Ready(result) = http.as_mut().poll(cx) {
             return Poll::Ready(Outcome::Served(result));
         }
-        if let Some(heir) = client.take_heir() {
-            return Poll::Ready(Outcome::HandedOver(heir));
-        }
-        if let Poll::Ready(Err(_)) = client.poll_inform(cx) {
+        if let Poll::Ready(Err(_)) = client.poll_ahead(cx) {
             return Poll::Ready(Outcome::Left);
+        }
+        if let Some(takeover) = client.take_takeover() {
+            return Poll::Ready(Outcome::TakenOver(takeover));
         }
         if closed.as_mut().poll(cx).is_ready() {
             client.depart(Reason::ClientGone);
@@ -133,15 +142,15 @@ async fn serve_requests<H: Handler>(
 }
 
 /// Lets a response be written past hyper.
-async fn relay(mut relay: Inheritance, client: &Client, lobby: &Lobby) -> Outcome {
+async fn relay(mut relay: Taken, client: &Client, lobby: &Lobby) -> Outcome {
     let mut watch = Watch::new(client, lobby);
     let mut place = lobby.place();
     let mut closed = pin!(client.closed());
     poll_fn(|cx| {
         place.take(cx);
         watch.stage_changed();
-        if let Poll::Ready(fate) = relay.as_mut().poll(cx) {
-            return Poll::Ready(Outcome::Returned(fate));
+        if let Poll::Ready(disposition) = relay.as_mut().poll(cx) {
+            return Poll::Ready(Outcome::Returned(disposition));
         }
         if closed.as_mut().poll(cx).is_ready() {
             client.depart(Reason::ClientGone);
@@ -153,13 +162,13 @@ async fn relay(mut relay: Inheritance, client: &Client, lobby: &Lobby) -> Outcom
 }
 
 /// Lets bytes pass both ways until that is done or the shutdown cuts it.
-async fn until_cut(mut tunnel: Inheritance, client: &Client, lobby: &Lobby) -> Outcome {
+async fn until_cut(mut tunnel: Taken, client: &Client, lobby: &Lobby) -> Outcome {
     let mut place = lobby.place();
     poll_fn(|cx| {
         place.take(cx);
         if lobby.stage() == Stage::Cutting {
             client.depart(Reason::Shutdown);
-            return Poll::Ready(Outcome::Returned(Fate::Cut));
+            return Poll::Ready(Outcome::Returned(Disposition::Abort));
         }
         tunnel.as_mut().poll(cx).map(Outcome::Returned)
     })
@@ -184,7 +193,7 @@ async fn part(outcome: Outcome, client: &Client, metrics: &Metrics) {
                 end(client).await;
             }
         }
-        Outcome::Returned(Fate::Ends | Fate::GoesOn) => end(client).await,
+        Outcome::Returned(Disposition::Close | Disposition::KeepAlive) => end(client).await,
         Outcome::Expired(Reason::RequestHeadTimeout) => {
             if client.has_partial_head() {
                 refuse(client, Reason::RequestHeadTimeout, None, metrics).await;
@@ -195,15 +204,19 @@ async fn part(outcome: Outcome, client: &Client, metrics: &Metrics) {
         Outcome::Expired(Reason::ClientStalled) => {
             client.reset_on_close(); // or the kernel goes on holding what it did not take
         }
-        Outcome::Returned(Fate::Cut)
-        | Outcome::HandedOver(_)
+        Outcome::Returned(Disposition::Abort)
+        | Outcome::TakenOver(_)
         | Outcome::Left
         | Outcome::Expired(_) => {}
     }
 }
 
-/// Closes the connection so that the client gets the last of it.
+/// Closes the connection so that the client gets the last of it, and the upstream the last of its request.
 async fn end(client: &Client) {
+    tokio::select! {
+        () = client.remainders_over() => {}
+        () = client.closed() => {}
+    }
     if client.has_unread_input() {
         client.send_last(&[]).await;
     } else {
@@ -272,7 +285,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Ends the request when hyper is done with its response, or drops it.
+/// Tells the connection when hyper is done with a response, or drops it.
 #[derive(Debug)]
 struct RequestGuard {
     client: Rc<Client>,
@@ -280,9 +293,7 @@ struct RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        if !self.client.is_handed_over() {
-            self.client.end_request();
-        }
+        self.client.end_response();
     }
 }
 

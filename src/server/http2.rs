@@ -22,11 +22,12 @@ use tokio::time::Instant;
 use super::{Handler, LAST_WORDS, Lobby, Stage};
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming};
-use crate::client::{Client, Clocks, Heir, Reader};
+use crate::client::{Client, Clocks, Reader, Takeover};
 use crate::http2::{Backlog, Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Sent, Wire};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
+use crate::sending::Remainder;
 
 /// How much of all its streams a client may send before it is read, in bytes.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -67,6 +68,10 @@ struct Stream {
     answering: RefCell<Option<Waker>>,
     write_timeout: Cell<Option<Duration>>,
     departure: Cell<Option<Reason>>,
+    /// The client was asked for its request's body, or does not wait for that.
+    has_asked: Cell<bool>,
+    /// What is left to be sent of the request when the response has ended.
+    remainder: RefCell<Option<Remainder>>,
 }
 
 /// Why the connection is over.
@@ -290,6 +295,8 @@ impl Shared {
             answering: RefCell::default(),
             write_timeout: Cell::new(self.clocks.write),
             departure: Cell::new(None),
+            has_asked: Cell::new(true),
+            remainder: RefCell::default(),
         });
         Open { reader, respond }
     }
@@ -347,18 +354,24 @@ impl Open {
             });
             let begun = begun.await;
             drop(beginning);
-            if let Some((open, mut outflow)) = begun {
-                open.pass(&mut outflow).await;
+            if let Some((open, outflow)) = begun {
+                if let Some(mut outflow) = outflow {
+                    open.pass(&mut outflow).await;
+                }
+                let remainder = open.reader.remainder.take();
+                if let Some(remainder) = remainder {
+                    remainder.over().await;
+                }
             }
         }
     }
 
-    /// Up to the response's head; nothing is left to do if that is all of it.
+    /// Up to the response's head; nothing of the response is left to be sent if that is all of it.
     async fn begin<H: Handler>(
         mut self,
         request: Request<RecvStream>,
         handler: Rc<H>,
-    ) -> Option<(Self, Flowing<H::Body>)> {
+    ) -> Option<(Self, Option<Flowing<H::Body>>)> {
         let (head, stream) = request.into_parts();
         let is_head = head.method == Method::HEAD;
         let most = self.reader.connection.clocks.limits.request_headers;
@@ -367,13 +380,17 @@ impl Open {
             let reason = Reason::RequestHeadTooLarge;
             let accept = head.headers.get_all(ACCEPT);
             let refusal = problem::response(reason, Some(&detail), accept);
-            let mut outflow = self.send(refusal.map(Full::new), is_head).await?;
-            self.pass(&mut outflow).await;
+            if let Some(mut outflow) = self.send(refusal.map(Full::new), is_head).await {
+                self.pass(&mut outflow).await;
+            }
             return None;
         }
         let mut body = Inflow::new(stream, &head.headers);
         let expects = head.headers.get(EXPECT).map(HeaderValue::as_bytes);
-        if expects.is_some_and(|expects| expects.eq_ignore_ascii_case(b"100-continue")) {
+        self.reader
+            .has_asked
+            .set(!expects.is_some_and(|expects| expects.eq_ignore_ascii_case(b"100-continue")));
+        if !self.reader.has_asked.get() {
             let reader = self.reader.clone();
             body.ask_with(move || reader.go_on());
         }
@@ -396,7 +413,7 @@ impl Open {
             resets.set(resets.get() + 1);
             return None;
         };
-        let outflow = self.send(response, is_head).await?;
+        let outflow = self.send(response, is_head).await;
         Some((self, outflow))
     }
 
@@ -435,15 +452,6 @@ impl Drop for Open {
         let connection = &self.reader.connection;
         connection.open.set(connection.open.get() - 1);
         connection.idle_since.set(Instant::now());
-    }
-}
-
-impl Stream {
-    /// Asks the client for the body of its request.
-    fn go_on(&self) {
-        let mut interim = Response::new(());
-        *interim.status_mut() = StatusCode::CONTINUE;
-        self.inform(interim);
     }
 }
 
@@ -507,9 +515,27 @@ impl Reader for Stream {
         }
     }
 
+    fn go_on(&self) {
+        if !self.has_asked.replace(true) {
+            let mut interim = Response::new(());
+            *interim.status_mut() = StatusCode::CONTINUE;
+            self.inform(interim);
+        }
+    }
+
     fn can_hand_over(&self) -> bool {
         false
     }
 
-    fn hand_over(&self, _: Heir) {}
+    fn hand_over(&self, _: Takeover) {}
+
+    fn take_raw_head(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn spell(&self, _: Bytes) {}
+
+    fn outlive(&self, remainder: Remainder) {
+        *self.remainder.borrow_mut() = Some(remainder);
+    }
 }

@@ -6,10 +6,11 @@ mod tls;
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -205,6 +206,22 @@ impl Socket {
             Self::Tcp(_) | Self::Unix(_) => self.is_ready(Interest::PRIORITY),
             Self::Tls(tls) => tls.may_be_closed(),
         }
+    }
+
+    /// Whether there is nothing to read, not even an end. It is the kernel that is asked: what epoll has shown may be late.
+    pub fn is_quiet(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let seen = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tls(tls) => {
+                // What TLS has to say for itself, such as tickets for a later session, is nothing to read.
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut buf = ReadBuf::uninit(&mut byte);
+                return tls.poll_read(&mut cx, &mut buf).is_pending() && tls.socket().is_quiet();
+            }
+        };
+        seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether the kernel has shown that it is ready.

@@ -1,216 +1,232 @@
 //! A request over HTTP/1.1.
 //!
-//! Each connection is driven by a small task of its own, which is aborted with the [`Lease`] that its request holds: whoever drops
-//! the request closes the connection, in every phase. An event stream is read from the socket itself ([`TakenBody`]).
+//! Whoever drops the request, or the response's body before its end, closes the connection: that cancels the request, in every
+//! phase.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use http::header::{CONNECTION, TE, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::task::{JoinHandle, spawn_local};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, response};
+use http_body::Body;
+use hyper::ext::ReasonPhrase;
 
-use super::gate::{Gate, Latch};
 use super::{
-    Answer, AnswerBody, Error, Failed, HttpBody, Share, Source, TakenBody, Terms, Tunnel,
-    wait_for_head,
+    Answer, AnswerBody, Error, Failed, Source, Terms, Tunnel, opens_event_stream, wait_for_head,
 };
-use crate::alarm::Alarm;
-use crate::body::{self, Upload};
+use crate::body::{Incoming, Upload};
+use crate::http1::{self, Connection, Head, HeadError, HeadReader, Inflow, Keeper, Outflow};
 use crate::metrics::Phase;
 use crate::reason::Reason;
+use crate::sending::{Sending, Unsent};
 use crate::socket::Socket;
 use crate::tls;
-use crate::wire::{Spelling, is_only_chunked};
+use crate::wire::{BodyLength, HeadWriter, origin_form, request_target};
 
-/// What hyper may hold of an ordinary response that the client does not take yet.
-const BUFFER: usize = 64 * 1024;
-
-/// A connection that belongs to one request. Dropping it closes the connection.
-#[derive(Debug)]
-pub(super) struct Lease {
-    sender: http1::SendRequest<Upload>,
-    driver: JoinHandle<Option<Gate>>,
-    latch: Rc<Latch>,
-    /// Of the `response_head` clock: kept, since the next request's only has to be moved.
-    alarm: Alarm,
-    pub(super) reused: bool,
-}
-
-/// A connection over `socket`.
-pub(super) async fn handshake(socket: Socket) -> Result<Lease, Error> {
-    let (gate, latch) = Gate::new(socket);
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(true)
-        .max_buf_size(BUFFER)
-        .handshake(TokioIo::new(gate))
-        .await
-        .map_err(|error| Error::new(Reason::UpstreamUnreachable, Some(error.to_string())))?;
-    let driver = spawn_local(drive(connection, latch.clone()));
-    Ok(Lease {
-        sender,
-        driver,
-        latch,
-        alarm: Alarm::default(),
-        reused: false,
-    })
-}
-
-/// Drives hyper's side of a connection until it is over or to be set aside.
-async fn drive(
-    mut connection: http1::Connection<TokioIo<Gate>, Upload>,
-    latch: Rc<Latch>,
-) -> Option<Gate> {
-    let taken = poll_fn(|cx| {
-        if latch.is_taken() {
-            return Poll::Ready(true);
-        }
-        Pin::new(&mut connection).poll(cx).map(|result| {
-            if let Err(error) = result {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "upstream connection failed"
-                );
+/// Sends `request` and waits for its response's head. The connection goes to `keeper` once the response has ended.
+pub(super) async fn send(
+    mut connection: Connection,
+    mut request: Box<Request<Upload>>,
+    terms: &Terms<'_>,
+    keeper: Rc<dyn Keeper>,
+) -> Result<Answer, Failed> {
+    terms.phase.set(Phase::WaitingForHead);
+    let to_head = request.method() == Method::HEAD;
+    let length = request.body().size_hint().exact();
+    let mut outflow = Outflow::new(head_of(&mut request, length, terms), length);
+    let mut reader = HeadReader::new(terms.limits);
+    let socket = connection.socket().clone();
+    let mut is_sent = false;
+    let head = wait_for_head(terms, &mut connection.alarm, |cx| {
+        if !is_sent && let Poll::Ready(sent) = outflow.poll(cx, &socket, request.body_mut()) {
+            match sent {
+                // An upstream that takes no more may have answered all the same.
+                Ok(()) | Err(Unsent::Refused) => is_sent = true,
+                Err(Unsent::Body | Unsent::Abandoned) => {
+                    return Poll::Ready(Err(broken_body(terms)));
+                }
             }
-            latch.is_shut() // hyper leaves a connection by itself that changes its protocol
+        }
+        poll_head(cx, &mut reader, &socket, to_head, terms)
+    });
+    let response = match head.await? {
+        Ok(response) => response,
+        Err(error) => {
+            let is_unsent = outflow.is_untouched();
+            let may_repeat = is_unsent || terms.upload.is_empty();
+            return Err(Failed {
+                is_stale: connection.is_reused && !reader.has_begun(),
+                is_unsent: is_unsent && connection.is_reused,
+                request: Some(request).filter(|_| may_repeat),
+                ..Failed::from(error)
+            });
+        }
+    };
+    let mut upload = request.into_body();
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(upgraded(response, connection, outflow, upload, terms).await?);
+    }
+    let sending = (!is_sent).then(|| {
+        Sending::spawn(async move {
+            let sent = poll_fn(|cx| outflow.poll(cx, &socket, &mut upload)).await;
+            sent.map_err(|unsent| upload.why(unsent))
         })
     });
-    taken.await.then(|| connection.into_parts().io.into_inner())
+    Ok(answer(response, connection, keeper, sending, terms))
 }
 
-impl Lease {
-    /// Whether the upstream has closed it.
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+/// The bytes of the request's head.
+fn head_of(request: &mut Request<Upload>, length: Option<u64>, terms: &Terms<'_>) -> Vec<u8> {
+    let headers = request.headers_mut();
+    if headers.contains_key(TE) && !terms.upgrades {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-
-    /// Whether it takes another request.
-    pub(super) async fn is_ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
-    }
-
-    /// Sends `request` and waits for its response's head.
-    pub(super) async fn send(
-        mut self,
-        mut request: Box<Request<Upload>>,
-        terms: &Terms<'_>,
-    ) -> Result<Answer, Failed> {
-        terms.phase.set(Phase::WaitingForHead);
-        *request.version_mut() = Version::HTTP_11;
-        if request.headers().contains_key(TE) && !terms.upgrades {
-            let headers = request.headers_mut();
-            headers.insert(CONNECTION, HeaderValue::from_static("te"));
-        }
-        self.latch.expect_head(terms.detect, terms.upgrades);
-        let latch = self.latch.clone();
-        let mut response = pin!(self.sender.try_send_request(*request));
-        let head = wait_for_head(terms, &mut self.alarm, |cx| {
-            if let Some((status, headers)) = latch.take_interim(cx) {
-                (terms.interim)(status, headers);
-                // Whoever waited for it has its turn before the response, which may have come with it.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            response.as_mut().poll(cx)
-        });
-        let response = match head.await? {
-            Ok(response) => response,
-            Err(mut error) => {
-                let unsent = error.take_message().filter(|_| self.reused).map(Box::new);
-                let stale = self.reused && !self.latch.has_answered();
-                let error = before_head(&error.into_error(), terms);
-                return Err(Failed {
-                    error,
-                    unsent,
-                    stale,
-                    refused: false,
-                });
-            }
-        };
-        Ok(self.into_answer(response, terms).await?)
-    }
-
-    async fn into_answer(
-        mut self,
-        response: Response<Incoming>,
-        terms: &Terms<'_>,
-    ) -> Result<Answer, Error> {
-        let (head, incoming) = response.into_parts();
-        let invalid =
-            |detail: &str| Error::new(Reason::UpstreamInvalidHead, Some(detail.to_owned()));
-        let codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-        if !is_only_chunked(codings.map(HeaderValue::as_bytes)) {
-            return Err(invalid("its Transfer-Encoding is not just `chunked`"));
-        }
-        let Some((facts, spelling)) = self.latch.held_head() else {
-            if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Err(invalid(
-                    "it changes the protocol, and nobody has asked for that",
-                ));
-            }
-            let body = AnswerBody::Plain(
-                body::Incoming::Http1(incoming),
-                super::Lease(Share::Whole(self)),
-            );
-            return Ok(Answer {
-                head,
-                spelling: Spelling::default(),
-                body,
-            });
-        };
-        let upgraded = facts.status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        if !terms.upload.is_done() && !upgraded {
-            // The request's body is still on its way, and hyper has it.
-            self.latch.open();
-            let source = Source::Http1(HttpBody::new(incoming, self, &facts));
-            return Ok(Answer {
-                head,
-                spelling,
-                body: AnswerBody::Events(source),
-            });
-        }
-        self.latch.take();
-        let gate = (&mut self.driver).await.ok().flatten();
-        let (socket, rest) = gate
-            .ok_or_else(|| Error::new(Reason::UpstreamClosedBeforeHead, None))?
-            .into_parts();
-        let body = if upgraded {
-            AnswerBody::Upgraded(Tunnel::new(socket, rest))
-        } else {
-            AnswerBody::Events(Source::Taken(TakenBody::new(socket, rest, &facts)))
-        };
-        Ok(Answer {
-            head,
-            spelling,
-            body,
-        })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-/// Why hyper failed before there was a response's head.
-fn before_head(error: &hyper::Error, terms: &Terms<'_>) -> Error {
-    let source = std::error::Error::source(error);
-    // Such as a client certificate that is not accepted, of which TLS 1.3 tells only after the handshake.
-    let failed = source.and_then(|source| source.downcast_ref());
-    if let Some(failed) = failed.filter(|failed| tls::is_tls_error(failed)) {
-        return Error::new(Reason::UpstreamTlsFailed, Some(tls::explain(failed)));
-    }
-    let reason = match terms.upload.failure() {
-        Some(reason) => reason,
-        None if error.is_parse() => Reason::UpstreamInvalidHead,
-        None => Reason::UpstreamClosedBeforeHead,
+    let own = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
+    let target = match request_target(&terms.raw_head) {
+        b"" => own.as_bytes().into(),
+        _ if own == "*" => own.as_bytes().into(), // also of `OPTIONS http://host`
+        target => origin_form(target),
     };
-    let detail = source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    let mut head = HeadWriter::request(request.method().as_str().as_bytes(), &target);
+    let fields = request.headers().iter();
+    head.fields(
+        fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+        &terms.raw_head,
+    );
+    let is_said = request.headers().contains_key(CONTENT_LENGTH);
+    match length {
+        None => head.fields(
+            [(&b"transfer-encoding"[..], &b"chunked"[..])],
+            &terms.raw_head,
+        ),
+        // RFC 9110, section 8.6: "A user agent SHOULD send Content-Length in a request when the method defines a meaning for
+        // enclosed content and it is not sending Transfer-Encoding", also when there is none.
+        Some(0) if !expects_body(request.method()) => {}
+        Some(length) if !is_said => {
+            let mut digits = itoa::Buffer::new();
+            head.field(b"content-length", digits.format(length).as_bytes());
+        }
+        Some(_) => {}
+    }
+    head.finish()
+}
+
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+fn poll_head(
+    cx: &mut Context<'_>,
+    reader: &mut HeadReader,
+    socket: &Socket,
+    to_head: bool,
+    terms: &Terms<'_>,
+) -> Poll<Result<http1::Response, Error>> {
+    match ready!(reader.poll(cx, socket, to_head)) {
+        Ok(Head::Final(response)) => Poll::Ready(Ok(response)),
+        Ok(Head::Interim(status, headers)) => {
+            (terms.interim)(status, headers);
+            // Whoever waited for it has its turn before the response, which may have come with it.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Err(error) => Poll::Ready(Err(before_head(&error, terms))),
+    }
+}
+
+fn answer(
+    response: http1::Response,
+    connection: Connection,
+    keeper: Rc<dyn Keeper>,
+    sending: Option<Sending>,
+    terms: &Terms<'_>,
+) -> Answer {
+    let (framing, rest, raw) = (
+        response.framing,
+        response.rest.clone(),
+        response.raw.clone(),
+    );
+    let is_event_stream = framing.length != BodyLength::None
+        && opens_event_stream(response.status, response.is_event_stream, terms);
+    let head = parts_of(response);
+    let inflow = Inflow::new(connection, framing, rest, keeper, sending, is_event_stream);
+    let body = if is_event_stream {
+        AnswerBody::Events(Source::Http1(inflow))
+    } else {
+        AnswerBody::Plain(Incoming::Http1(Box::new(inflow)))
+    };
+    Answer { head, raw, body }
+}
+
+async fn upgraded(
+    response: http1::Response,
+    connection: Connection,
+    mut outflow: Outflow,
+    mut upload: Upload,
+    terms: &Terms<'_>,
+) -> Result<Answer, Error> {
+    if !terms.upgrades {
+        let detail = "it changes the protocol, and nobody has asked for that";
+        return Err(Error::new(
+            Reason::UpstreamInvalidHead,
+            Some(detail.to_owned()),
+        ));
+    }
+    let socket = connection.socket().clone();
+    // What comes after the request is another protocol: the request is to be whole before.
+    let sent = poll_fn(|cx| outflow.poll(cx, &socket, &mut upload)).await;
+    sent.map_err(|_| broken_body(terms))?;
+    let (rest, raw) = (response.rest.clone(), response.raw.clone());
+    let mut head = parts_of(response);
+    head.headers.remove(CONTENT_LENGTH);
+    let body = AnswerBody::Upgraded(Tunnel::new(socket, rest));
+    Ok(Answer { head, raw, body })
+}
+
+fn parts_of(response: http1::Response) -> response::Parts {
+    let http1::Response {
+        status,
+        headers,
+        version,
+        reason,
+        ..
+    } = response;
+    let (mut head, ()) = Response::new(()).into_parts();
+    if status.canonical_reason().map(str::as_bytes) != Some(&*reason)
+        && let Ok(reason) = ReasonPhrase::try_from(reason)
+    {
+        head.extensions.insert(reason);
+    }
+    head.status = status;
+    head.version = version;
+    head.headers = headers;
+    head
+}
+
+fn broken_body(terms: &Terms<'_>) -> Error {
+    Error::new(terms.upload.failure().unwrap_or(Reason::ClientGone), None)
+}
+
+/// Why there is no response's head.
+fn before_head(error: &HeadError, terms: &Terms<'_>) -> Error {
+    let (reason, detail) = match error {
+        // Such as a client certificate that is not accepted, of which TLS 1.3 tells only after the handshake.
+        HeadError::Io(error) if tls::is_tls_error(error) => {
+            (Reason::UpstreamTlsFailed, tls::explain(error))
+        }
+        HeadError::Io(error) => {
+            let reason = terms
+                .upload
+                .failure()
+                .unwrap_or(Reason::UpstreamClosedBeforeHead);
+            (reason, error.to_string())
+        }
+        HeadError::Bad(bad) => (Reason::UpstreamInvalidHead, bad.to_string()),
+    };
     Error::new(reason, Some(detail))
 }

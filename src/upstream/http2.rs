@@ -10,24 +10,28 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use h2::Reason as Code;
 use h2::client::{Builder, Connection as Http, SendRequest};
 use http::header::{CONTENT_TYPE, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::{Answer, AnswerBody, Error, Failed, Share, Source, StreamBody, Terms, wait_for_head};
+use super::{
+    Answer, AnswerBody, Error, Failed, Source, StreamBody, Terms, opens_event_stream, wait_for_head,
+};
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming, Upload};
-use crate::http2::{Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Wire};
+use crate::http2::{self, Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Sent, Wire};
 use crate::metrics::Phase;
 use crate::reason::Reason;
+use crate::sending::{Remainder, Sending, Unsent};
 use crate::socket::Socket;
 use crate::tls;
-use crate::wire::{Spelling, is_event_stream};
+use crate::wire::{BadHead, has_no_body, is_event_stream};
 
 /// How many streams of one connection are used at once, if the upstream allows as many.
 const MAX_STREAMS: usize = 100;
@@ -62,7 +66,7 @@ struct Streams {
 #[derive(Debug)]
 pub(super) struct Lease {
     connection: Rc<Connection>,
-    upload: Option<JoinHandle<()>>,
+    sending: Option<Sending>,
 }
 
 /// Begins HTTP/2 on `socket`. How many streams the upstream allows is in its SETTINGS, so they are waited for: it would refuse
@@ -175,50 +179,70 @@ impl Connection {
         let mut send = self.send.clone();
         if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
             return Err(Failed {
-                unsent: Some(request),
+                is_unsent: true,
+                request: Some(request),
                 ..before_head(&error, None).into()
             });
         }
+        let copy = copy_of(&request);
+        let to_head = request.method() == Method::HEAD;
         let (mut head, upload) = (*request).into_parts();
         self.translate(&mut head)?;
         self.streams.open.set(self.streams.open.get() + 1);
         let mut lease = Lease {
             connection: self,
-            upload: None,
+            sending: None,
         };
-        let connection = &lease.connection;
-        let failed = |error: &h2::Error| Failed {
-            stale: connection.streams.is_proven.get() && error.is_io(),
+        let connection = lease.connection.clone();
+        let failed = |error: &h2::Error, request| Failed {
+            is_stale: connection.streams.is_proven.get() && error.is_io(),
             // "Clients MAY automatically retry" both (RFC 9113, sections 8.7 and 6.8): they were not processed.
-            refused: error.reason() == Some(Code::REFUSED_STREAM)
+            is_refused: error.reason() == Some(Code::REFUSED_STREAM)
                 || error.is_go_away() && error.reason() == Some(Code::NO_ERROR),
-            unsent: None,
+            is_unsent: false,
+            request,
             error: before_head(error, terms.upload.failure()),
         };
         let ends = upload.is_end_stream();
         let stream = send.send_request(Request::from_parts(head, ()), ends);
-        let (mut response, stream) = stream.map_err(|error| failed(&error))?;
+        let (mut response, stream) = match stream {
+            Ok(streams) => streams,
+            Err(error) => return Err(failed(&error, copy)),
+        };
         if !ends {
             let mut outflow = Outflow::new(upload, stream, Rc::default());
-            let pump = poll_fn(move |cx| outflow.poll(cx, None, |Aborted { .. }| Code::CANCEL));
-            lease.upload = Some(spawn_local(async move {
-                pump.await;
+            lease.sending = Some(Sending::spawn(async move {
+                let ended = poll_fn(|cx| outflow.poll(cx, None, |Aborted { .. }| Code::CANCEL));
+                match ended.await {
+                    Sent::Complete => Ok(()),
+                    Sent::Broken => Err(Unsent::Body),
+                    Sent::Refused(_) | Sent::Stalled => Err(Unsent::Refused),
+                }
             }));
         }
         let mut alarm = Alarm::default();
+        let mut interim_bytes = 0;
         let head = wait_for_head(terms, &mut alarm, |cx| {
             if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
                 let (head, ()) = interim.into_parts();
+                interim_bytes += bytes_of(&head.headers);
+                if interim_bytes > terms.limits.bytes {
+                    return Poll::Ready(Err(too_long(terms)));
+                }
                 (terms.interim)(head.status, head.headers);
                 // Whoever waited for it has its turn before the response, which may have come with it.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Pin::new(&mut response).poll(cx)
+            Pin::new(&mut response).poll(cx).map(Ok)
         });
-        let response = head.await?.map_err(|error| failed(&error))?;
-        connection.streams.is_proven.set(true);
-        Ok(into_answer(lease, response, terms)?)
+        match head.await?? {
+            Ok(response) => {
+                connection.streams.is_proven.set(true);
+                Ok(into_answer(lease, response, to_head, terms)?)
+            }
+            Err(error) => Err(failed(&error, copy)),
+        }
     }
 
     /// Makes the head of a request one of HTTP/2: the host is part of the target (RFC 9113, section 8.3.1).
@@ -243,6 +267,7 @@ impl Connection {
 fn into_answer(
     lease: Lease,
     response: Response<h2::RecvStream>,
+    to_head: bool,
     terms: &Terms<'_>,
 ) -> Result<Answer, Error> {
     let (head, stream) = response.into_parts();
@@ -253,20 +278,43 @@ fn into_answer(
             Some(detail.to_owned()),
         ));
     }
-    let inflow = Inflow::new(stream, &head.headers);
-    let content_type = head.headers.get(CONTENT_TYPE);
-    let labelled = content_type.is_some_and(|value| is_event_stream(value.as_bytes()));
-    let body = if terms.detect.is_event_stream(head.status.as_u16(), labelled) {
-        AnswerBody::Events(Source::Http2(StreamBody::new(inflow, lease)))
+    let labels = head.headers.get_all(CONTENT_TYPE).iter();
+    let is_labelled = is_event_stream(labels.map(HeaderValue::as_bytes));
+    let inflow = Inflow::new(stream, &head.headers).answering(Box::new(lease));
+    let body = if to_head || has_no_body(head.status.as_u16()) {
+        AnswerBody::Plain(Incoming::Http2(inflow.void()))
+    } else if opens_event_stream(head.status, is_labelled, terms) {
+        AnswerBody::Events(Source::Http2(StreamBody::new(inflow)))
     } else {
-        AnswerBody::Plain(Incoming::Http2(inflow), super::Lease(Share::Stream(lease)))
+        AnswerBody::Plain(Incoming::Http2(inflow))
     };
-    let spelling = Spelling::default(); // names are in lower case
-    Ok(Answer {
-        head,
-        spelling,
-        body,
-    })
+    let raw = Bytes::new(); // names are in lower case
+    Ok(Answer { head, raw, body })
+}
+
+/// What interim responses may have of memory, each that is queued for its client included.
+fn bytes_of(headers: &HeaderMap) -> usize {
+    const OVERHEAD: usize = 32; // as HTTP/2 reckons a header list's size (RFC 9113, section 6.5.2)
+    let fields = headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
+    OVERHEAD + fields.sum::<usize>()
+}
+
+fn too_long(terms: &Terms<'_>) -> Error {
+    let detail = BadHead::TooLong(terms.limits.bytes).to_string();
+    Error::new(Reason::UpstreamInvalidHead, Some(detail))
+}
+
+/// A copy of a request that may be sent twice.
+fn copy_of(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
+    if !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Box::new(Request::new(Upload::empty()));
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    Some(copy)
 }
 
 /// Why h2 failed before there was a response's head.
@@ -282,11 +330,14 @@ fn before_head(error: &h2::Error, upload: Option<Reason>) -> Error {
     Error::new(reason, Some(error.to_string()))
 }
 
+impl http2::Lease for Lease {
+    fn take_remainder(&mut self) -> Option<Remainder> {
+        self.sending.take().map(Sending::outlive)
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(upload) = &self.upload {
-            upload.abort();
-        }
         let streams = &self.connection.streams;
         streams.open.set(streams.open.get() - 1);
         streams.idle_since.set(Instant::now());

@@ -4,7 +4,6 @@
 //! dropping what it holds, in every phase.
 
 mod connect;
-mod gate;
 mod http1;
 mod http2;
 mod source;
@@ -18,23 +17,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::Scheme;
 use http::{HeaderMap, Request, StatusCode, response};
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
-pub use self::source::{HttpBody, Source, StreamBody, TakenBody};
+pub use self::source::{Source, StreamBody};
 pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
 use crate::body::{Incoming, Upload, UploadProgress};
 use crate::config::{self, Detect};
 use crate::health::Health;
+use crate::http1::{Connection, Keeper, Limits};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
-use crate::socket::Socket;
 use crate::tls::{self, ClientConfig, Reloading};
-use crate::wire::Spelling;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
 const IDLE: Duration = Duration::from_secs(4);
@@ -49,7 +48,7 @@ pub struct Upstream {
     /// It has chosen HTTP/1.1 in a TLS handshake.
     prefers_http1: Cell<bool>,
     /// Kept connections with HTTP/1.1.
-    idle: RefCell<Vec<(http1::Lease, Instant)>>,
+    idle: RefCell<Vec<(Connection, Instant)>>,
     /// Those with HTTP/2, in use or not.
     shared: RefCell<Vec<Rc<http2::Connection>>>,
     /// A task closes what is idle for too long.
@@ -64,6 +63,10 @@ pub struct Upstream {
 pub struct Terms<'a> {
     /// What counts as an event stream; `Never` for a HEAD request.
     pub detect: Detect,
+    /// The request's head as the client wrote it, if it speaks HTTP/1.
+    pub raw_head: Bytes,
+    /// How much the response's head may hold.
+    pub limits: Limits,
     /// The request offers to change the protocol.
     pub upgrades: bool,
     /// The `connect` clock.
@@ -83,8 +86,8 @@ pub struct Terms<'a> {
 pub struct Answer {
     /// Its head.
     pub head: response::Parts,
-    /// How its field names were written, where hyper is to be set aside.
-    pub spelling: Spelling,
+    /// The bytes of the head, in which each field is as the upstream spelled it; none over HTTP/2.
+    pub raw: Bytes,
     /// Its body.
     pub body: AnswerBody,
 }
@@ -97,7 +100,7 @@ pub enum AnswerBody {
     /// The upstream has changed the protocol.
     Upgraded(Tunnel),
     /// Anything else.
-    Plain(Incoming, Lease),
+    Plain(Incoming),
 }
 
 /// Why there is no response.
@@ -110,22 +113,9 @@ pub struct Error {
     pub detail: Option<String>,
 }
 
-/// What a request has of a connection. Dropping it cancels the request.
-#[derive(Debug)]
-pub struct Lease(Share);
-
-#[derive(Debug)]
-enum Share {
-    /// All of it.
-    Whole(http1::Lease),
-    /// One stream.
-    #[expect(dead_code, reason = "it is held to be dropped")]
-    Stream(http2::Lease),
-}
-
 /// A connection that a request is about to go out on.
 enum Way {
-    Http1(http1::Lease),
+    Http1(Connection),
     Http2(Rc<http2::Connection>),
 }
 
@@ -164,66 +154,31 @@ impl Upstream {
         request: Box<Request<Upload>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
-        let mut answer = self.ask(request, terms).await?;
-        if let AnswerBody::Events(Source::Taken(body)) = &mut answer.body {
-            body.keep_with(self.clone());
-        }
-        Ok(answer)
-    }
-
-    async fn ask(
-        self: &Rc<Self>,
-        request: Box<Request<Upload>>,
-        terms: &Terms<'_>,
-    ) -> Result<Answer, Error> {
-        let way = match self.kept(terms).await {
+        let way = match self.kept(terms) {
             Some(kept) => kept,
             None => self.connect(terms).await?,
         };
-        let idempotent = request.method().is_idempotent();
-        let copy = copy_of(&request, terms.upload);
-        let again = match way.send(request, terms).await {
+        let mut failed = match self.send_on(way, request, terms).await {
             Ok(answer) => return Ok(answer),
-            Err(Failed {
-                unsent: Some(unsent),
-                ..
-            }) => unsent,
-            Err(Failed {
-                stale,
-                refused,
-                error,
-                ..
-            }) if refused || stale && idempotent => copy.ok_or(error)?,
-            Err(Failed { error, .. }) => return Err(error),
+            Err(failed) => failed,
+        };
+        let Some(request) = failed.take_request() else {
+            return Err(failed.error);
         };
         let fresh = self.connect(terms).await?;
-        fresh
-            .send(again, terms)
-            .await
-            .map_err(|failed| failed.error)
+        let sent = self.send_on(fresh, request, terms).await;
+        sent.map_err(|failed| failed.error)
     }
 
-    /// Keeps the connection of a request that is over for the next one.
-    pub fn keep(self: &Rc<Self>, lease: Lease) {
-        let mut idle = self.idle.borrow_mut();
-        if let Lease(Share::Whole(mut lease)) = lease
-            && idle.len() < MAX_IDLE
-            && !lease.is_closed()
-        {
-            lease.reused = true;
-            idle.push((lease, Instant::now()));
-            self.tend();
-        }
-    }
-
-    /// Keeps a connection of which hyper was set aside.
-    fn keep_socket(self: Rc<Self>, socket: Socket) {
-        if self.idle.borrow().len() < MAX_IDLE {
-            spawn_local(async move {
-                if let Ok(lease) = http1::handshake(socket).await {
-                    self.keep(Lease(Share::Whole(lease)));
-                }
-            });
+    async fn send_on(
+        self: &Rc<Self>,
+        way: Way,
+        request: Box<Request<Upload>>,
+        terms: &Terms<'_>,
+    ) -> Result<Answer, Failed> {
+        match way {
+            Way::Http1(connection) => http1::send(connection, request, terms, self.clone()).await,
+            Way::Http2(connection) => connection.send(request, terms).await,
         }
     }
 
@@ -251,9 +206,9 @@ impl Upstream {
     /// Closes the connections that were idle for too long.
     fn discard_expired(&self) {
         let now = Instant::now();
-        self.idle
-            .borrow_mut()
-            .retain(|(lease, since)| now.duration_since(*since) < IDLE && !lease.is_closed());
+        self.idle.borrow_mut().retain(|(connection, since)| {
+            now.duration_since(*since) < IDLE && connection.is_quiet()
+        });
         self.discard_expired_shared();
     }
 
@@ -265,7 +220,7 @@ impl Upstream {
 
     /// A connection that is there. Of those with HTTP/1 the one that was used last: the others may then grow old, until they are
     /// [discarded](Self::tend).
-    async fn kept(&self, terms: &Terms<'_>) -> Option<Way> {
+    fn kept(&self, terms: &Terms<'_>) -> Option<Way> {
         self.discard_expired_shared();
         if !terms.upgrades
             && let Some(connection) = self.usable()
@@ -274,10 +229,10 @@ impl Upstream {
             return Some(Way::Http2(connection));
         }
         loop {
-            let (mut lease, since) = self.idle.borrow_mut().pop()?;
-            if since.elapsed() < IDLE && lease.is_ready().await {
+            let (connection, since) = self.idle.borrow_mut().pop()?;
+            if since.elapsed() < IDLE && connection.is_quiet() {
                 self.metrics.upstream_reuses.inc();
-                return Some(Way::Http1(lease));
+                return Some(Way::Http1(connection));
             }
         }
     }
@@ -315,7 +270,7 @@ impl Upstream {
                     if may_share {
                         self.prefers_http1.set(true); // it has had the choice
                     }
-                    return http1::handshake(socket).await.map(Way::Http1);
+                    return Ok(Way::Http1(Connection::new(socket)));
                 }
             };
             self.prefers_http1.set(false);
@@ -360,15 +315,13 @@ impl fmt::Debug for Terms<'_> {
     }
 }
 
-impl Way {
-    async fn send(
-        self,
-        request: Box<Request<Upload>>,
-        terms: &Terms<'_>,
-    ) -> Result<Answer, Failed> {
-        match self {
-            Self::Http1(lease) => lease.send(request, terms).await,
-            Self::Http2(connection) => connection.send(request, terms).await,
+impl Keeper for Upstream {
+    fn keep(self: Rc<Self>, mut connection: Connection) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            connection.is_reused = true;
+            idle.push((connection, Instant::now()));
+            self.tend();
         }
     }
 }
@@ -376,23 +329,41 @@ impl Way {
 /// Why a request got no answer on one connection, and what that means for another try.
 struct Failed {
     error: Error,
-    /// The request, if none of it was sent.
-    unsent: Option<Box<Request<Upload>>>,
+    /// The request, if it is here to be sent again.
+    request: Option<Box<Request<Upload>>>,
+    /// None of it was sent.
+    is_unsent: bool,
     /// The upstream closed a kept connection before it answered: it may never have seen the request.
-    stale: bool,
+    is_stale: bool,
     /// The upstream says that it did not process the request.
-    refused: bool,
+    is_refused: bool,
+}
+
+impl Failed {
+    /// The request, if it may be sent again.
+    fn take_request(&mut self) -> Option<Box<Request<Upload>>> {
+        let may_repeat = |request: &Request<Upload>| {
+            self.is_unsent || self.is_refused || self.is_stale && request.method().is_idempotent()
+        };
+        self.request.take().filter(|request| may_repeat(request))
+    }
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self {
             error,
-            unsent: None,
-            stale: false,
-            refused: false,
+            request: None,
+            is_unsent: false,
+            is_stale: false,
+            is_refused: false,
         }
     }
+}
+
+/// Whether a response is an event stream, by its status and whether its media type says so.
+fn opens_event_stream(status: StatusCode, is_labelled: bool, terms: &Terms<'_>) -> bool {
+    terms.detect.is_event_stream(status.as_u16(), is_labelled)
 }
 
 /// Polls for a response's head under the `response_head` clock, with this `alarm`.
@@ -417,19 +388,6 @@ async fn wait_for_head<T>(
         Poll::Ready(Err(Error::new(Reason::UpstreamHeadTimeout, None)))
     })
     .await
-}
-
-/// A copy of a request that may be sent twice.
-fn copy_of(request: &Request<Upload>, upload: &UploadProgress) -> Option<Box<Request<Upload>>> {
-    if !upload.is_empty() {
-        return None;
-    }
-    let mut copy = Box::new(Request::new(Upload::empty()));
-    request.method().clone_into(copy.method_mut());
-    request.uri().clone_into(copy.uri_mut());
-    request.headers().clone_into(copy.headers_mut());
-    request.extensions().clone_into(copy.extensions_mut());
-    Some(copy)
 }
 
 impl Error {

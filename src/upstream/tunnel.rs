@@ -1,9 +1,11 @@
 //! An upstream's connection as a stream of bytes, once it has changed its protocol.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::socket::Socket;
@@ -11,12 +13,12 @@ use crate::socket::Socket;
 /// What is left of a connection after its 101: the bytes that came with that, then the socket.
 #[derive(Debug)]
 pub struct Tunnel {
-    socket: Socket,
-    rest: Vec<u8>,
+    socket: Rc<Socket>,
+    rest: Bytes,
 }
 
 impl Tunnel {
-    pub(super) fn new(socket: Socket, rest: Vec<u8>) -> Self {
+    pub(super) fn new(socket: Rc<Socket>, rest: Bytes) -> Self {
         Self { socket, rest }
     }
 }
@@ -28,29 +30,28 @@ impl AsyncRead for Tunnel {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.rest.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
+            return self.socket.poll_read_shared(cx, buf);
         }
         let length = self.rest.len().min(buf.remaining());
-        buf.put_slice(&self.rest[..length]);
-        self.rest.drain(..length);
+        buf.put_slice(&self.rest.split_to(length));
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Tunnel {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        self.socket.poll_write_shared(cx, &[IoSlice::new(buf)])
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_flush_shared(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_shutdown_shared(cx)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Whether the lines of a `Transfer-Encoding` field name `chunked`, once, and nothing else, or there are none. A proxy undoes the
+/// Whether the lines of a request's `Transfer-Encoding` field name `chunked`, once, and nothing else, or there are none. A proxy undoes the
 /// chunks only: what another coding made of a body must not go on without its name.
 pub fn is_only_chunked<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
     let mut lines = lines.into_iter();
@@ -15,6 +15,8 @@ pub fn is_only_chunked<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
 #[derive(Debug, Clone)]
 pub struct Chunked {
     state: State,
+    /// Lines may end in a bare LF.
+    lenient: bool,
     /// Of the chunk's size while it is read, then of its data: bytes still to come.
     remaining: u64,
     /// Bytes of extensions and trailers so far, at most [`Chunked::LIMIT`].
@@ -39,8 +41,10 @@ enum State {
 /// What the front of the input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
-    /// So many bytes of sizes, extensions, line ends and trailers.
+    /// So many bytes of sizes, extensions and line ends.
     Framing(usize),
+    /// So many bytes of the trailer section, its empty line included.
+    Trailers(usize),
     /// So many bytes of the body.
     Data(usize),
     /// The body ended before this byte: the rest belongs to the next message.
@@ -50,7 +54,7 @@ pub enum Piece {
 /// The bytes are not a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadChunk {
-    /// A chunk size that is not 1 to 16 hexadecimal digits.
+    /// A chunk size that is not a hexadecimal number of 64 bits.
     #[error("the size of a chunk is not a hexadecimal number")]
     Size,
     /// A line that does not end in CRLF.
@@ -73,8 +77,17 @@ impl Chunked {
     pub fn new() -> Self {
         Self {
             state: State::Size { digits: 0 },
+            lenient: false,
             remaining: 0,
             overhead: 0,
+        }
+    }
+
+    /// At the start of a response's body, read as browsers read it: its lines may end in a bare LF.
+    pub fn lenient() -> Self {
+        Self {
+            lenient: true,
+            ..Self::new()
         }
     }
 
@@ -94,22 +107,37 @@ impl Chunked {
             }
             return Ok(Piece::Data(length));
         }
+        let piece = if self.is_in_trailers() {
+            Piece::Trailers
+        } else {
+            Piece::Framing
+        };
         for (index, &byte) in bytes.iter().enumerate() {
             match self.state {
                 State::Done if index == 0 => return Ok(Piece::End),
-                State::Size { digits: 0 } if index == 0 => self.step(byte)?,
-                State::Size { digits: 0 } | State::Data | State::Done => {
-                    return Ok(Piece::Framing(index));
-                }
+                State::Size { digits: 0 } | State::TrailerStart if index == 0 => self.step(byte)?,
+                State::Size { digits: 0 } | State::Data | State::Done => return Ok(piece(index)),
+                State::TrailerStart if piece(0) == Piece::Framing(0) => return Ok(piece(index)),
                 _ => self.step(byte)?,
             }
         }
-        Ok(Piece::Framing(bytes.len()))
+        Ok(piece(bytes.len()))
+    }
+
+    fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::TrailerStart | State::Trailer | State::TrailerLf | State::EndLf
+        )
     }
 
     /// Moves the body's bytes in `buffer` to its front, over the framing. Returns how many there are, and how many bytes of
-    /// `buffer` were read: fewer than it holds only if the body ended.
-    pub fn decode_in_place(&mut self, buffer: &mut [u8]) -> Result<(usize, usize), BadChunk> {
+    /// `buffer` were read: fewer than it holds only if the body ended. What belongs to the trailer section goes to `trailers`.
+    pub fn decode_in_place(
+        &mut self,
+        buffer: &mut [u8],
+        mut trailers: impl FnMut(&[u8]),
+    ) -> Result<(usize, usize), BadChunk> {
         let (mut kept, mut read) = (0, 0);
         while read < buffer.len() {
             if let Some(data) = self.whole_chunk(&buffer[read..]) {
@@ -120,6 +148,10 @@ impl Chunked {
             }
             match self.next(&buffer[read..])? {
                 Piece::Framing(length) => read += length,
+                Piece::Trailers(length) => {
+                    trailers(&buffer[read..read + length]);
+                    read += length;
+                }
                 Piece::Data(length) => {
                     buffer.copy_within(read..read + length, kept);
                     kept += length;
@@ -153,19 +185,28 @@ impl Chunked {
     }
 
     fn step(&mut self, byte: u8) -> Result<(), BadChunk> {
-        self.state = match (self.state, byte) {
-            (
-                State::Size {
-                    digits: Self::MAX_DIGITS,
-                },
-                b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F',
-            ) => {
-                return Err(BadChunk::Size);
+        let state = match (self.state, byte) {
+            // Where a line may end without CR, as if there had been one.
+            (State::Size { digits: 1.. } | State::Extension, b'\n') if self.lenient => {
+                State::SizeLf
             }
+            (State::DataCr, b'\n') if self.lenient => State::DataLf,
+            (State::TrailerStart, b'\n') if self.lenient => State::EndLf,
+            (State::Trailer, b'\n') if self.lenient => State::TrailerLf,
+            (state, _) => state,
+        };
+        self.state = match (state, byte) {
+            (State::Size { digits: 1 }, b'0') if self.remaining == 0 => self.count(state)?,
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
+                if digits == Self::MAX_DIGITS {
+                    return Err(BadChunk::Size);
+                }
                 let digit = hex_value(byte).unwrap_or_default();
+                let is_leading_zero = digits == 1 && self.remaining == 0;
                 self.remaining = self.remaining << 4 | u64::from(digit);
-                State::Size { digits: digits + 1 }
+                State::Size {
+                    digits: digits + u8::from(!is_leading_zero),
+                }
             }
             (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
             // "BWS" before an extension's semicolon.
@@ -218,11 +259,18 @@ mod tests {
 
     /// The body in `input` fed in pieces cut at `cuts`, and what follows it.
     fn decode(input: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, bool, usize), BadChunk> {
-        let mut chunked = Chunked::new();
+        decode_with(Chunked::new(), input, cuts)
+    }
+
+    fn decode_with(
+        mut chunked: Chunked,
+        input: &[u8],
+        cuts: &[usize],
+    ) -> Result<(Vec<u8>, bool, usize), BadChunk> {
         let (mut body, mut from, mut rest) = (Vec::new(), 0, 0);
         for &to in cuts.iter().chain([&input.len()]) {
             let mut piece = input[from..to].to_vec();
-            let (kept, read) = chunked.decode_in_place(&mut piece)?;
+            let (kept, read) = chunked.decode_in_place(&mut piece, |_| {})?;
             body.extend_from_slice(&piece[..kept]);
             rest += piece.len() - read;
             from = to;
@@ -249,6 +297,13 @@ mod tests {
             ),
             (b"5\r\nhe", b"he", false, 0),
             (b"0\r\n\r\n", b"", true, 0),
+            (
+                b"0000000000000000000000001\r\na\r\n000\r\n\r\n",
+                b"a",
+                true,
+                0,
+            ),
+            (b"FFFFFFFFFFFFFFFF\r\na", b"a", false, 0),
         ] {
             for split in 0..=input.len() {
                 let seen = decode(input, &[split]);
@@ -256,6 +311,46 @@ mod tests {
             }
             let every: Vec<usize> = (0..input.len()).collect();
             assert_eq!(decode(input, &every), Ok((body.to_vec(), done, rest)));
+        }
+    }
+
+    #[test]
+    fn lines_of_responses_may_end_in_lf() {
+        let input = b"2\nab\n3;x=y\r\ncde\n1 \nf\r\n00\nA: b\nC: d\r\n\nGET";
+        for split in 0..=input.len() {
+            let seen = decode_with(Chunked::lenient(), input, &[split]);
+            assert_eq!(seen, Ok((b"abcdef".to_vec(), true, 3)), "split at {split}");
+        }
+        for bad in [
+            &b"2\r\r\nab"[..],
+            b"2\r\nabc",
+            b"\n",
+            b"1\na\r\r",
+            b"0\n\rx",
+        ] {
+            assert!(decode_with(Chunked::lenient(), bad, &[]).is_err());
+        }
+    }
+
+    #[test]
+    fn trailers_are_told_from_framing_at_every_split() {
+        let input = b"1\r\na\r\n0\r\nA: b\r\nC: d\r\n\r\nGET";
+        for split in 0..=input.len() {
+            let (mut chunked, mut trailers) = (Chunked::new(), Vec::new());
+            for mut part in [&input[..split], &input[split..]] {
+                while !part.is_empty() {
+                    let taken = match chunked.next(part).unwrap() {
+                        Piece::Framing(length) | Piece::Data(length) => length,
+                        Piece::Trailers(length) => {
+                            trailers.extend_from_slice(&part[..length]);
+                            length
+                        }
+                        Piece::End => break,
+                    };
+                    part = &part[taken..];
+                }
+            }
+            assert_eq!(trailers, b"A: b\r\nC: d\r\n\r\n", "split at {split}");
         }
     }
 

@@ -3,7 +3,11 @@
 //! hyper parses the head; it is lenient where RFC 9112 allows it to be. A proxy must not be: what its backend reads differently
 //! is a smuggled request. So a head passes this scanner first.
 
-use memchr::memchr;
+use std::borrow::Cow;
+
+use memchr::{memchr, memrchr};
+
+use super::response_head::is_token;
 
 /// Scans one request head, however it is cut.
 #[derive(Debug, Clone)]
@@ -171,6 +175,57 @@ impl RequestHead {
     }
 }
 
+/// The target of the request whose whole head this is, as it was sent; empty if its first line has none.
+pub fn request_target(head: &[u8]) -> &[u8] {
+    let line = super::fields::lines(head).find(|line| !line.is_empty());
+    let line = line.unwrap_or_default();
+    let target = memchr(b' ', line).zip(memrchr(b' ', line));
+    let target = target.and_then(|(before, after)| line.get(before + 1..after));
+    target.unwrap_or_default()
+}
+
+/// A request's target as a server gets it that is no proxy: without the scheme and the authority, if it has them.
+pub fn origin_form(target: &[u8]) -> Cow<'_, [u8]> {
+    if target.starts_with(b"/") || target == b"*" {
+        return target.into();
+    }
+    let scheme = target.windows(3).position(|window| window == b"://");
+    let after = scheme.map_or(&b""[..], |scheme| &target[scheme + 3..]);
+    let end = after.iter().position(|byte| matches!(byte, b'/' | b'?'));
+    match end.map(|end| &after[end..]) {
+        Some(query @ [b'?', ..]) => [b"/", query].concat().into(),
+        Some(path) => path.into(),
+        None => b"/"[..].into(),
+    }
+}
+
+/// A whole head whose target hyper takes, if it does not take that of `head`: with what no URI may have percent-encoded. curl, Go,
+/// PHP, Python and Node send such bytes as they are, and backends read them.
+pub fn with_valid_target(head: &[u8]) -> Option<Vec<u8>> {
+    let target = request_target(head);
+    if !target.iter().any(|&byte| is_invalid_in_uri(byte)) {
+        return None;
+    }
+    let start = target.as_ptr().addr() - head.as_ptr().addr();
+    let mut valid = Vec::with_capacity(head.len() + 2 * target.len());
+    valid.extend_from_slice(&head[..start]);
+    for &byte in target {
+        if is_invalid_in_uri(byte) {
+            let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+            valid.extend([b'%', digit(byte >> 4), digit(byte & 0xF)]);
+        } else {
+            valid.push(byte);
+        }
+    }
+    valid.extend_from_slice(&head[start + target.len()..]);
+    Some(valid)
+}
+
+/// What RFC 3986 does not allow in a URI, and real clients send all the same.
+fn is_invalid_in_uri(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'`' | 0x80..)
+}
+
 /// How many bytes there are before the first that is not `plain`. A line without one is looked at as a whole, many bytes at once.
 fn run(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> usize {
     let line = memchr(b'\r', bytes).map_or(bytes, |end| &bytes[..end]);
@@ -183,12 +238,6 @@ fn run(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> usize {
 /// Anything but a control character.
 fn is_visible(byte: u8) -> bool {
     byte >= b' ' && byte != 0x7F
-}
-
-/// `tchar` of RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
-        | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// The start of a field name: as much as the names that matter need.
@@ -223,14 +272,6 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 64 * 1024;
-
-    #[test]
-    fn names_are_tokens() {
-        for byte in 0..=u8::MAX {
-            let expected = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            assert_eq!(is_token(byte), expected, "{byte}");
-        }
-    }
 
     /// The same verdict for the whole and at every split.
     fn verdict(input: &[u8]) -> Result<Option<usize>, Malformed> {
@@ -313,6 +354,38 @@ mod tests {
                 "{:?}",
                 input.escape_ascii().to_string()
             );
+        }
+    }
+
+    #[test]
+    fn targets_as_they_were_sent() {
+        for (head, target, valid) in [
+            (
+                &b"GET /a HTTP/1.1\r\nHost: <b>\r\n\r\n"[..],
+                &b"/a"[..],
+                None,
+            ),
+            (b"\r\nGET * HTTP/1.1\r\n\r\n", b"*", None),
+            (b"GET /a b HTTP/1.1\r\n\r\n", b"/a b", None),
+            (b"GET\r\n\r\n", b"", None),
+            (
+                b"GET /\xE9?\"<`>|% HTTP/1.1\r\nA: \"\r\n\r\n",
+                b"/\xE9?\"<`>|%",
+                Some(&b"GET /%E9?%22%3C%60%3E|% HTTP/1.1\r\nA: \"\r\n\r\n"[..]),
+            ),
+        ] {
+            assert_eq!(request_target(head), target);
+            assert_eq!(with_valid_target(head).as_deref(), valid);
+        }
+        for (target, origin) in [
+            (&b"/a?b"[..], &b"/a?b"[..]),
+            (b"*", b"*"),
+            (b"http://host/a?b", b"/a?b"),
+            (b"http://host?b://c/", b"/?b://c/"),
+            (b"http://host", b"/"),
+            (b"host:80", b"/"),
+        ] {
+            assert_eq!(*origin_form(target), *origin);
         }
     }
 

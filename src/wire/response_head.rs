@@ -1,184 +1,443 @@
-//! What an upstream's response head says about its body, read before hyper sees it.
+//! A response's head as real servers send it, and what it says of the body's length.
 //!
-//! An event stream's framing is healed, and hyper would refuse some of what must be healed: a `Content-Length` of 2^64 - 1 is one
-//! that real servers send for "endless".
+//! Browsers, curl and Node read heads that RFC 9112 does not allow, so a proxy in front of a legacy backend reads them too: lines
+//! that end in a bare LF, folded fields, control characters, whitespace before a colon. What is passed on is always well-formed.
+//! Only what two recipients could take for different messages is refused.
+
+use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
 
-/// The facts of a response head that decide how its body is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use super::fields::{elements, has_element, is_event_stream};
+
+/// A response's head, as ranges of its bytes.
+#[derive(Debug, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// The status code; 0 if it is not a number.
+    /// The status code: three digits.
     pub status: u16,
-    /// The media type is `text/event-stream`.
-    pub event_stream: bool,
-    /// The last transfer coding is `chunked`.
-    pub chunked: bool,
-    /// The declared length.
-    pub length: Length,
-    /// The upstream closes the connection after this response.
-    pub closes: bool,
+    /// It is one of HTTP/1.0.
+    pub is_http10: bool,
+    /// The reason phrase.
+    pub reason: Range<usize>,
+    /// The fields, in order.
+    pub fields: Vec<Field>,
+    /// The lines that are no fields, and are not passed on.
+    pub dropped: Vec<Range<usize>>,
 }
 
-/// What `Content-Length` says.
+/// A field: its name is a token, and its value has no control character but a tab, and no whitespace around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Where its name is.
+    pub name: Range<usize>,
+    /// Where its value is.
+    pub value: Range<usize>,
+}
+
+/// Why a response's head is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// Something else than HTTP/1.
+    #[error("it does not begin with a status line of HTTP/1")]
+    StatusLine,
+    /// A recipient may take a CR for a line's end (RFC 9112, section 2.2), and a NUL for the value's.
+    #[error("its field `{0}` has a CR or NUL in it")]
+    Value(String),
+    /// More fields than it may have.
+    #[error("it has more than {0} fields (`server.max_response_headers`)")]
+    TooManyFields(usize),
+    /// Longer than it may be, in bytes.
+    #[error("it is longer than {0} bytes (`server.max_response_head`)")]
+    TooLong(usize),
+    /// RFC 9112, section 6.3: "the message framing is invalid and the recipient MUST treat it as an unrecoverable error".
+    #[error("its field `Content-Length` is `{0}`, which is not one number")]
+    ContentLength(String),
+    /// A coding that is not undone here must not go on without its name.
+    #[error("its field `Transfer-Encoding` is `{0}`, which is not just `chunked`")]
+    TransferEncoding(String),
+}
+
+/// How the end of a body is found (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// There is none, or one that cannot be meant: no number, or more than 2^63 - 1 bytes.
-    Unknown,
-    /// So many bytes.
+pub enum BodyLength {
+    /// There is none, whatever the head says.
+    None,
+    /// By its last chunk.
+    Chunked,
+    /// After so many bytes.
     Bytes(u64),
+    /// When the connection closes.
+    UntilClose,
+}
+
+/// What a head says of the body after it, and of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    /// How the body's end is found.
+    pub length: BodyLength,
+    /// The connection may carry another response after this one: the upstream has not said that it closes it, and there is no
+    /// doubt where this one ends.
+    pub is_reusable: bool,
+}
+
+/// Whether responses with this status have no body, whatever their fields say: "Any response with a 1xx (Informational), 204 (No
+/// Content), or 304 (Not Modified) status code is always terminated by the first empty line after the header fields" (RFC 9112,
+/// section 6.3), and a server "MUST NOT generate content in a 205 response" (RFC 9110, section 15.3.6).
+pub fn has_no_body(status: u16) -> bool {
+    matches!(status, 100..200 | 204 | 205 | 304)
 }
 
 impl ResponseHead {
-    /// Where the head at the front of `bytes` ends, after its empty line. Lines may end in a bare LF, as hyper allows for responses.
-    pub fn end(bytes: &[u8]) -> Option<usize> {
-        let mut line_start = 0;
-        for index in memchr_iter(b'\n', bytes) {
-            if matches!(&bytes[line_start..index], b"" | b"\r") && line_start > 0 {
-                return Some(index + 1);
-            }
-            line_start = index + 1;
-        }
-        None
+    /// Where the head at the front of `bytes` ends, after its empty line; the first `seen` bytes were asked of before. Empty lines
+    /// before the head belong to it.
+    pub fn end(bytes: &[u8], seen: usize) -> Option<usize> {
+        let blank = bytes
+            .iter()
+            .take_while(|&&byte| matches!(byte, b'\r' | b'\n'))
+            .count();
+        let from = seen.saturating_sub(b"\n\r\n".len()).max(blank);
+        let mut ends = memchr_iter(b'\n', &bytes[from..]).map(|end| from + end);
+        ends.find_map(|end| match &bytes[end + 1..] {
+            [b'\n', ..] => Some(end + 2),
+            [b'\r', b'\n', ..] => Some(end + 3),
+            _ => None,
+        })
     }
 
-    /// Reads a whole head. What is malformed in it is left for hyper to refuse.
-    pub fn read(head: &[u8]) -> Self {
-        let mut lines = lines(head);
-        let status_line = lines.next().unwrap_or_default();
-        let mut facts = Self {
-            status: status_line
-                .split(|&b| b == b' ')
-                .nth(1)
-                .and_then(number)
-                .unwrap_or(0)
-                .try_into()
-                .unwrap_or(0),
-            event_stream: false,
-            chunked: false,
-            length: Length::Unknown,
-            closes: status_line.starts_with(b"HTTP/1.0"),
+    /// Whether `bytes` may be the beginning of a head.
+    pub fn may_begin(bytes: &[u8]) -> bool {
+        let mut bytes = bytes
+            .iter()
+            .skip_while(|&&byte| matches!(byte, b'\r' | b'\n'));
+        b"HTTP/1."
+            .iter()
+            .all(|expected| bytes.next().is_none_or(|seen| seen == expected))
+    }
+
+    /// Reads a whole head, and mends it where it stands: folds and control characters become spaces.
+    pub fn parse(head: &mut [u8], max_fields: usize) -> Result<Self, BadHead> {
+        let start = head
+            .iter()
+            .take_while(|&&byte| matches!(byte, b'\r' | b'\n'))
+            .count();
+        let end = line_end(head, start);
+        let mut parsed = Self::status_line(head, start..end.text).ok_or(BadHead::StatusLine)?;
+        soften(&mut head[parsed.reason.clone()]).map_err(|()| BadHead::StatusLine)?;
+        let section = Field::parse_all(head, end.next, max_fields)?;
+        parsed.fields = section.fields;
+        parsed.dropped = section.dropped;
+        Ok(parsed)
+    }
+
+    fn status_line(head: &[u8], line: Range<usize>) -> Option<Self> {
+        let text = &head[line.clone()];
+        let (minor, after) = text.strip_prefix(b"HTTP/1.")?.split_first()?;
+        let after_spaces = after.trim_ascii_start();
+        let has_space = minor.is_ascii_digit() && after_spaces.len() < after.len();
+        let (digits, reason) = after_spaces.split_at_checked(3).filter(|_| has_space)?;
+        let is_number = digits.iter().all(u8::is_ascii_digit) && digits[0] != b'0';
+        if !is_number || !matches!(reason, [] | [b' ' | b'\t', ..]) {
+            return None;
+        }
+        let reason = trimmed(head, line.end - reason.len()..line.end);
+        Some(Self {
+            status: digits
+                .iter()
+                .fold(0, |number, digit| number * 10 + u16::from(digit - b'0')),
+            is_http10: *minor == b'0',
+            reason,
+            fields: Vec::new(),
+            dropped: Vec::new(),
+        })
+    }
+
+    /// The values of the fields `name`, in `head`.
+    pub fn values<'a>(&self, head: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let fields = self.fields.iter();
+        fields
+            .filter(move |field| head[field.name.clone()].eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| &head[field.value.clone()])
+    }
+
+    /// Whether the media type is `text/event-stream`.
+    pub fn is_event_stream(&self, head: &[u8]) -> bool {
+        is_event_stream(self.values(head, "content-type"))
+    }
+
+    /// How the end of the body is found, of the answer to a request with HEAD if `to_head`. An event stream may well have a length
+    /// that cannot be meant: servers send 2^64 - 1 for "endless".
+    pub fn framing(&self, head: &[u8], to_head: bool, is_events: bool) -> Result<Framing, BadHead> {
+        let connection = self.values(head, "connection");
+        let keeps = if self.is_http10 {
+            has_element(connection, "keep-alive")
+        } else {
+            !has_element(connection, "close")
         };
-        for (name, value) in lines.filter_map(field) {
-            if name.eq_ignore_ascii_case(b"content-type") {
-                facts.event_stream = is_event_stream(value);
-            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-                let last = value.rsplit(|&b| b == b',').next().unwrap_or_default();
-                facts.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
-            } else if name.eq_ignore_ascii_case(b"content-length") {
-                facts.length = match number(value) {
-                    Some(length) if i64::try_from(length).is_ok() => Length::Bytes(length),
-                    _ => Length::Unknown,
-                };
-            } else if name.eq_ignore_ascii_case(b"connection") {
-                let mut options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-                facts.closes |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
-            }
-        }
-        facts
-    }
-
-    /// The fields of a head, in order.
-    pub fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        lines(head).skip(1).filter_map(field)
-    }
-
-    /// `head` without its `Content-Length` fields.
-    pub fn without_length(head: &[u8]) -> Vec<u8> {
-        let keeps = |line: &[u8]| {
-            !field(line).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"content-length"))
+        let has_no_body_by_status = has_no_body(self.status);
+        let has_no_body = to_head || has_no_body_by_status;
+        let coding = match coding(|| self.values(head, "transfer-encoding")) {
+            Err(_) if has_no_body => Coding::Odd { chunked: false },
+            coding => coding?,
         };
-        let mut kept = Vec::with_capacity(head.len());
-        for line in head.split_inclusive(|&b| b == b'\n') {
-            if keeps(line) {
-                kept.extend_from_slice(line);
+        let length = match (
+            coding,
+            content_length(|| self.values(head, "content-length")),
+        ) {
+            (Coding::None, Err(_)) if is_events || has_no_body => None,
+            (Coding::None, length) => length?,
+            (_, length) => length.unwrap_or_default(),
+        };
+        // RFC 9112, section 6.1: of an HTTP/1.0 message with a Transfer-Encoding the framing is faulty; section 6.3: with a
+        // Content-Length beside it, it "might indicate an attempt to perform ... response splitting".
+        let is_plain = match coding {
+            Coding::None => true,
+            Coding::Chunked => {
+                !self.is_http10 && self.values(head, "content-length").next().is_none()
             }
+            Coding::Odd { .. } => false,
+        };
+        let is_chunked = matches!(coding, Coding::Chunked | Coding::Odd { chunked: true });
+        if has_no_body {
+            // Some servers send the body all the same (busybox after HEAD): it must not be read as the next response.
+            let is_empty = match self.status {
+                205 => !is_chunked && length == Some(0),
+                _ => !to_head || has_no_body_by_status || is_chunked || length.is_some(),
+            };
+            return Ok(Framing {
+                length: BodyLength::None,
+                is_reusable: keeps && is_plain && is_empty,
+            });
         }
-        kept
+        let length = match length {
+            _ if is_chunked => BodyLength::Chunked,
+            Some(length) => BodyLength::Bytes(length),
+            None => BodyLength::UntilClose,
+        };
+        Ok(Framing {
+            length,
+            is_reusable: keeps && is_plain && length != BodyLength::UntilClose,
+        })
     }
 }
 
-/// How the field names of a head were written: some clients mind the case (RFC 9110, section 5.1, says that none should).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spelling {
-    /// With a colon after each.
-    names: Vec<u8>,
+/// The fields of a head or a trailer section.
+#[derive(Debug, Default)]
+pub struct Section {
+    /// The fields, in order.
+    pub fields: Vec<Field>,
+    /// The lines that are none.
+    pub dropped: Vec<Range<usize>>,
 }
 
-impl Spelling {
-    /// That of a whole head.
-    pub fn of(head: &[u8]) -> Self {
-        let mut names = Vec::with_capacity(head.len());
-        for (name, _) in ResponseHead::fields(head) {
-            names.extend_from_slice(name);
-            names.push(b':');
+impl Field {
+    /// Those in `bytes` from `start` to an empty line, at most `max`. They are mended where they stand.
+    pub fn parse_all(bytes: &mut [u8], start: usize, max: usize) -> Result<Section, BadHead> {
+        let mut section = Section::default();
+        section.fields.reserve(max.min(16));
+        let mut next = start;
+        let mut is_dropped = true; // what a folded line continues
+        while next < bytes.len() {
+            let Line { text, next: after } = line_end(bytes, next);
+            if text == next {
+                break;
+            }
+            if matches!(bytes[next], b' ' | b'\t') {
+                // RFC 9112, section 5.2: "replace each received obs-fold with one or more SP octets".
+                if let Some(field) = section.fields.last_mut().filter(|_| !is_dropped) {
+                    bytes[field.value.end..next].fill(b' ');
+                    field.value.end = text;
+                }
+            } else if let Some(field) = Self::parse(bytes, next..text) {
+                section.fields.push(field);
+                is_dropped = false;
+            } else {
+                section.dropped.push(next..text);
+                is_dropped = true;
+            }
+            if section.fields.len() > max {
+                return Err(BadHead::TooManyFields(max));
+            }
+            next = after;
         }
-        Self { names }
+        for Self { name, value } in &mut section.fields {
+            if needs_softening(&bytes[value.clone()]) && soften(&mut bytes[value.clone()]).is_err()
+            {
+                let name = String::from_utf8_lossy(&bytes[name.clone()]);
+                return Err(BadHead::Value(name.into_owned()));
+            }
+            *value = trimmed(bytes, value.clone());
+        }
+        Ok(section)
     }
 
-    /// How the field `name`, in lower case, was written; the name itself if there was none.
-    pub fn spell<'a>(&'a self, name: &'a str) -> &'a [u8] {
-        let mut spelt = self.names.split(|&b| b == b':');
-        spelt
-            .find(|spelt| spelt.eq_ignore_ascii_case(name.as_bytes()))
-            .unwrap_or(name.as_bytes())
+    fn parse(head: &[u8], line: Range<usize>) -> Option<Self> {
+        let colon = line.start + memchr(b':', &head[line.clone()])?;
+        // RFC 9112, section 5.1: "A proxy MUST remove any such whitespace from a response message before forwarding".
+        let name = trimmed(head, line.start..colon);
+        let is_name = !name.is_empty() && head[name.clone()].iter().all(|&byte| is_token(byte));
+        is_name.then(|| Self {
+            name,
+            value: colon + 1..line.end,
+        })
     }
 }
 
-/// Whether the value of a `Content-Type` field is `text/event-stream`, whatever its parameters and letter case.
-pub fn is_event_stream(content_type: &[u8]) -> bool {
-    let media_type = content_type
-        .split(|&b| b == b';')
-        .next()
-        .unwrap_or_default();
-    media_type
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"text/event-stream")
+#[derive(Clone, Copy)]
+enum Coding {
+    None,
+    Chunked,
+    /// Such as no sender should say it.
+    Odd {
+        chunked: bool,
+    },
 }
 
-fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = memchr_iter(b'\n', head).chain([head.len()]);
-    ends.scan(0, |start, end| {
-        let line = &head[std::mem::replace(start, end + 1)..end];
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
+/// What `Transfer-Encoding` says. `chunked` said twice is nearly always one layer that two programs have announced, and `identity`
+/// was a coding once.
+fn coding<'a, I: Iterator<Item = &'a [u8]>>(values: impl Fn() -> I) -> Result<Coding, BadHead> {
+    if values().next().is_none() {
+        return Ok(Coding::None);
+    }
+    let is = |item: &[u8], name: &str| item.eq_ignore_ascii_case(name.as_bytes());
+    let mut chunked = 0;
+    let mut others = 0;
+    for item in elements(values()) {
+        if is(item, "chunked") {
+            chunked += 1;
+        } else if is(item, "identity") {
+            others += 1;
+        } else {
+            return Err(BadHead::TransferEncoding(shown(values())));
+        }
+    }
+    Ok(match (chunked, others) {
+        (1, 0) => Coding::Chunked,
+        (chunked, _) => Coding::Odd {
+            chunked: chunked > 0,
+        },
     })
 }
 
-fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = memchr(b':', line)?;
-    Some((&line[..colon], line[colon + 1..].trim_ascii()))
+/// What `Content-Length` says: nothing if there is none, or more than anybody has.
+fn content_length<'a, I: Iterator<Item = &'a [u8]>>(
+    values: impl Fn() -> I,
+) -> Result<Option<u64>, BadHead> {
+    let mut seen: Option<&[u8]> = None;
+    for value in values() {
+        for item in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let is_number = !item.is_empty() && item.iter().all(u8::is_ascii_digit);
+            let is_same = seen.is_none_or(|seen| significant(seen) == significant(item));
+            if !is_number || !is_same {
+                return Err(BadHead::ContentLength(shown(values())));
+            }
+            seen = Some(item);
+        }
+    }
+    let length = seen.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    Ok(length.filter(|&length: &u64| i64::try_from(length).is_ok()))
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    let digits = str::from_utf8(digits)
-        .ok()
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
-    digits.parse().ok()
+fn significant(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    &digits[zeros..]
+}
+
+/// The values of a field, for a person.
+fn shown<'a>(values: impl Iterator<Item = &'a [u8]>) -> String {
+    let values: Vec<_> = values
+        .map(|value| value.escape_ascii().to_string())
+        .collect();
+    let mut text = values.join(", ");
+    text.truncate(text.floor_char_boundary(80));
+    text
+}
+
+/// A line of a head: where its text ends, and where the next one begins.
+struct Line {
+    text: usize,
+    next: usize,
+}
+
+fn line_end(head: &[u8], start: usize) -> Line {
+    let lf = memchr(b'\n', &head[start..]).map_or(head.len(), |end| start + end);
+    let has_cr = lf > start && head[lf - 1] == b'\r';
+    Line {
+        text: lf - usize::from(has_cr),
+        next: (lf + 1).min(head.len()),
+    }
+}
+
+/// `range` without the spaces and tabs at its ends.
+fn trimmed(head: &[u8], range: Range<usize>) -> Range<usize> {
+    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let before = head[range.clone()].iter().take_while(is_space).count();
+    let start = range.start + before;
+    let after = head[start..range.end]
+        .iter()
+        .rev()
+        .take_while(is_space)
+        .count();
+    start..range.end - after
+}
+
+fn needs_softening(text: &[u8]) -> bool {
+    // All of it, many bytes at once: there is seldom one.
+    text.iter().fold(false, |any, &byte| any | is_control(byte))
+}
+
+/// Makes spaces of the control characters in `text`, which may not have all of them.
+fn soften(text: &mut [u8]) -> Result<(), ()> {
+    for byte in text {
+        match byte {
+            0 | b'\r' => return Err(()),
+            _ if is_control(*byte) => *byte = b' ',
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Anything that no value may have (RFC 9110, section 5.5).
+fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7F
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
+        | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn media_types_are_parsed() {
-        for yes in [
-            "text/event-stream",
-            "Text/Event-Stream",
-            "text/event-stream;charset=utf-8",
-            " text/event-stream ; x=y",
-        ] {
-            assert!(is_event_stream(yes.as_bytes()), "{yes}");
-        }
-        for no in [
-            "",
-            "text/event-streams",
-            "text/plain",
-            "text/event-stream, text/html",
-            "x;text/event-stream",
-        ] {
-            assert!(!is_event_stream(no.as_bytes()), "{no}");
-        }
+    type Parsed = (u16, String, Vec<(String, String)>, usize);
+
+    /// The head as it is passed on: its status line, its fields, and how many lines were dropped.
+    fn parsed(head: &[u8]) -> Result<Parsed, BadHead> {
+        let mut head = head.to_vec();
+        let parsed = ResponseHead::parse(&mut head, 5)?;
+        let text = |range: &Range<usize>| head[range.clone()].escape_ascii().to_string();
+        let fields = parsed.fields.iter();
+        let fields = fields
+            .map(|field| (text(&field.name), text(&field.value)))
+            .collect();
+        Ok((
+            parsed.status,
+            text(&parsed.reason),
+            fields,
+            parsed.dropped.len(),
+        ))
+    }
+
+    fn framing(fields: &str) -> Result<Framing, BadHead> {
+        framing_of(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), false, false)
+    }
+
+    fn framing_of(head: &str, to_head: bool, is_events: bool) -> Result<Framing, BadHead> {
+        let mut head = head.as_bytes().to_vec();
+        ResponseHead::parse(&mut head, 10)?.framing(&head, to_head, is_events)
     }
 
     #[test]
@@ -187,58 +446,288 @@ mod tests {
             (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody"[..], Some(25)),
             (b"HTTP/1.1 200 OK\nA: b\n\nbody", Some(22)),
             (b"HTTP/1.1 200 OK\r\n\r\n", Some(19)),
+            (b"\r\n\nHTTP/1.1 200 OK\r\n\r\nx", Some(22)),
             (b"HTTP/1.1 200 OK\r\nA: b\r\n", None),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n \r\n", None),
             (b"\r\nHTTP/1.1 200 OK\r\n", None),
+            (b"\r\n\r\n", None),
             (b"", None),
         ] {
+            for seen in 0..=bytes.len() {
+                if ResponseHead::end(&bytes[..seen], 0).is_none() {
+                    let found = ResponseHead::end(bytes, seen);
+                    assert_eq!(
+                        found,
+                        end,
+                        "{:?} after {seen}",
+                        bytes.escape_ascii().to_string()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn heads_that_real_servers_send() {
+        let ok = |fields: &[(&str, &str)], dropped| {
+            let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+            Ok((
+                200,
+                "OK".to_owned(),
+                fields.iter().map(own).collect(),
+                dropped,
+            ))
+        };
+        for (head, fields, dropped) in [
+            (
+                &b"HTTP/1.1 200 OK\r\nA: b\r\nc:d\r\n\r\n"[..],
+                &[("A", "b"), ("c", "d")][..],
+                0,
+            ),
+            (
+                b"HTTP/1.0 200  OK \nA:  b \t\nC:\n\n",
+                &[("A", "b"), ("C", "")],
+                0,
+            ),
+            (b"\r\nHTTP/1.1  200 OK\r\nA : b\r\n\r\n", &[("A", "b")], 0),
+            // A folded field, also one whose first line is empty.
+            (
+                b"HTTP/1.1 200 OK\r\nA: b\r\n\t c\r\nD:\r\n e\r\n  \r\n\r\n",
+                &[("A", "b  \\t c"), ("D", "e")],
+                0,
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nSet-Cookie: a\x01=\x7Fb\x1F\r\n\r\n",
+                &[("Set-Cookie", "a = b")],
+                0,
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nno field\r\n more of it\r\nB@d: x\r\n: y\r\nA: b\r\n\r\n",
+                &[("A", "b")],
+                3,
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\n folded: onto nothing\r\nA: caf\xE9\r\n\r\n",
+                &[("A", "caf\\xe9")],
+                0,
+            ),
+        ] {
+            let seen = parsed(head);
             assert_eq!(
-                ResponseHead::end(bytes),
-                end,
+                seen,
+                ok(fields, dropped),
                 "{:?}",
-                bytes.escape_ascii().to_string()
+                head.escape_ascii().to_string()
+            );
+        }
+        assert_eq!(
+            parsed(b"HTTP/1.1 404\r\n\r\n"),
+            Ok((404, String::new(), vec![], 0))
+        );
+        assert_eq!(
+            parsed(b"HTTP/1.1 599 Gr\xFC\x01sse\r\n\r\n"),
+            Ok((599, "Gr\\xfc sse".to_owned(), vec![], 0))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_passed_on_is_refused_by_name() {
+        let value = |name: &str| BadHead::Value(name.to_owned());
+        for (head, error) in [
+            (&b"garbage\r\n\r\n"[..], BadHead::StatusLine),
+            (b"HTTP/2 200\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1200 OK\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1 20\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1 2000\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1 020 OK\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1 200 O\0K\r\n\r\n", BadHead::StatusLine),
+            (b"HTTP/1.1 200 O\rK\r\n\r\n", BadHead::StatusLine),
+            (
+                b"HTTP/1.1 200 OK\r\nA: b\r\nX-Bad: a\0b\r\n\r\n",
+                value("X-Bad"),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nX-Bad: a\rSet-Cookie: b\r\n\r\n",
+                value("X-Bad"),
+            ),
+            (b"HTTP/1.1 200 OK\r\nX-Bad: a\r\r\n\r\n", value("X-Bad")),
+            (
+                b"HTTP/1.1 200 OK\r\na:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\n\r\n",
+                BadHead::TooManyFields(5),
+            ),
+        ] {
+            assert_eq!(
+                parsed(head),
+                Err(error),
+                "{:?}",
+                head.escape_ascii().to_string()
             );
         }
     }
 
     #[test]
-    fn what_a_head_says_of_its_body() {
-        let head = ResponseHead::read(
-            b"HTTP/1.0 200 OK\r\ncontent-TYPE: text/event-stream; charset=utf-8\r\nContent-Length: 18446744073709551615\r\n\r\n",
-        );
+    fn the_length_of_a_body() {
+        use BodyLength::{Bytes, Chunked, UntilClose};
+        for (fields, length, is_reusable) in [
+            ("", UntilClose, false),
+            ("Content-Length: 5\r\n", Bytes(5), true),
+            (
+                "Content-Length: 5, 05\r\nContent-Length: 5\r\n",
+                Bytes(5),
+                true,
+            ),
+            (
+                "Content-Length: 5\r\nConnection: x, Close\r\n",
+                Bytes(5),
+                false,
+            ),
+            (
+                "Content-Length: 18446744073709551615\r\n",
+                UntilClose,
+                false,
+            ),
+            (
+                "Content-Length: 99999999999999999999999\r\n",
+                UntilClose,
+                false,
+            ),
+            ("Transfer-Encoding: Chunked\r\n", Chunked, true),
+            (
+                "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+                Chunked,
+                false,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nContent-Length: x\r\n",
+                Chunked,
+                false,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Chunked,
+                false,
+            ),
+            ("Transfer-Encoding: chunked, chunked\r\n", Chunked, false),
+            (
+                "Transfer-Encoding: identity\r\nContent-Length: 3\r\n",
+                Bytes(3),
+                false,
+            ),
+            ("Transfer-Encoding: identity\r\n", UntilClose, false),
+            (
+                "Transfer-Encoding:\r\nContent-Length: 3\r\n",
+                Bytes(3),
+                false,
+            ),
+        ] {
+            let expected = Framing {
+                length,
+                is_reusable,
+            };
+            assert_eq!(framing(fields), Ok(expected), "{fields}");
+        }
+        for fields in [
+            "Content-Length: x\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5, 6\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: xchunked\r\nContent-Length: 5\r\n",
+        ] {
+            let error = framing(fields).unwrap_err().to_string();
+            assert!(error.contains(fields.split(':').next().unwrap()), "{error}");
+        }
+        let odd = framing_of("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", false, true);
         assert_eq!(
-            head,
-            ResponseHead {
-                status: 200,
-                event_stream: true,
-                chunked: false,
-                length: Length::Unknown,
-                closes: true
-            }
+            odd.unwrap().length,
+            UntilClose,
+            "of an event stream it is healed"
         );
-        let head = ResponseHead::read(
-            b"HTTP/1.1 503 No\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 12\r\nConnection: x, Close\r\n\r\n",
-        );
-        assert_eq!(
-            head,
-            ResponseHead {
-                status: 503,
-                event_stream: false,
-                chunked: true,
-                length: Length::Bytes(12),
-                closes: true
-            }
-        );
-        assert_eq!(ResponseHead::read(b"garbage").status, 0);
-        assert_eq!(ResponseHead::read(b"HTTP/1.1 99999999 x\r\n\r\n").status, 0);
     }
 
     #[test]
-    fn lengths_are_taken_out() {
-        let head =
-            b"HTTP/1.1 200 OK\r\nA: b\r\nCONTENT-length: 5\r\nC: d\r\nContent-Length: 6\r\n\r\n";
+    fn who_keeps_the_connection() {
+        for (head, is_reusable) in [
+            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", false),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\n",
+                true,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n",
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true),
+        ] {
+            assert_eq!(
+                framing_of(head, false, false).unwrap().is_reusable,
+                is_reusable,
+                "{head}"
+            );
+        }
+    }
+
+    #[test]
+    fn responses_without_a_body() {
+        for (status, fields, is_reusable) in [
+            (204, "Content-Type: text/event-stream\r\n", true),
+            (204, "Content-Length: 5\r\n", true),
+            (304, "Content-Length: 5\r\n", true),
+            (
+                304,
+                "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+                false,
+            ),
+            (205, "Content-Length: 0\r\n", true),
+            (205, "Content-Length: 5\r\n", false),
+            (205, "Transfer-Encoding: chunked\r\n", false),
+            (205, "", false),
+            (103, "", true),
+        ] {
+            let head = format!("HTTP/1.1 {status} X\r\n{fields}\r\n");
+            let expected = Framing {
+                length: BodyLength::None,
+                is_reusable,
+            };
+            assert_eq!(framing_of(&head, false, true), Ok(expected), "{head}");
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let silent = framing_of("HTTP/1.1 200 OK\r\n\r\n", true, false).unwrap();
+        assert!(!silent.is_reusable, "a body may come after all");
+        let odd = "HTTP/1.1 200 OK\r\nContent-Length: x\r\nTransfer-Encoding: gzip\r\n\r\n";
+        let length = framing_of(odd, true, false).unwrap().length;
+        assert_eq!(length, BodyLength::None, "whatever it says");
+        let to_head = framing_of(head, true, false).unwrap();
         assert_eq!(
-            ResponseHead::without_length(head),
-            b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\n\r\n"
+            to_head,
+            Framing {
+                length: BodyLength::None,
+                is_reusable: true
+            }
         );
+    }
+
+    #[test]
+    fn what_may_be_the_beginning_of_a_head() {
+        for (bytes, may) in [
+            (&b""[..], true),
+            (b"\r\nHT", true),
+            (b"HTTP/1.1 2", true),
+            (b"HTTP/2", false),
+            (b"x", false),
+        ] {
+            assert_eq!(ResponseHead::may_begin(bytes), may);
+        }
+    }
+
+    #[test]
+    fn names_are_tokens() {
+        for byte in 0..=u8::MAX {
+            let expected = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            assert_eq!(is_token(byte), expected, "{byte}");
+        }
     }
 }

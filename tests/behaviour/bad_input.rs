@@ -235,7 +235,7 @@ fn an_upstream_that_speaks_garbage_is_a_bad_gateway() {
         ("SSH-2.0-OpenSSH_9.2\r\n", "upstream_invalid_head"),
         ("HTTP/1.1 abc\r\n\r\n", "upstream_invalid_head"),
         (
-            "HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
             "upstream_invalid_head",
         ),
         (

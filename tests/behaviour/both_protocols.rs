@@ -320,6 +320,7 @@ fn an_upstream_that_answers_early_is_not_leaked_with_its_upload() {
         asker.head().await;
         assert_eq!(asker.rest().await, ("data: x\n\n".to_owned(), End::Clean));
         let ended = Instant::now();
+        let _connection = asker.leave();
         let (at, how) = timeout(Duration::from_secs(1), seen.recv())
             .await
             .unwrap()

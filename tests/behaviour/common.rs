@@ -50,7 +50,10 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
             .on_thread_park(|| std::thread::sleep(MOMENT))
             .start_paused(true)
             .build_local(LocalOptions::default());
-        runtime.unwrap().block_on(test());
+        runtime.unwrap().block_on(async {
+            test().await;
+            nothing_is_left().await;
+        });
         let _ = done.send(());
     });
     match finished.recv_timeout(DEADLINE) {
@@ -59,6 +62,18 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
         Err(mpsc::RecvTimeoutError::Disconnected) => {
             std::panic::resume_unwind(thread.join().expect_err("it ended without saying so"))
         }
+    }
+}
+
+/// What every test ends with: its clients are gone, and so is everything that was done for them.
+async fn nothing_is_left() {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while sse_sidecar::exchange::snapshots(0).1 > 0 {
+        assert!(
+            Instant::now() < deadline,
+            "a request is left after its client"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -332,6 +347,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.until("\r\n\r\n").await
     }
 
+    /// A head; `None` if the connection ends before it.
+    pub(crate) async fn try_head(&mut self) -> Option<String> {
+        while !self.rest.windows(4).any(|window| window == b"\r\n\r\n") {
+            let read = self.stream.read_buf(&mut self.rest).await;
+            if read.is_err() || read.is_ok_and(|length| length == 0) {
+                return None;
+            }
+        }
+        Some(self.head().await)
+    }
+
     /// The data of the next chunk; empty for the last one.
     pub(crate) async fn chunk(&mut self) -> String {
         let chunk = self.try_chunk().await;
@@ -364,7 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let mut data = Vec::new();
         loop {
             let mut raw = std::mem::take(&mut self.rest);
-            let (kept, read) = chunked.decode_in_place(&mut raw).unwrap();
+            let (kept, read) = chunked.decode_in_place(&mut raw, |_| {}).unwrap();
             data.extend_from_slice(&raw[..kept]);
             self.rest = raw.split_off(read);
             if chunked.is_done() {

@@ -442,15 +442,17 @@ fn trailers() -> HeaderMap {
 /// Answers with the request's trailers as the body, and trailers of its own.
 async fn trail(teller: Teller) {
     match teller {
-        Teller::One { mut peer, .. } => {
+        Teller::One { mut peer, .. } => loop {
             peer.until("4\r\nbody\r\n0\r\n").await;
             let trailers = peer.head().await.to_lowercase();
             peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n")
                 .await;
             peer.send(chunk(trailers.trim())).await;
             peer.send("0\r\nX-Sum: 42\r\n\r\n").await;
-            peer.closed().await;
-        }
+            if peer.try_head().await.is_none() {
+                return;
+            }
+        },
         Teller::Two {
             request,
             mut respond,
@@ -495,7 +497,8 @@ fn trailers_pass_both_ways() {
                     .await;
                 client.send(chunk("body")).await;
                 client.send("0\r\nX-Sum: 42\r\n\r\n").await;
-                assert!(client.head().await.contains(" 200 "));
+                let head = client.head().await;
+                assert!(head.contains(" 200 "), "{head}");
                 assert_eq!(client.chunk().await, "x-sum: 42");
                 let end = client.until("\r\n\r\n").await.to_lowercase();
                 let expected = if welcome {
@@ -552,7 +555,7 @@ async fn reflect(teller: Teller) {
             let mut chunked = sse_sidecar::wire::Chunked::new();
             let mut read = peer.take();
             while !chunked.is_done() {
-                let (kept, _) = chunked.decode_in_place(&mut read).unwrap();
+                let (kept, _) = chunked.decode_in_place(&mut read, |_| {}).unwrap();
                 peer.send(&read[..kept]).await;
                 read.clear();
                 if !chunked.is_done() {

@@ -270,15 +270,59 @@ fn an_early_answer_leaks_no_upstream() {
     run(|| async {
         let (backend, mut seen) =
             watched("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
+        let sidecar = Sidecar::start(backend, "timeouts.request_body = \"10s\"").await;
+        for leaves in [true, false] {
+            let mut client = sidecar
+                .request("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\nstart")
+                .await;
+            assert!(client.head().await.starts_with("HTTP/1.1 413 "));
+            client.until("no").await;
+            let answered = Instant::now();
+            let kept = (!leaves).then_some(client); // who sends nothing more, and does not leave
+            let (at, _) = seen.recv().await.unwrap();
+            let patience = Duration::from_secs(if leaves { 0 } else { 10 });
+            assert!((at - answered).saturating_sub(patience) < Duration::from_secs(1));
+            assert!(at - answered >= patience);
+            drop(kept);
+        }
+    });
+}
+
+#[test]
+fn the_last_of_a_request_reaches_an_upstream_that_has_answered_it() {
+    run(|| async {
+        let (whole, mut seen) = moment();
+        let backend = backend(move |mut peer| {
+            let whole = whole.clone();
+            async move {
+                while let Some(head) = peer.try_head().await {
+                    peer.send(OK).await;
+                    if head.starts_with("POST") {
+                        peer.until("the end").await;
+                        whole(());
+                    }
+                }
+            }
+        })
+        .await;
         let sidecar = Sidecar::start(backend, "").await;
-        let mut client = sidecar
-            .request("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\nstart")
-            .await;
-        assert!(client.head().await.starts_with("HTTP/1.1 413 "));
-        client.until("no").await;
-        timeout(Duration::from_secs(1), seen.recv())
-            .await
-            .expect("the upstream is let go");
+        for connection in ["keep-alive", "close"] {
+            let mut client = sidecar
+                .request(&format!(
+                    "POST / HTTP/1.1\r\nHost: t\r\nConnection: {connection}\r\nContent-Length: 100007\r\n\r\nstart"
+                ))
+                .await;
+            client.until("\r\n\r\nok").await;
+            client.send("x".repeat(99_995)).await;
+            client.send("the end").await;
+            seen.recv().await.unwrap();
+            if connection == "keep-alive" {
+                client.send(GET).await;
+                client.until("\r\n\r\nok").await;
+            } else {
+                assert_eq!(client.closed().await, Closed::Fin);
+            }
+        }
     });
 }
 

@@ -1,0 +1,69 @@
+//! Requests that go on by themselves: a response may begin, and end, while the body of its request is still on its way, and nobody
+//! polls a response whose client takes nothing.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::task::{JoinHandle, spawn_local};
+
+/// Why a request was not sent whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsent {
+    /// Its body broke off: it was malformed, or came too slowly.
+    Body,
+    /// Its client is gone. Whatever serves the client ends all that is done for it.
+    Abandoned,
+    /// The upstream takes no more of it.
+    Refused,
+}
+
+/// A request that is still on its way although its response has begun. Dropping it stops it.
+pub struct Sending(JoinHandle<Result<(), Unsent>>);
+
+/// The same when the response has ended as well: the last of the body is the upstream's all the same. Dropping it stops it.
+#[derive(Debug)]
+pub struct Remainder(Sending);
+
+impl Sending {
+    /// Has `sent` done by a task of its own.
+    pub fn spawn(sent: impl Future<Output = Result<(), Unsent>> + 'static) -> Self {
+        Self(spawn_local(sent))
+    }
+
+    /// Ready when the request is sent, or will not be.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
+        let sent = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(sent.unwrap_or(Err(Unsent::Body))) // a task that panicked
+    }
+
+    /// The response has ended.
+    pub fn outlive(self) -> Remainder {
+        Remainder(self)
+    }
+}
+
+impl Remainder {
+    /// Whether nothing is left to be done.
+    pub fn is_over(&self) -> bool {
+        self.0.0.is_finished()
+    }
+
+    /// Waits until nothing is left to be done.
+    pub async fn over(mut self) {
+        let _ = poll_fn(|cx| self.0.poll(cx)).await;
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sending")
+    }
+}
