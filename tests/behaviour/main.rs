@@ -31,6 +31,7 @@ mod messages;
 mod ordinary;
 mod proxy_protocol;
 mod rotation;
+mod seams;
 mod status;
 mod tls;
 mod upgrades;
