@@ -2,6 +2,8 @@
 
 use memchr::memchr;
 
+use super::fields::lines;
+
 /// A head that is being written.
 #[derive(Debug)]
 pub struct HeadWriter {
@@ -37,16 +39,20 @@ impl HeadWriter {
         }
     }
 
-    /// Adds the `fields`, whose names are in lower case, each as it is spelled in the head `raw`.
+    /// Adds the `fields`, whose names are in lower case: in the order and the spelling of the head `raw`, and those that it does not
+    /// have after them.
     pub fn fields<'a>(
         &mut self,
         fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         raw: &[u8],
     ) {
-        let mut names = Names::of(raw);
-        for (name, value) in fields {
-            self.field(names.spell(name), value);
-        }
+        in_order(
+            fields.into_iter().map(Some).collect(),
+            raw,
+            |name, value| {
+                self.field(name, value);
+            },
+        );
     }
 
     /// The whole head.
@@ -56,66 +62,50 @@ impl HeadWriter {
     }
 }
 
-/// Appends `head`, whose field names are in lower case, to `out`, with the names as they are spelled in the head `raw`.
+/// Appends `head`, whose field names are in lower case, to `out`, with its fields in the order and the spelling of the head `raw`, and
+/// those that it does not have after them.
 pub fn respell(head: &[u8], raw: &[u8], out: &mut Vec<u8>) {
-    let mut names = Names::of(raw);
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     out.reserve(head.len());
     out.extend_from_slice(lines.next().unwrap_or_default());
-    for line in lines {
-        let end = memchr(b':', line).unwrap_or(0);
-        out.extend_from_slice(names.spell(&line[..end]));
-        out.extend_from_slice(&line[end..]);
-    }
+    let fields = lines.map(|line| Some(line.split_at(memchr(b':', line).unwrap_or(0))));
+    in_order(fields.collect(), raw, |name, rest| {
+        out.extend_from_slice(name);
+        out.extend_from_slice(rest);
+    });
 }
 
-/// The field names of a head. They are mostly asked for in the order in which they stand there, so each search begins behind the
-/// last one found.
-struct Names<'a> {
-    raw: &'a [u8],
-    /// Where the next search begins: at the start of a line.
-    next: usize,
-}
-
-impl<'a> Names<'a> {
-    fn of(raw: &'a [u8]) -> Self {
-        let next = memchr(b'\n', raw).map_or(raw.len(), |end| end + 1);
-        Self { raw, next }
-    }
-
-    /// How the field `name` is written there; as it is, if it is not there.
-    fn spell<'b>(&mut self, name: &'b [u8]) -> &'b [u8]
-    where
-        'a: 'b,
-    {
-        if let Some(found) = self.find(self.next, name) {
-            self.next = found.end;
-            return found.name;
+/// Gives out `fields` as they stand in the head `raw`; a header map keeps neither the order nor the spelling of its sender.
+fn in_order<'a>(
+    mut fields: Vec<Option<(&'a [u8], &'a [u8])>>,
+    raw: &[u8],
+    mut write: impl FnMut(&[u8], &[u8]),
+) {
+    // Mostly the next one in `raw` is the next one here.
+    let mut next = 0;
+    let names = lines(raw).skip(1).filter_map(|line| {
+        let colon = memchr(b':', line)?;
+        Some(&line[..colon])
+    });
+    for raw_name in names {
+        let is_it = |field: &Option<(&[u8], &[u8])>| {
+            field.is_some_and(|(name, _)| name.eq_ignore_ascii_case(raw_name))
+        };
+        let found = if fields.get(next).is_some_and(is_it) {
+            Some(next)
+        } else {
+            fields.iter().position(is_it)
+        };
+        if let Some(index) = found
+            && let Some((_, value)) = fields[index].take()
+        {
+            next = index + 1;
+            write(raw_name, value);
         }
-        self.find(0, name).map_or(name, |found| found.name)
     }
-
-    fn find(&self, from: usize, name: &[u8]) -> Option<Found<'a>> {
-        let mut rest = &self.raw[from..];
-        while let Some(end) = memchr(b'\n', rest) {
-            let (line, after) = rest.split_at(end + 1);
-            if line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
-            {
-                return Some(Found {
-                    name: &line[..name.len()],
-                    end: self.raw.len() - after.len(),
-                });
-            }
-            rest = after;
-        }
-        None
+    for (name, value) in fields.into_iter().flatten() {
+        write(name, value);
     }
-}
-
-struct Found<'a> {
-    name: &'a [u8],
-    /// Where the next line begins.
-    end: usize,
 }
 
 #[cfg(test)]
@@ -126,13 +116,13 @@ mod tests {
         b"HTTP/1.1 200 OK\r\nContent-TYPE: a\r\nX-One: host: 1\nETag: x\r\nx-one: 2\r\n\r\n";
 
     #[test]
-    fn names_are_written_as_they_came() {
+    fn fields_are_written_as_they_came() {
         let mut head = HeadWriter::response(b"HTTP/1.1", b"200", b"OK");
         let fields: [(&[u8], &[u8]); 6] = [
-            (b"content-type", b"a"),
+            (b"etag", b"x"),
             (b"x-one", b"1"),
             (b"x-one", b"2"),
-            (b"etag", b"x"),
+            (b"content-type", b"a"),
             (b"host", b"none"),
             (b"content-type", b"again"),
         ];
@@ -140,7 +130,7 @@ mod tests {
         head.field(b"Last", b"");
         assert_eq!(
             head.finish().escape_ascii().to_string(),
-            b"HTTP/1.1 200 OK\r\nContent-TYPE: a\r\nX-One: 1\r\nx-one: 2\r\nETag: x\r\nhost: none\r\nContent-TYPE: again\r\nLast: \r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-TYPE: a\r\nX-One: 1\r\nETag: x\r\nx-one: 2\r\nhost: none\r\ncontent-type: again\r\nLast: \r\n\r\n"
                 .escape_ascii()
                 .to_string()
         );
@@ -153,7 +143,7 @@ mod tests {
         respell(head, RAW, &mut out);
         assert_eq!(
             out.escape_ascii().to_string(),
-            b"beforeHTTP/1.1 200 etag: OK\r\nETag: x: y\r\nContent-TYPE: a\r\nnew: 1\r\n\r\n"
+            b"beforeHTTP/1.1 200 etag: OK\r\nContent-TYPE: a\r\nETag: x: y\r\nnew: 1\r\n\r\n"
                 .escape_ascii()
                 .to_string()
         );

@@ -534,8 +534,8 @@ fn the_head_of_a_stream_is_spelt_as_the_upstream_did() {
         let mut client = sidecar.request(&request).await;
         assert_eq!(
             client.head().await,
-            "HTTP/1.1 200 Fine\r\nCONTENT-type: text/event-stream\r\nX-One: 1\r\nX-ONE: 2\r\n\
-            x-two: caf\u{e9}\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
+            "HTTP/1.1 200 Fine\r\nCONTENT-type: text/event-stream\r\nX-One: 1\r\nx-two: caf\u{e9}\r\nX-ONE: 2\r\n\
+            cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
             x-request-id: one\r\ntransfer-encoding: chunked\r\n\r\n"
         );
     });
