@@ -203,14 +203,22 @@ pub fn origin_form(target: &[u8]) -> Cow<'_, [u8]> {
 /// PHP, Python and Node send such bytes as they are, and backends read them.
 pub fn with_valid_target(head: &[u8]) -> Option<Vec<u8>> {
     let target = request_target(head);
-    if !target.iter().any(|&byte| is_invalid_in_uri(byte)) {
+    // hyper takes quotation marks in a path, and shows them as they were sent.
+    let query = memchr(b'?', target).unwrap_or(target.len());
+    let is_refused =
+        |index: usize, byte: u8| is_invalid_in_uri(byte) && !(byte == b'"' && index < query);
+    if !target
+        .iter()
+        .enumerate()
+        .any(|(index, &byte)| is_refused(index, byte))
+    {
         return None;
     }
     let start = target.as_ptr().addr() - head.as_ptr().addr();
     let mut valid = Vec::with_capacity(head.len() + 2 * target.len());
     valid.extend_from_slice(&head[..start]);
-    for &byte in target {
-        if is_invalid_in_uri(byte) {
+    for (index, &byte) in target.iter().enumerate() {
+        if is_refused(index, byte) {
             let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
             valid.extend([b'%', digit(byte >> 4), digit(byte & 0xF)]);
         } else {
@@ -367,6 +375,7 @@ mod tests {
             ),
             (b"\r\nGET * HTTP/1.1\r\n\r\n", b"*", None),
             (b"GET /a b HTTP/1.1\r\n\r\n", b"/a b", None),
+            (b"GET /\"a\" HTTP/1.1\r\n\r\n", b"/\"a\"", None),
             (b"GET\r\n\r\n", b"", None),
             (
                 b"GET /\xE9?\"<`>|% HTTP/1.1\r\nA: \"\r\n\r\n",
