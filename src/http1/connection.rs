@@ -1,7 +1,12 @@
 //! A connection between two requests.
 
 use std::fmt;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::alarm::Alarm;
 use crate::socket::Socket;
@@ -36,6 +41,19 @@ impl Connection {
     /// Whether the upstream has said nothing since the last response: what it would say is that it closes the connection.
     pub fn is_quiet(&self) -> bool {
         self.socket.is_quiet()
+    }
+
+    /// Reads what is there. Where nobody else has the socket, a read that does not fill `buf` is known to have been the last: to read
+    /// shared is to ask the kernel once more for each event.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Rc::get_mut(&mut self.socket) {
+            Some(socket) => Pin::new(socket).poll_read(cx, buf),
+            None => self.socket.poll_read_shared(cx, buf),
+        }
     }
 
     /// Its socket.

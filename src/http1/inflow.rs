@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::trailers::Trailers;
 use super::{Connection, Keeper};
+use crate::alarm::Alarm;
 use crate::sending::{Remainder, Sending, Unsent};
 use crate::sse::UpstreamEnd;
 use crate::wire::{BodyLength, Chunked, Framing};
@@ -59,7 +60,7 @@ impl Inflow {
     /// The body after a head that says `framing`; `rest` was read with it. The connection goes to `keeper` after it. An event stream
     /// is healed where its length is false.
     pub fn new(
-        connection: Connection,
+        mut connection: Connection,
         framing: Framing,
         rest: Bytes,
         keeper: Rc<dyn Keeper>,
@@ -72,6 +73,9 @@ impl Inflow {
             BodyLength::Bytes(length) => Left::Bytes(length),
             BodyLength::UntilClose => Left::UntilClose,
         };
+        if is_event_stream {
+            connection.alarm = Alarm::default(); // streams are many and long: a timer that none of them needs is memory
+        }
         let mut inflow = Self {
             connection: Some(connection),
             left,
@@ -145,12 +149,12 @@ impl Inflow {
     }
 
     fn poll_raw(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(connection) = &self.connection else {
+        let Some(connection) = &mut self.connection else {
             return Poll::Ready(Ok(0));
         };
         if self.rest.is_empty() {
             let mut buf = ReadBuf::new(buffer);
-            ready!(connection.socket.poll_read_shared(cx, &mut buf))?;
+            ready!(connection.poll_read(cx, &mut buf))?;
             return Poll::Ready(Ok(buf.filled().len()));
         }
         let length = self.rest.len().min(buffer.len());
