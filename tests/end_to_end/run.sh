@@ -8,4 +8,8 @@ cd "$(dirname "$0")"
 if [ -z "${SSE_SIDECAR_BIN:-}" ]; then
     cargo build --release --manifest-path ../../Cargo.toml
 fi
-exec .cache/venv/bin/pytest "$@"
+if [ $# -gt 0 ]; then
+    exec .cache/venv/bin/pytest "$@"
+fi
+.cache/venv/bin/pytest -m 'not alone'
+exec .cache/venv/bin/pytest -m alone -n 0

@@ -31,6 +31,7 @@ drain = { delay = "off", timeout = "5s", streams = "rotate" }
 """
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.parametrize("protocol", ["http", "h2c"]),
     pytest.mark.timeout(90),
 ]
