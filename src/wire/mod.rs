@@ -7,6 +7,7 @@
 
 mod chunked;
 mod fields;
+mod framing;
 mod head;
 mod proxy_protocol;
 mod request_head;
@@ -14,11 +15,10 @@ mod response_head;
 
 pub use self::chunked::{BadChunk, Chunked, Piece, is_only_chunked};
 pub use self::fields::{elements, has_element, is_event_stream, is_event_stream_type};
+pub use self::framing::{BodyLength, Framing, has_no_body};
 pub use self::head::{HeadWriter, respell};
 pub use self::proxy_protocol::{BadProxyHeader, ProxyHeader};
 pub use self::request_head::{
     Malformed, RequestHead, origin_form, request_target, with_valid_target,
 };
-pub use self::response_head::{
-    BadHead, BodyLength, Field, Framing, ResponseHead, Section, has_no_body,
-};
+pub use self::response_head::{BadHead, Field, ResponseHead, Section};

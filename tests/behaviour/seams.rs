@@ -279,7 +279,7 @@ fn bodies_of_unknown_length_go_up_with_every_method() {
             assert!(client.head().await.starts_with("HTTP/1.1 504 "));
             assert_eq!(start.elapsed().as_secs(), 5, "{method}");
 
-            let mut client = sidecar.request(&head.replace("X-", "Y-")).await;
+            let mut client = sidecar.request(&head).await;
             client.send(chunk("hello")).await;
             let start = Instant::now();
             assert!(client.head().await.starts_with("HTTP/1.1 408 "));
