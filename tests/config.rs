@@ -15,7 +15,7 @@ use toml::de::DeTable;
 
 use sse_sidecar::config::{
     self, Config, Drain, DrainStreams, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure,
-    Override, Overrides, Problem, Problems, Server, Timeouts, UpstreamAddress,
+    Override, Overrides, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
 };
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
@@ -232,7 +232,10 @@ mod meaning {
         assert_ne!(c.upstream, d.upstream);
         assert_eq!(
             b.upstream.address,
-            UpstreamAddress::Unix(PathBuf::from("/run/b.sock"))
+            UpstreamAddress::Unix {
+                scheme: Scheme::Http,
+                path: PathBuf::from("/run/b.sock")
+            }
         );
     }
 
@@ -316,7 +319,7 @@ mod written {
             upstream.url = "https://example.com"
             upstream.host = "api.example.com:8443"
             upstream.tls = { ca = "a", certificate = "b", private_key = "c", server_name = "d.example" }
-            timeouts = { connect = "1s", response_head = "2s", first_event = "3s", read = "4s", write = "off", total = "1h1m1s1ms", request_head = "7s", request_body = "8s", keep_alive = "9s", connection_age = "off" }
+            timeouts = { connect = "1s", connect_retry = "10s", response_head = "2s", first_event = "3s", read = "4s", write = "off", total = "1h1m1s1ms", request_head = "7s", request_body = "8s", keep_alive = "9s", connection_age = "off" }
             heartbeat = { interval = "1s", frame = "block", text = "\u00e4 \\ \" x" }
             events = { detect = "always", streaming = true, on_upstream_failure = "openai-responses" }
             drain = { delay = "off", timeout = "20s", streams = "rotate" }

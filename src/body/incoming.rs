@@ -21,6 +21,8 @@ pub enum Incoming {
     Http1(Box<http1::Inflow>),
     /// A stream of an HTTP/2 connection.
     Http2(Inflow),
+    /// A small request's, which is sent again.
+    Kept(Bytes),
 }
 
 /// Why a body broke off.
@@ -41,7 +43,7 @@ impl Incoming {
     /// What is left to be sent of the request that this responds to, if the response has ended before it.
     pub fn take_remainder(&mut self) -> Option<Remainder> {
         match self {
-            Self::Client(_) => None,
+            Self::Client(_) | Self::Kept(_) => None,
             Self::Http1(body) => body.take_remainder(),
             Self::Http2(body) => body.take_remainder(),
         }
@@ -94,6 +96,8 @@ impl Body for Incoming {
             Self::Client(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
+            Self::Kept(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
@@ -102,6 +106,7 @@ impl Body for Incoming {
             Self::Client(body) => body.is_end_stream(),
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Kept(bytes) => bytes.is_empty(),
         }
     }
 
@@ -110,6 +115,7 @@ impl Body for Incoming {
             Self::Client(body) => body.size_hint(),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

@@ -69,7 +69,9 @@ pub struct UploadProgress {
     response: RefCell<Option<WeakProgress>>,
     /// The first bytes, kept for whoever must know what was asked.
     kept: RefCell<Vec<u8>>,
-    keep: usize,
+    keep: Cell<usize>,
+    /// How long the whole body is, if it says so.
+    length: Option<u64>,
 }
 
 impl Upload {
@@ -80,7 +82,8 @@ impl Upload {
         keep: usize,
     ) -> (Self, Rc<UploadProgress>) {
         let empty = incoming.is_end_stream();
-        let progress = Rc::new(UploadProgress::new(empty, keep));
+        let length = incoming.size_hint().exact();
+        let progress = Rc::new(UploadProgress::new(empty, keep, length));
         let incoming = Some(incoming).filter(|_| !empty);
         (
             Self {
@@ -98,7 +101,7 @@ impl Upload {
     pub fn empty() -> Self {
         Self {
             incoming: None,
-            progress: Rc::new(UploadProgress::new(true, 0)),
+            progress: Rc::new(UploadProgress::new(true, 0, Some(0))),
             timeout: None,
             alarm: Alarm::default(),
             hold: None,
@@ -117,6 +120,15 @@ impl Upload {
         hold
     }
 
+    /// Whether all of it is kept while it passes, so that it can be sent once more.
+    pub fn is_repeatable(&self) -> bool {
+        let progress = &self.progress;
+        progress.empty
+            || progress
+                .length
+                .is_some_and(|length| length <= progress.keep.get() as u64)
+    }
+
     /// Why this body broke off, as `unsent` says that it did.
     pub fn why(&self, unsent: Unsent) -> Unsent {
         match unsent {
@@ -133,7 +145,7 @@ impl Upload {
 }
 
 impl UploadProgress {
-    fn new(empty: bool, keep: usize) -> Self {
+    fn new(empty: bool, keep: usize, length: Option<u64>) -> Self {
         Self {
             empty,
             done: Cell::new(empty),
@@ -142,7 +154,8 @@ impl UploadProgress {
             failure: Cell::new(None),
             response: RefCell::new(None),
             kept: RefCell::default(),
-            keep,
+            keep: Cell::new(keep),
+            length,
         }
     }
 
@@ -177,6 +190,25 @@ impl UploadProgress {
         Some(self.moved.get()).filter(|_| !self.waiting_for_client.get())
     }
 
+    /// The same body once more, if all of it has passed and was kept.
+    pub fn again(self: &Rc<Self>) -> Option<Upload> {
+        if self.empty {
+            return Some(Upload::empty());
+        }
+        let kept = self.kept.borrow();
+        if !self.done.get() || self.length != Some(kept.len() as u64) {
+            return None;
+        }
+        self.keep.set(kept.len()); // it is not kept twice
+        Some(Upload {
+            incoming: Some(Incoming::Kept(Bytes::copy_from_slice(&kept))),
+            progress: self.clone(),
+            timeout: None,
+            alarm: Alarm::default(),
+            hold: None,
+        })
+    }
+
     /// The body's first bytes, as far as they were to be kept.
     pub fn take_kept(&self) -> Vec<u8> {
         self.kept.take()
@@ -186,7 +218,7 @@ impl UploadProgress {
         self.moved.set(Instant::now());
         self.waiting_for_client.set(false);
         let mut kept = self.kept.borrow_mut();
-        let left = self.keep.saturating_sub(kept.len()).min(bytes.len());
+        let left = self.keep.get().saturating_sub(kept.len()).min(bytes.len());
         kept.extend_from_slice(&bytes[..left]);
     }
 

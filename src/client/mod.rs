@@ -5,6 +5,7 @@
 
 mod address;
 mod gate;
+mod login;
 mod reader;
 mod state;
 mod stream;
@@ -24,10 +25,14 @@ use tokio::time::Instant;
 
 pub use self::address::{address_text, ip_text};
 pub use self::gate::Gate;
+pub use self::login::Login;
+use self::login::Logins;
 pub use self::reader::{Disposition, Reader, Taken, Takeover, Taker};
 use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
+use crate::config;
+use crate::http1::Connection;
 use crate::reason::Reason;
 use crate::sending::Remainder;
 use crate::socket::Socket;
@@ -52,6 +57,7 @@ pub struct Client {
     is_cut: Cell<bool>,
     /// Requests whose responses have ended before them. They stop with the connection.
     remainders: RefCell<Vec<Remainder>>,
+    logins: Logins,
     /// The shutdown has begun, and so long it may take: the response under way is the connection's last.
     drains_until: Cell<Option<Instant>>,
 }
@@ -121,6 +127,7 @@ impl Client {
             departure: Cell::new(None),
             is_cut: Cell::new(false),
             remainders: RefCell::default(),
+            logins: Logins::default(),
             drains_until: Cell::new(None),
         }
     }
@@ -213,6 +220,7 @@ impl Client {
         let takeover = self.state.borrow_mut().abandon();
         drop(takeover);
         self.remainders.take();
+        self.logins.clear();
     }
 
     /// Waits until the requests that have outlived their responses are sent.
@@ -413,6 +421,14 @@ impl Reader for Client {
         let mut remainders = self.remainders.borrow_mut();
         remainders.retain(|remainder| !remainder.is_over());
         remainders.push(remainder);
+    }
+
+    fn keep_login(&self, login: Login) {
+        self.logins.keep(login);
+    }
+
+    fn take_login(&self, upstream: &config::Upstream) -> Option<Connection> {
+        self.logins.take(upstream)
     }
 
     fn can_hand_over(&self) -> bool {

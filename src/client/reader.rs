@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
-use super::ClientStream;
+use super::{ClientStream, Login};
+use crate::config;
+use crate::http1::Connection;
 use crate::reason::Reason;
 use crate::sending::Remainder;
 
@@ -57,6 +59,12 @@ pub trait Reader: fmt::Debug {
 
     /// The fields of the response are to be spelled as they are in the head `raw`.
     fn spell(&self, raw: Bytes);
+
+    /// An upstream connection on which the client has logged in waits for its next request, and closes with its own.
+    fn keep_login(&self, login: Login);
+
+    /// The connection on which it has logged in to `upstream`, if there is one.
+    fn take_login(&self, upstream: &config::Upstream) -> Option<Connection>;
 
     /// What is left to be sent of the request goes on after the response, for as long as the client is there.
     fn outlive(&self, remainder: Remainder);

@@ -17,7 +17,7 @@ const LONGEST_SOCKET_PATH: usize = 108;
 /// `IP:port`, `[IPv6]:port` or `unix:/path`.
 pub(super) fn listen_address(text: &str) -> Result<ListenAddress, Mistake> {
     match text.strip_prefix("unix:") {
-        Some(path) => socket_path(path).map(ListenAddress::Unix),
+        Some(path) => socket_path(path, "unix:").map(ListenAddress::Unix),
         None => {
             tcp_address(text, "`0.0.0.0:8080`, or `unix:/run/sidecar.sock`").map(ListenAddress::Tcp)
         }
@@ -56,10 +56,13 @@ fn unmapped(network: IpNet) -> Option<IpNet> {
     network.ok().map(IpNet::V4)
 }
 
-/// `http://host`, `http://host:port`, the same with `https` or `h2c`, or `unix:/path`.
+/// `http://host`, `http://host:port`, the same with `https` or `h2c`, `unix:/path` or `unix+h2c:/path`.
 pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return socket_path(path).map(UpstreamAddress::Unix);
+    for (prefix, scheme) in [("unix:", Scheme::Http), ("unix+h2c:", Scheme::H2c)] {
+        if let Some(path) = text.strip_prefix(prefix) {
+            let path = socket_path(path, prefix)?;
+            return Ok(UpstreamAddress::Unix { scheme, path });
+        }
     }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -83,7 +86,7 @@ pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
         .find(|known| scheme.eq_ignore_ascii_case(known.name()))
     else {
         return Err(Mistake::new(format!(
-            "`{scheme}://` is not spoken by this version, only `http://`, `https://`, `h2c://` and `unix:` are"
+            "unsupported scheme `{scheme}`; expected `http`, `https`, `h2c`, `unix` or `unix+h2c`"
         ))
         .help("name the backend's HTTP port, such as `http://127.0.0.1:3000`"));
     };
@@ -134,9 +137,9 @@ pub(super) fn is_loop(upstream: &UpstreamAddress, listener: &ListenAddress) -> b
             };
             *port == listener.port() && ips.iter().any(reaches)
         }
-        (UpstreamAddress::Unix(upstream), ListenAddress::Unix(listener)) => upstream == listener,
+        (UpstreamAddress::Unix { path, .. }, ListenAddress::Unix(listener)) => path == listener,
         (UpstreamAddress::Tcp { .. }, ListenAddress::Unix(_))
-        | (UpstreamAddress::Unix(_), ListenAddress::Tcp(_)) => false,
+        | (UpstreamAddress::Unix { .. }, ListenAddress::Tcp(_)) => false,
     }
 }
 
@@ -211,7 +214,7 @@ fn is_host_name(host: &str) -> bool {
     is_name && !has_empty_label && (!is_numeric || host.parse::<Ipv4Addr>().is_ok())
 }
 
-fn socket_path(path: &str) -> Result<PathBuf, Mistake> {
+fn socket_path(path: &str, prefix: &str) -> Result<PathBuf, Mistake> {
     let absolute = format!("/{}", path.trim_start_matches('/'));
     if path != absolute || path == "/" {
         let help = if absolute == "/" {
@@ -220,10 +223,10 @@ fn socket_path(path: &str) -> Result<PathBuf, Mistake> {
             &absolute
         };
         return Err(Mistake::new("a Unix socket needs an absolute path")
-            .help(format!("write `unix:{help}`")));
+            .help(format!("write `{prefix}{help}`")));
     }
     if path.contains('\0') {
-        return Err(Mistake::new("a path cannot hold a NUL").help("write `unix:/path`"));
+        return Err(Mistake::new("a path cannot hold a NUL").help(format!("write `{prefix}/path`")));
     }
     if path.len() >= LONGEST_SOCKET_PATH {
         return Err(Mistake::new(format!(
@@ -317,6 +320,7 @@ mod tests {
             ("HTTPS://[::1]:8443", "https://[::1]:8443"),
             ("h2c://app", "h2c://app:80"),
             ("unix:/run/app.sock", "unix:/run/app.sock"),
+            ("unix+h2c:/run/app.sock", "unix+h2c:/run/app.sock"),
         ] {
             assert_eq!(upstream_address(text).unwrap().to_string(), shown);
         }

@@ -10,8 +10,8 @@ use super::file::Table;
 use super::matcher::{self, matcher};
 use super::problem::Mistake;
 use super::value::{
-    boolean, choice, clock, comment, connections, delay, end, head_length, header_count, host,
-    interval, path, server_name, socket_mode, streams, text, workers,
+    boolean, choice, clock, comment, connect_retry, connections, delay, end, head_length,
+    header_count, host, interval, path, server_name, socket_mode, streams, text, workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
@@ -337,6 +337,7 @@ fn read_drain_streams(table: &mut Table<'_>, streams: &mut DrainStreams) {
 fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
     let Timeouts {
         connect,
+        connect_retry: retry,
         response_head,
         first_event,
         read,
@@ -356,6 +357,7 @@ fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
         }
     };
     table.set("connect", connect, clock);
+    table.set("connect_retry", retry, connect_retry);
     table.set("response_head", response_head, clock);
     table.set("first_event", first_event, clock);
     table.set("read", read, clock);

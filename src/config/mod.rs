@@ -188,8 +188,13 @@ pub enum UpstreamAddress {
         /// TCP port.
         port: u16,
     },
-    /// `unix:/path`
-    Unix(PathBuf),
+    /// `unix:/path`, `unix+h2c:/path`
+    Unix {
+        /// What is spoken: HTTP in the clear, or HTTP/2 with prior knowledge.
+        scheme: Scheme,
+        /// The socket's file.
+        path: PathBuf,
+    },
 }
 
 /// What is spoken to a backend.
@@ -208,6 +213,8 @@ pub enum Scheme {
 pub struct Timeouts {
     /// To establish a connection to the upstream.
     pub connect: Option<Duration>,
+    /// How long that is tried again where it failed at once.
+    pub connect_retry: ConnectRetry,
     /// From the request sent to the upstream's response head.
     pub response_head: Option<Duration>,
     /// From an event stream's head to its first event.
@@ -226,6 +233,19 @@ pub struct Timeouts {
     pub keep_alive: Option<Duration>,
     /// How long a connection takes new requests; each one ends between 90 % and 100 % of it.
     pub connection_age: Option<Duration>,
+}
+
+/// How long connecting to an upstream is tried again after a failure, within the `connect` timeout: an upstream that restarts refuses
+/// connections for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectRetry {
+    /// For as long as the `connect` timeout where the request asks for events, since browsers never come back after an error; for a
+    /// second for others.
+    Auto,
+    /// So long for every request.
+    For(Duration),
+    /// Not at all.
+    Off,
 }
 
 /// What keeps silent streams alive.
@@ -358,7 +378,7 @@ impl UpstreamAddress {
         match self {
             Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
             Self::Tcp { host, port, .. } => format!("{host}:{port}"),
-            Self::Unix(_) => "localhost".to_owned(),
+            Self::Unix { .. } => "localhost".to_owned(),
         }
     }
 }
@@ -367,8 +387,7 @@ impl UpstreamAddress {
     /// Which protocol is spoken there.
     pub fn scheme(&self) -> Scheme {
         match self {
-            Self::Tcp { scheme, .. } => *scheme,
-            Self::Unix(_) => Scheme::Http,
+            Self::Tcp { scheme, .. } | Self::Unix { scheme, .. } => *scheme,
         }
     }
 }
@@ -427,7 +446,11 @@ impl fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { scheme, .. } => write!(f, "{}://{}", scheme.name(), self.authority()),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix {
+                scheme: Scheme::H2c,
+                path,
+            } => write!(f, "unix+h2c:{}", path.display()),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -436,6 +459,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Some(Duration::from_secs(5)),
+            connect_retry: ConnectRetry::Auto,
             response_head: Some(Duration::from_secs(120)),
             first_event: None,
             read: Some(Duration::from_secs(120)),

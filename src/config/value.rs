@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 
-use super::Workers;
 use super::file::Value;
 use super::nearest::nearest;
 use super::problem::Mistake;
 use super::units::{self, DurationError};
+use super::{ConnectRetry, Workers};
 use crate::tls::ServerName;
 
 /// Far more threads than any machine has cores for.
@@ -101,6 +101,14 @@ pub(super) fn clock(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
             Err(expected("a duration", value).help("write `\"off\"` to turn it off"))
         }
         Value::Integer(_) | Value::Boolean(true) | Value::Other(_) => Err(no_duration(value)),
+    }
+}
+
+/// `timeouts.connect_retry`: a duration, `"off"`, or `"auto"`.
+pub(super) fn connect_retry(value: Value<'_>) -> Result<ConnectRetry, Mistake> {
+    match value {
+        Value::String("auto") => Ok(ConnectRetry::Auto),
+        value => clock(value).map(|time| time.map_or(ConnectRetry::Off, ConnectRetry::For)),
     }
 }
 

@@ -4,9 +4,9 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
-    Admin, Config, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level,
-    ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Route, Server, Timeouts, Upstream,
-    Workers, units,
+    Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat,
+    Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Route, Server, Timeouts,
+    Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
@@ -176,6 +176,7 @@ fn upstream(route: &Route) -> Keys {
 fn timeouts(timeouts: &Timeouts) -> Keys {
     let Timeouts {
         connect,
+        connect_retry,
         response_head,
         first_event,
         read,
@@ -186,8 +187,16 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         keep_alive,
         connection_age,
     } = timeouts;
-    [
-        ("connect", connect),
+    let connect_retry = match connect_retry {
+        ConnectRetry::Auto => text("auto"),
+        ConnectRetry::For(time) => clock(Some(*time)),
+        ConnectRetry::Off => clock(None),
+    };
+    let mut keys = vec![
+        ("connect", clock(*connect)),
+        ("connect_retry", connect_retry),
+    ];
+    let rest = [
         ("response_head", response_head),
         ("first_event", first_event),
         ("read", read),
@@ -198,8 +207,9 @@ fn timeouts(timeouts: &Timeouts) -> Keys {
         ("keep_alive", keep_alive),
         ("connection_age", connection_age),
     ]
-    .map(|(key, duration)| (key, clock(*duration)))
-    .into()
+    .map(|(key, duration)| (key, clock(*duration)));
+    keys.extend(rest);
+    keys
 }
 
 fn heartbeat(heartbeat: &Heartbeat) -> Keys {

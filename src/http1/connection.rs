@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -20,6 +21,10 @@ pub struct Connection {
     pub alarm: Alarm,
     /// A request was answered on it before.
     pub is_reused: bool,
+    /// The upstream closes it after so long between two requests, as far as is known.
+    pub idle_limit: Duration,
+    /// Somebody has logged in on it, or was asked to: it is one client's alone.
+    pub is_login: bool,
 }
 
 /// Who gets a connection when a response on it has ended.
@@ -35,6 +40,8 @@ impl Connection {
             socket: Rc::new(socket),
             alarm: Alarm::default(),
             is_reused: false,
+            idle_limit: Duration::MAX,
+            is_login: false,
         }
     }
 

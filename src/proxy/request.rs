@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, request};
+use http_body::Body;
 use ipnet::IpNet;
 
 use super::headers::remove_hop_by_hop;
@@ -46,6 +47,8 @@ pub(super) struct Outgoing {
     pub(super) held: Option<Rc<Hold>>,
     /// What its response has to be to count as an event stream.
     pub(super) detect: Detect,
+    /// It asks for events.
+    pub(super) wants_events: bool,
     /// It offers to change the protocol.
     pub(super) upgrades: bool,
     /// Its head as the client wrote it, if it speaks HTTP/1.
@@ -53,6 +56,9 @@ pub(super) struct Outgoing {
     /// How long the client waits for the head of the event stream that it wants, if not longer.
     pub(super) before_head: Option<Duration>,
 }
+
+/// How long a body may be, in bytes, that is kept so that an idempotent request can be sent again.
+const REPEATED: usize = 16 * 1024;
 
 /// How many fields may be added, for which room is made once.
 const ADDED: usize = 10;
@@ -74,7 +80,11 @@ pub(super) fn outgoing(
     let offer = upgrade::offered(&request).filter(|_| !is_http2);
     let upgrades = offer.is_some();
     let (mut parts, incoming) = request.into_parts();
-    let kept = route.kept_of_request();
+    let mut kept = route.kept_of_request();
+    let length = incoming.size_hint().exact();
+    if parts.method.is_idempotent() && length.is_some_and(|length| length <= REPEATED as u64) {
+        kept = kept.max(REPEATED);
+    }
     let (upload, progress) = Upload::new(incoming, config.timeouts.request_body, kept);
 
     let host = host(&parts, &route.authority);
@@ -118,6 +128,7 @@ pub(super) fn outgoing(
         progress,
         held,
         detect,
+        wants_events,
         upgrades,
         raw_head: client.take_raw_head(),
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),

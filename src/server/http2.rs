@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{Builder, Connection as Http, SendResponse};
 use h2::{Reason as Code, RecvStream};
 use http::header::{ACCEPT, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -22,7 +22,9 @@ use tokio::time::Instant;
 use super::{Handler, LAST_WORDS, Lobby, Stage};
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming};
-use crate::client::{Client, Clocks, Reader, Takeover};
+use crate::client::{Client, Clocks, Login, Reader, Takeover};
+use crate::config;
+use crate::http1::Connection;
 use crate::http2::{Backlog, Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Sent, Wire};
 use crate::metrics::Metrics;
 use crate::problem;
@@ -177,11 +179,7 @@ pub(super) async fn serve<H: Handler>(
 }
 
 /// Exchanges the settings, under the `request_head` clock; `None` also if the shutdown begins meanwhile.
-async fn shake_hands(
-    wire: &Rc<Wire>,
-    clocks: Clocks,
-    lobby: &Lobby,
-) -> Option<Connection<Io, Payload>> {
+async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks, lobby: &Lobby) -> Option<Http<Io, Payload>> {
     let limits = clocks.limits;
     let mut handshake = pin!(
         Builder::new()
@@ -521,6 +519,15 @@ impl Reader for Stream {
             *interim.status_mut() = StatusCode::CONTINUE;
             self.inform(interim);
         }
+    }
+
+    /// Requests of many users may share the connection, as behind a load balancer: what one of them has logged in on is closed.
+    fn keep_login(&self, login: Login) {
+        drop(login);
+    }
+
+    fn take_login(&self, _: &config::Upstream) -> Option<Connection> {
+        None
     }
 
     fn can_hand_over(&self) -> bool {

@@ -6,15 +6,18 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TE};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, response};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
+use super::login::{self, LoginKeeper};
 use super::{
-    Answer, AnswerBody, Error, Failed, Source, Terms, Tunnel, opens_event_stream, wait_for_head,
+    Answer, AnswerBody, Error, Failed, Source, Terms, Tunnel, Upstream, opens_event_stream,
+    wait_for_head,
 };
 use crate::body::{Incoming, Upload};
 use crate::http1::{self, Connection, Head, HeadError, HeadReader, Inflow, Keeper, Outflow};
@@ -23,16 +26,23 @@ use crate::reason::Reason;
 use crate::sending::{Sending, Unsent};
 use crate::socket::Socket;
 use crate::tls;
-use crate::wire::{BodyLength, HeadWriter, origin_form, request_target};
+use crate::wire::{BodyLength, HeadWriter, elements, origin_form, request_target};
 
-/// Sends `request` and waits for its response's head. The connection goes to `keeper` once the response has ended.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// How long before the upstream closes an idle connection it is no longer used.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Sends `request` to `upstream` and waits for its response's head. The connection is kept once the response has ended, for anybody or
+/// for its client.
 pub(super) async fn send(
     mut connection: Connection,
     mut request: Box<Request<Upload>>,
     terms: &Terms<'_>,
-    keeper: Rc<dyn Keeper>,
+    upstream: &Rc<Upstream>,
 ) -> Result<Answer, Failed> {
     terms.phase.set(Phase::WaitingForHead);
+    connection.is_login |= login::is_offered(request.headers());
     let to_head = request.method() == Method::HEAD;
     let length = request.body().size_hint().exact();
     let mut outflow = Outflow::new(head_of(&mut request, length, terms), length);
@@ -55,11 +65,15 @@ pub(super) async fn send(
         Ok(response) => response,
         Err(error) => {
             let is_unsent = outflow.is_untouched();
-            let may_repeat = is_unsent || terms.upload.is_empty();
+            let again = if is_unsent {
+                Some(request)
+            } else {
+                repeated(request, terms)
+            };
             return Err(Failed {
                 is_stale: connection.is_reused && !reader.has_begun(),
                 is_unsent: is_unsent && connection.is_reused,
-                request: Some(request).filter(|_| may_repeat),
+                request: again,
                 ..Failed::from(error)
             });
         }
@@ -74,7 +88,43 @@ pub(super) async fn send(
             sent.map_err(|unsent| upload.why(unsent))
         })
     });
+    connection.is_login |= login::is_demanded(&response.headers);
+    connection.idle_limit = idle_limit(&response.headers);
+    let keeper: Rc<dyn Keeper> = if connection.is_login {
+        Rc::new(LoginKeeper {
+            client: terms.client.clone(),
+            upstream: upstream.config.clone(),
+        })
+    } else {
+        upstream.clone()
+    };
     Ok(answer(response, connection, keeper, sending, terms))
+}
+
+/// The request with the same body once more, if that is all here.
+fn repeated(mut request: Box<Request<Upload>>, terms: &Terms<'_>) -> Option<Box<Request<Upload>>> {
+    *request.body_mut() = terms.upload.again()?;
+    Some(request)
+}
+
+/// How long the upstream keeps the connection for another request, where it says so (`Keep-Alive: timeout=5`, RFC 2068, section
+/// 19.7.1.1): that less what a request takes to get there.
+fn idle_limit(headers: &HeaderMap) -> Duration {
+    let mut parameters = elements(
+        headers
+            .get_all(KEEP_ALIVE)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    );
+    let timeout = parameters.find_map(|parameter| {
+        let (name, value) = std::str::from_utf8(parameter).ok()?.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        value.trim().parse().ok().filter(|_| is_timeout)
+    });
+    match timeout.map(Duration::from_secs) {
+        Some(timeout) => timeout.saturating_sub(KEEP_ALIVE_MARGIN).max(timeout / 2),
+        None => Duration::MAX,
+    }
 }
 
 /// The bytes of the request's head.

@@ -194,13 +194,13 @@ impl Connection {
             sending: None,
         };
         let connection = lease.connection.clone();
-        let failed = |error: &h2::Error, request| Failed {
+        let failed = |error: &h2::Error, request: Option<_>| Failed {
             is_stale: connection.streams.is_proven.get() && error.is_io(),
             // "Clients MAY automatically retry" both (RFC 9113, sections 8.7 and 6.8): they were not processed.
             is_refused: error.reason() == Some(Code::REFUSED_STREAM)
                 || error.is_go_away() && error.reason() == Some(Code::NO_ERROR),
             is_unsent: false,
-            request,
+            request: repeated(request, terms),
             error: before_head(error, terms.upload.failure()),
         };
         let ends = upload.is_end_stream();
@@ -305,15 +305,22 @@ fn too_long(terms: &Terms<'_>) -> Error {
     Error::new(Reason::UpstreamInvalidHead, Some(detail))
 }
 
-/// A copy of a request that may be sent twice.
+/// A copy of a request that may be sent twice, without its body.
 fn copy_of(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
-    if !request.body().is_end_stream() {
+    if !request.body().is_repeatable() {
         return None;
     }
     let mut copy = Box::new(Request::new(Upload::empty()));
     request.method().clone_into(copy.method_mut());
     request.uri().clone_into(copy.uri_mut());
     request.headers().clone_into(copy.headers_mut());
+    Some(copy)
+}
+
+/// The request with the same body once more, if that is all here.
+fn repeated(copy: Option<Box<Request<Upload>>>, terms: &Terms<'_>) -> Option<Box<Request<Upload>>> {
+    let mut copy = copy?;
+    *copy.body_mut() = terms.upload.again()?;
     Some(copy)
 }
 

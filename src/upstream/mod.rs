@@ -6,6 +6,9 @@
 mod connect;
 mod http1;
 mod http2;
+mod login;
+mod resolve;
+mod retry;
 mod source;
 mod tunnel;
 
@@ -22,13 +25,16 @@ use http::uri::Scheme;
 use http::{HeaderMap, Request, StatusCode, response};
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use self::resolve::Resolver;
+use self::retry::{Backoff, patience};
 pub use self::source::{Source, StreamBody};
 pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
 use crate::body::{Incoming, Upload, UploadProgress};
-use crate::config::{self, Detect};
+use crate::client::Reader;
+use crate::config::{self, ConnectRetry, Detect};
 use crate::health::Health;
 use crate::http1::{Connection, Keeper, Limits};
 use crate::metrics::{Metrics, Phase};
@@ -40,10 +46,17 @@ const IDLE: Duration = Duration::from_secs(4);
 /// How many idle connections to one upstream a thread keeps.
 const MAX_IDLE: usize = 64;
 
+/// How long requests wait for a connection that another one opens and that they might share. One that takes longer may be stuck.
+const SHARED_CONNECT: Duration = Duration::from_secs(1);
+/// How long ago a kept connection may have been used by a request that cannot be repeated: the longer, the likelier it is that the
+/// upstream closes it just then.
+const RECENT: Duration = Duration::from_secs(1);
+
 /// One upstream, as one thread sees it.
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
+    resolver: Resolver,
     tls: Option<Reloading<ClientConfig>>,
     /// It has chosen HTTP/1.1 in a TLS handshake.
     prefers_http1: Cell<bool>,
@@ -69,12 +82,18 @@ pub struct Terms<'a> {
     pub limits: Limits,
     /// The request offers to change the protocol.
     pub upgrades: bool,
-    /// The `connect` clock.
+    /// The `connect` timeout.
     pub connect: Option<Duration>,
+    /// How long connecting is tried again within it.
+    pub connect_retry: ConnectRetry,
+    /// It asks for events.
+    pub wants_events: bool,
+    /// Whose request it is.
+    pub client: &'a Rc<dyn Reader>,
     /// The `response_head` clock.
     pub response_head: Option<Duration>,
     /// What the request's body says of itself.
-    pub upload: &'a UploadProgress,
+    pub upload: &'a Rc<UploadProgress>,
     /// Who is told of interim responses.
     pub interim: &'a dyn Fn(StatusCode, HeaderMap),
     /// Where the sending shows how far it has come.
@@ -129,6 +148,7 @@ impl Upstream {
         let health = metrics.upstreams.at(&config.address.to_string());
         Self {
             config,
+            resolver: Resolver::default(),
             tls,
             prefers_http1: Cell::new(false),
             idle: RefCell::default(),
@@ -154,7 +174,7 @@ impl Upstream {
         request: Box<Request<Upload>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
-        let way = match self.kept(terms) {
+        let way = match self.kept(&request, terms) {
             Some(kept) => kept,
             None => self.connect(terms).await?,
         };
@@ -177,7 +197,7 @@ impl Upstream {
         terms: &Terms<'_>,
     ) -> Result<Answer, Failed> {
         match way {
-            Way::Http1(connection) => http1::send(connection, request, terms, self.clone()).await,
+            Way::Http1(connection) => http1::send(connection, request, terms, self).await,
             Way::Http2(connection) => connection.send(request, terms).await,
         }
     }
@@ -207,7 +227,7 @@ impl Upstream {
     fn discard_expired(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|(connection, since)| {
-            now.duration_since(*since) < IDLE && connection.is_quiet()
+            now.duration_since(*since) < connection.idle_limit.min(IDLE) && connection.is_quiet()
         });
         self.discard_expired_shared();
     }
@@ -220,7 +240,11 @@ impl Upstream {
 
     /// A connection that is there. Of those with HTTP/1 the one that was used last: the others may then grow old, until they are
     /// [discarded](Self::tend).
-    fn kept(&self, terms: &Terms<'_>) -> Option<Way> {
+    fn kept(&self, request: &Request<Upload>, terms: &Terms<'_>) -> Option<Way> {
+        if let Some(connection) = self.logged_in(terms) {
+            self.metrics.upstream_reuses.inc();
+            return Some(Way::Http1(connection));
+        }
         self.discard_expired_shared();
         if !terms.upgrades
             && let Some(connection) = self.usable()
@@ -228,13 +252,25 @@ impl Upstream {
             self.metrics.upstream_reuses.inc();
             return Some(Way::Http2(connection));
         }
+        let newest = if may_repeat(request) { IDLE } else { RECENT };
         loop {
-            let (connection, since) = self.idle.borrow_mut().pop()?;
-            if since.elapsed() < IDLE && connection.is_quiet() {
+            let mut idle = self.idle.borrow_mut();
+            let (_, since) = idle.last()?;
+            if since.elapsed() >= newest {
+                return None; // the others are older still
+            }
+            let (connection, since) = idle.pop()?;
+            if since.elapsed() < connection.idle_limit.min(IDLE) && connection.is_quiet() {
                 self.metrics.upstream_reuses.inc();
                 return Some(Way::Http1(connection));
             }
         }
+    }
+
+    /// The connection on which the client has logged in.
+    fn logged_in(&self, terms: &Terms<'_>) -> Option<Connection> {
+        let connection = terms.client.take_login(&self.config)?;
+        connection.is_quiet().then_some(connection)
     }
 
     fn usable(&self) -> Option<Rc<http2::Connection>> {
@@ -243,48 +279,62 @@ impl Upstream {
         usable.cloned()
     }
 
-    /// A new connection; or one with HTTP/2 that another request has made meanwhile.
+    /// A new connection; or one with HTTP/2 that another request has made meanwhile. Connecting is tried again where it fails at once.
     async fn connect(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Way, Error> {
         terms.phase.set(Phase::Connecting);
-        let connecting = async {
-            // Only HTTP/1.1 changes its protocol.
-            let may_share = !terms.upgrades && self.may_speak_http2();
-            // Requests that come together share what the first of them opens.
-            let _turn = if may_share && !self.prefers_http1.get() {
-                Some(self.turn.lock().await)
-            } else {
-                None
+        let deadline = terms.connect.map(|timeout| Instant::now() + timeout);
+        let until = patience(terms).map(|patience| Instant::now() + patience);
+        let mut backoff = Backoff::default();
+        loop {
+            let connecting = self.connect_once(terms);
+            let error = match at_most_until(deadline, connecting).await {
+                Some(Ok(way)) => return Ok(way),
+                Some(Err(error)) => error,
+                None => return Err(Error::new(Reason::UpstreamConnectTimeout, None)),
             };
-            if may_share && let Some(connection) = self.usable() {
-                return Ok(Way::Http2(connection));
+            let again = Instant::now() + backoff.next();
+            if !retry::is_worthwhile(error.reason) || until.is_none_or(|until| again >= until) {
+                return Err(error);
             }
-            let socket = connect::connect(&self.config, self.tls(may_share)).await?;
-            self.metrics.upstream_connects.inc();
-            self.health.connected();
-            let scheme = match self.config.address.scheme() {
-                config::Scheme::Https if socket.alpn_protocol().as_deref() == Some(tls::H2) => {
-                    Scheme::HTTPS
-                }
-                config::Scheme::H2c => Scheme::HTTP,
-                config::Scheme::Http | config::Scheme::Https => {
-                    if may_share {
-                        self.prefers_http1.set(true); // it has had the choice
-                    }
-                    return Ok(Way::Http1(Connection::new(socket)));
-                }
-            };
-            self.prefers_http1.set(false);
-            let connection = http2::handshake(socket, scheme).await?;
-            self.shared.borrow_mut().push(connection.clone());
-            self.tend();
-            Ok(Way::Http2(connection))
-        };
-        match terms.connect {
-            Some(timeout) => tokio::time::timeout(timeout, connecting)
-                .await
-                .unwrap_or_else(|_| Err(Error::new(Reason::UpstreamConnectTimeout, None))),
-            None => connecting.await,
+            sleep_until(again).await;
         }
+    }
+
+    async fn connect_once(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Way, Error> {
+        // Only HTTP/1.1 changes its protocol.
+        let may_share = !terms.upgrades && self.may_speak_http2();
+        // Requests that come together share what the first of them opens, unless that turns out to be of use to nobody else.
+        let mut turn = None;
+        if may_share && !self.prefers_http1.get() {
+            turn = timeout(SHARED_CONNECT, self.turn.lock()).await.ok();
+        }
+        if may_share && let Some(connection) = self.usable() {
+            return Ok(Way::Http2(connection));
+        }
+        if self.prefers_http1.get() {
+            turn = None;
+        }
+        let socket = connect::connect(&self.config, &self.resolver, self.tls(may_share)).await?;
+        self.metrics.upstream_connects.inc();
+        self.health.connected();
+        let scheme = match self.config.address.scheme() {
+            config::Scheme::Https if socket.alpn_protocol().as_deref() == Some(tls::H2) => {
+                Scheme::HTTPS
+            }
+            config::Scheme::H2c => Scheme::HTTP,
+            config::Scheme::Http | config::Scheme::Https => {
+                if may_share {
+                    self.prefers_http1.set(true); // it has had the choice
+                }
+                return Ok(Way::Http1(Connection::new(socket)));
+            }
+        };
+        self.prefers_http1.set(false);
+        let connection = http2::handshake(socket, scheme).await?;
+        self.shared.borrow_mut().push(connection.clone());
+        self.tend();
+        drop(turn);
+        Ok(Way::Http2(connection))
     }
 
     fn may_speak_http2(&self) -> bool {
@@ -342,10 +392,23 @@ struct Failed {
 impl Failed {
     /// The request, if it may be sent again.
     fn take_request(&mut self) -> Option<Box<Request<Upload>>> {
-        let may_repeat = |request: &Request<Upload>| {
+        let is_safe = |request: &Request<Upload>| {
             self.is_unsent || self.is_refused || self.is_stale && request.method().is_idempotent()
         };
-        self.request.take().filter(|request| may_repeat(request))
+        self.request.take().filter(|request| is_safe(request))
+    }
+}
+
+/// Whether a request that was sent can be sent again: nothing of it is lost, and doing it twice does no harm (RFC 9110, section 9.2.2).
+fn may_repeat(request: &Request<Upload>) -> bool {
+    request.method().is_idempotent() && request.body().is_repeatable()
+}
+
+/// What `future` gives, if it does so by then.
+async fn at_most_until<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
     }
 }
 
