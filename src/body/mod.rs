@@ -9,6 +9,7 @@ mod incoming;
 mod plain;
 mod relay;
 mod response;
+mod tunnel;
 mod upload;
 
 pub use self::abort::Aborted;
@@ -19,4 +20,5 @@ pub use self::incoming::{Broken, Incoming};
 pub use self::plain::PlainBody;
 pub use self::relay::{Framing, Relay};
 pub use self::response::ResponseBody;
+pub use self::tunnel::{Activity, TunnelBody};
 pub use self::upload::{Hold, Upload, UploadProgress};

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Aborted, EventStreamBody, PlainBody};
+use super::{Aborted, EventStreamBody, PlainBody, TunnelBody};
 
 /// The body of a response.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub enum ResponseBody {
     Events(Box<EventStreamBody>),
     /// An upstream's response that is no event stream.
     Plain(Box<PlainBody>),
+    /// One direction of a tunnel.
+    Tunnel(Box<TunnelBody>),
     /// What the sidecar says itself.
     Own(Bytes),
     /// Nothing, of a length that only the head tells: hyper leaves `Content-Length` out where a body says that it is empty.
@@ -32,6 +34,7 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Events(body) => body.poll_frame(cx),
             Self::Plain(body) => body.poll_frame(cx),
+            Self::Tunnel(body) => Pin::new(body).poll_frame(cx),
             Self::Unsent(_) => Poll::Ready(None),
             Self::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -40,7 +43,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Events(_) | Self::Unsent(_) => false,
+            Self::Events(_) | Self::Tunnel(_) | Self::Unsent(_) => false,
             Self::Plain(body) => body.is_complete(),
             Self::Own(bytes) => bytes.is_empty(),
         }
@@ -49,7 +52,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             // A stream may grow by its heartbeats: no length is ever known.
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Tunnel(_) => SizeHint::default(),
             Self::Plain(body) => body.size_hint(),
             Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Unsent(length) => SizeHint::with_exact(*length),

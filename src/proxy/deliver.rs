@@ -11,8 +11,10 @@ use super::headers::remove_hop_by_hop;
 use super::request::names;
 use super::response::{Coding, edit_event_stream_head, opens_event_stream};
 use super::route::Route;
-use super::{relay, upgrade};
-use crate::body::{EventFlow, EventStreamBody, Incoming, PlainBody, ResponseBody, UploadProgress};
+use super::{relay, upgrade, websocket};
+use crate::body::{
+    EventFlow, EventStreamBody, Incoming, PlainBody, ResponseBody, TunnelBody, UploadProgress,
+};
 use crate::client::Reader;
 use crate::config::DrainStreams;
 use crate::exchange::Exchange;
@@ -25,6 +27,8 @@ pub(super) struct Delivery {
     pub(super) route: Rc<Route>,
     pub(super) asked: Asked,
     pub(super) upload: Rc<UploadProgress>,
+    /// What the client sends in a WebSocket over HTTP/2.
+    pub(super) websocket: Option<Incoming>,
     pub(super) client: Rc<dyn Reader>,
     pub(super) exchange: Exchange,
 }
@@ -86,10 +90,7 @@ impl Delivery {
         self.exchange.head(head.status);
         match body {
             AnswerBody::Events(source) => self.events(head, raw, source),
-            AnswerBody::Upgraded(tunnel) => {
-                self.upgraded(head, &raw, tunnel);
-                None
-            }
+            AnswerBody::Upgraded(tunnel) => self.upgraded(head, &raw, tunnel),
             AnswerBody::Plain(incoming) => {
                 self.client.spell(raw);
                 let body = self.plain(&mut head, incoming);
@@ -131,14 +132,29 @@ impl Delivery {
         )
     }
 
-    fn upgraded(self, mut head: response::Parts, raw: &[u8], tunnel: Tunnel) {
+    fn upgraded(
+        self,
+        mut head: response::Parts,
+        raw: &[u8],
+        tunnel: Tunnel,
+    ) -> Option<Response<ResponseBody>> {
+        let timeout = self.route.config.timeouts.read;
+        if let Some(incoming) = self.websocket {
+            remove_hop_by_hop(&mut head.headers);
+            websocket::open(&mut head);
+            let (socket, rest) = tunnel.into_parts();
+            let body = TunnelBody::new(incoming, socket, rest, self.client, self.exchange, timeout);
+            let body = ResponseBody::Tunnel(Box::new(body));
+            return Some(Response::from_parts(head, body));
+        }
         let protocols = head.headers.get(UPGRADE).cloned();
         remove_hop_by_hop(&mut head.headers);
         if let Some(protocols) = protocols {
             upgrade::announce(&mut head.headers, protocols);
         }
         let head = relay::write_head(&head, self.asked.version, raw, &[]);
-        upgrade::join(&*self.client, head, tunnel, self.exchange);
+        upgrade::join(&*self.client, head, tunnel, self.exchange, timeout);
+        None
     }
 
     fn plain(self, head: &mut response::Parts, incoming: Incoming) -> ResponseBody {

@@ -13,6 +13,7 @@ mod response;
 mod route;
 mod routing;
 mod upgrade;
+mod websocket;
 
 use std::cell::RefCell;
 use std::future::pending;
@@ -64,10 +65,11 @@ impl Proxy {
     /// What is asked of the upstream of the request's route.
     fn question(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         client: &Rc<dyn Reader>,
         exchange: &mut Exchange,
     ) -> Result<Question, Error> {
+        let handshake = websocket::translate(&mut request);
         request::check(&request)?;
         let routing = self.routing.borrow();
         let route = route::find(&routing.routes, &request)
@@ -75,7 +77,9 @@ impl Proxy {
         client.set_write_timeout(route.config.timeouts.write);
         let version = request.version();
         let ids = exchange.ids();
-        let outgoing = request::outgoing(request, route, &**client, ids, &routing.trusted_proxies);
+        let trusted_proxies = &routing.trusted_proxies;
+        let outgoing =
+            request::outgoing(request, handshake, route, &**client, ids, trusted_proxies)?;
         exchange.engage_upstream(&route.way, route.upstream.health());
         Ok(Question {
             route: route.clone(),
@@ -97,7 +101,7 @@ impl Handler for Proxy {
     ) -> Response<ResponseBody> {
         let asked = Asked::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
-        let question = match self.question(request, &client, &mut exchange) {
+        let mut question = match self.question(request, &client, &mut exchange) {
             Ok(question) => question,
             Err(error) => return refuse(error, &asked, exchange),
         };
@@ -105,6 +109,7 @@ impl Handler for Proxy {
             route: question.route.clone(),
             asked,
             upload: question.outgoing.progress.clone(),
+            websocket: question.outgoing.websocket.take(),
             client,
             exchange,
         };

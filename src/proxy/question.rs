@@ -56,6 +56,9 @@ impl Question {
             phase: progress.phase(),
         };
         let answer = route.upstream.send(outgoing.request, &terms).await?;
+        if let Some(handshake) = &outgoing.handshake {
+            handshake.check(&answer)?;
+        }
         outgoing.progress.answered(&progress);
         Ok(answer)
     }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::headers::remove_hop_by_hop;
 use super::route::Route;
+use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
 use crate::body::{Hold, Incoming, Upload, UploadProgress};
 use crate::client::Reader;
@@ -27,6 +28,14 @@ use crate::wire::{is_event_stream_type, is_only_chunked};
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
     if request.method() == Method::CONNECT {
         return Err(Error::new(Reason::MethodRefused, None));
+    }
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        // RFC 9112, section 3.2.4: "only used for a server-wide OPTIONS request".
+        let detail = "only OPTIONS has the target `*`";
+        return Err(Error::new(
+            Reason::RequestMalformed,
+            Some(detail.to_owned()),
+        ));
     }
     let malformed = |detail: &str| Error::new(Reason::RequestMalformed, Some(detail.to_owned()));
     let codings = request.headers().get_all(TRANSFER_ENCODING).iter();
@@ -51,6 +60,9 @@ pub(super) struct Outgoing {
     pub(super) wants_events: bool,
     /// It offers to change the protocol.
     pub(super) upgrades: bool,
+    /// What has to be answered to a WebSocket over HTTP/2, and what its client sends in it.
+    pub(super) handshake: Option<Handshake>,
+    pub(super) websocket: Option<Incoming>,
     /// Its head as the client wrote it, if it speaks HTTP/1.
     pub(super) raw_head: Bytes,
     /// How long the client waits for the head of the event stream that it wants, if not longer.
@@ -66,20 +78,29 @@ const ADDED: usize = 10;
 /// Turns the request of `client` into the one that the route's upstream gets.
 pub(super) fn outgoing(
     request: Request<Incoming>,
+    handshake: Option<Handshake>,
     route: &Route,
     client: &dyn Reader,
     ids: &Ids,
     trusted_proxies: &[IpNet],
-) -> Outgoing {
+) -> Result<Outgoing, Error> {
     let config = &route.config;
     let detect = match *request.method() {
         Method::HEAD => Detect::Never, // there is no stream to come
         _ => config.events.detect,
     };
     let is_http2 = config.upstream.address.scheme() == config::Scheme::H2c;
-    let offer = upgrade::offered(&request).filter(|_| !is_http2);
+    if handshake.is_some() && is_http2 {
+        let detail = "its route's upstream speaks HTTP/2 only, and WebSockets pass over HTTP/1.1";
+        return Err(Error::new(Reason::MethodRefused, Some(detail.to_owned())));
+    }
+    let offer = upgrade::offered(&request, handshake.is_some()).filter(|_| !is_http2);
     let upgrades = offer.is_some();
     let (mut parts, incoming) = request.into_parts();
+    let (incoming, websocket) = match handshake {
+        None => (incoming, None),
+        Some(_) => (Incoming::Kept(Bytes::new()), Some(incoming)),
+    };
     let mut kept = route.kept_of_request();
     let length = incoming.size_hint().exact();
     if parts.method.is_idempotent() && length.is_some_and(|length| length <= REPEATED as u64) {
@@ -123,16 +144,18 @@ pub(super) fn outgoing(
     let waits = !progress.is_empty() && names(request.headers(), EXPECT, "100-continue");
     let held = waits.then(|| request.body_mut().hold());
     let may_be_early = wants_events && detect != Detect::Never && !upgrades;
-    Outgoing {
+    Ok(Outgoing {
         request,
         progress,
         held,
         detect,
         wants_events,
         upgrades,
+        handshake,
+        websocket,
         raw_head: client.take_raw_head(),
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),
-    }
+    })
 }
 
 /// The target as the upstream gets it: without scheme and host.

@@ -1,10 +1,16 @@
 //! Connections that change their protocol (WebSocket and others): after a 101 the bytes pass both ways until both sides are done.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
 use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::{HeaderValue, Request, Version};
-use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 
 use super::request::names;
+use crate::body::Activity;
 use crate::client::{ClientStream, Disposition, Reader, Takeover};
 use crate::exchange::Exchange;
 use crate::reason::Reason;
@@ -14,18 +20,18 @@ use crate::wire::elements;
 /// How many bytes wait for each side at the most.
 const BUFFER: usize = 8 * 1024;
 
-/// The protocols that a request offers to change to, of all lines of the field.
+/// The protocols that a request offers to change to, of all lines of the field. Over HTTP/2 only one that was `translated` does.
 ///
 /// Other versions of HTTP and TLS are left out, for both would end at the sidecar: `h2c` would be HTTP/2 to the upstream behind its
 /// back, and RFC 9113, section 3.1, has obsoleted it; `HttpClient` of Apache offers `TLS/1.2` with every request.
-pub(super) fn offered<B>(request: &Request<B>) -> Option<HeaderValue> {
+pub(super) fn offered<B>(request: &Request<B>, translated: bool) -> Option<HeaderValue> {
     let headers = request.headers();
     let lines = headers.get_all(UPGRADE).iter().map(HeaderValue::as_bytes);
     let protocols: Vec<&[u8]> = elements(lines)
         .filter(|protocol| may_pass(protocol))
         .collect();
     let is_offer = !protocols.is_empty()
-        && request.version() == Version::HTTP_11
+        && (request.version() == Version::HTTP_11 || translated)
         && names(headers, CONNECTION, "upgrade");
     HeaderValue::from_bytes(&protocols.join(&b", "[..]))
         .ok()
@@ -48,23 +54,86 @@ pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(UPGRADE, protocols);
 }
 
-/// Writes the 101's `head`, and joins the client's connection with the upstream's.
-pub(super) fn join(client: &dyn Reader, head: Vec<u8>, tunnel: Tunnel, mut exchange: Exchange) {
+/// Writes the 101's `head`, and joins the client's connection with the upstream's. Half-closed, they may be silent for `timeout`.
+pub(super) fn join(
+    client: &dyn Reader,
+    head: Vec<u8>,
+    tunnel: Tunnel,
+    mut exchange: Exchange,
+    timeout: Option<Duration>,
+) {
     let join = async move |mut near: ClientStream| {
-        let mut far = tunnel;
-        let passed = async {
+        let mut tunnel = tunnel;
+        let activity = Activity::default();
+        let passing = async {
             near.write_all(&head).await?;
+            near.flush().await?; // over TLS it would wait for the upstream's first byte
+            let mut near = Watched::new(&mut near, &activity);
+            let mut far = Watched::new(&mut tunnel, &activity);
             copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await
         };
-        let passed = passed.await;
+        let passed = tokio::select! {
+            passed = passing => Some(passed),
+            () = activity.silence(timeout) => None,
+        };
         exchange.end(match passed {
-            Ok(_) => Reason::Complete,
-            Err(_) if near.has_failed() => Reason::ClientGone,
-            Err(_) => Reason::UpstreamFailed,
+            Some(Ok(_)) => Reason::Complete,
+            Some(Err(_)) if near.has_failed() => Reason::ClientGone,
+            Some(Err(_)) => Reason::UpstreamFailed,
+            None => Reason::UpstreamReadTimeout,
         });
         Disposition::Close
     };
     client.hand_over(Takeover::Tunnel(Box::new(move |near| Box::pin(join(near)))));
+}
+
+/// One side of a tunnel, whose every move is noted.
+struct Watched<'a, S> {
+    stream: &'a mut S,
+    activity: &'a Activity,
+}
+
+impl<'a, S> Watched<'a, S> {
+    fn new(stream: &'a mut S, activity: &'a Activity) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() == before {
+            self.activity.half_closed();
+        } else {
+            self.activity.moved();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut *self.stream).poll_write(cx, buf))?;
+        self.activity.moved();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +155,7 @@ mod tests {
             for line in lines {
                 request = request.header("upgrade", *line);
             }
-            let offered = offered(&request.body(()).unwrap());
+            let offered = offered(&request.body(()).unwrap(), false);
             assert_eq!(offered, offer.map(HeaderValue::from_static), "{lines:?}");
         }
     }

@@ -23,6 +23,13 @@ impl Tunnel {
     }
 }
 
+impl Tunnel {
+    /// The socket, and what came with the head.
+    pub fn into_parts(self) -> (Rc<Socket>, Bytes) {
+        (self.socket, self.rest)
+    }
+}
+
 impl AsyncRead for Tunnel {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -26,6 +26,7 @@ mod http2_forwarding;
 mod http2_stalls;
 mod http2_tls;
 mod http2_upstreams;
+mod http2_websockets;
 mod ids;
 mod limits;
 mod logins;

@@ -74,6 +74,51 @@ fn no_clock_ends_a_tunnel() {
 }
 
 #[test]
+fn a_half_closed_tunnel_does_not_stay_for_ever() {
+    for client_ends in [true, false] {
+        run(move || async move {
+            let (gone, mut seen) = moment();
+            let backend = backend(move |mut peer| {
+                let gone = gone.clone();
+                async move {
+                    use tokio::io::AsyncWriteExt;
+                    peer.head().await;
+                    peer.send(SWITCHING).await;
+                    if client_ends {
+                        for _ in 0..3 {
+                            tokio::time::sleep(Duration::from_secs(6)).await;
+                            peer.send("more;").await; // what moves is not silent
+                        }
+                    } else {
+                        peer.stream.shutdown().await.unwrap();
+                    }
+                    peer.closed().await;
+                    gone(());
+                    tokio::time::sleep(Duration::from_secs(1000)).await;
+                }
+            })
+            .await;
+            let sidecar = Sidecar::start(backend, "timeouts.read = \"7s\"").await;
+            let mut client = sidecar.request(WEBSOCKET).await;
+            client.head().await;
+            let start = Instant::now();
+            if client_ends {
+                use tokio::io::AsyncWriteExt;
+                client.stream.shutdown().await.unwrap();
+                assert_eq!(
+                    client.rest().await,
+                    (b"more;more;more;".to_vec(), Closed::Fin)
+                );
+                assert_eq!(start.elapsed().as_secs(), 18 + 7);
+            } else {
+                seen.recv().await.unwrap();
+                assert_eq!(start.elapsed().as_secs(), 7);
+            }
+        });
+    }
+}
+
+#[test]
 fn each_side_hears_of_the_others_end() {
     run(|| async {
         let (backend, mut seen) = watched(SWITCHING).await;
