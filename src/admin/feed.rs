@@ -125,9 +125,12 @@ mod tests {
     use crate::server::Workers;
     use crate::server::testing::Silent;
 
+    /// The next event, and when what it tells was gathered: the paused clock runs ahead while the workers, which have a clock of their
+    /// own, are asked.
     async fn event(feed: &mut Feed) -> (Bytes, Instant) {
         let frame = feed.frame().await.unwrap().unwrap();
-        (frame.into_data().unwrap(), Instant::now())
+        let at = feed.last.lock().await.as_ref().unwrap().at;
+        (frame.into_data().unwrap(), at)
     }
 
     #[tokio::test(start_paused = true)]

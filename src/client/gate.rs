@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::state::Next;
 use super::{Client, Reader};
+use crate::socket;
 
 /// hyper's side of a [`Client`].
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Gate {
         Self { client }
     }
 
-    fn note_taken<T>(&self, taken: &Poll<io::Result<T>>, cx: &Context<'_>) {
+    fn note_taken(&self, taken: Poll<usize>, cx: &Context<'_>) {
         let was_stalled = self.client.is_stalled();
         self.client.note_taken(taken);
         if was_stalled && !self.client.is_stalled() {
@@ -194,14 +195,14 @@ impl AsyncWrite for Gate {
                 }
                 Poll::Pending if dealt_with > 0 => {
                     drop(state);
-                    self.note_taken::<()>(&Poll::Pending, cx);
+                    self.note_taken(Poll::Pending, cx);
                     return Poll::Ready(Ok(dealt_with));
                 }
                 failed => failed,
             }
         };
         drop(state);
-        self.note_taken(&written, cx);
+        self.note_taken(socket::taken(&written), cx);
         written
     }
 
@@ -212,7 +213,7 @@ impl AsyncWrite for Gate {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.client.poll_ahead(cx))?;
         let flushed = self.client.socket.poll_flush_shared(cx);
-        self.note_taken(&flushed, cx);
+        self.note_taken(socket::flushed(&flushed), cx);
         if flushed.is_ready() {
             self.client.handle_flushed();
         }

@@ -35,7 +35,7 @@ use crate::config;
 use crate::http1::Connection;
 use crate::reason::Reason;
 use crate::sending::Remainder;
-use crate::socket::Socket;
+use crate::socket::{Socket, Stall, taken};
 use crate::wire::{HeadWriter, Malformed};
 
 /// A client's connection.
@@ -48,8 +48,8 @@ pub struct Client {
     state: RefCell<State<Takeover>>,
     /// Whoever waits to read while there is nothing that may be read.
     reader: RefCell<Option<Waker>>,
-    /// Since when bytes wait that the client does not take.
-    stalled_since: Cell<Option<Instant>>,
+    /// Whether bytes wait that the client does not take.
+    stall: Stall,
     write_timeout: Cell<Option<Duration>>,
     refusal: Cell<Option<Malformed>>,
     automatic_answer: Cell<Option<u16>>,
@@ -110,7 +110,6 @@ pub struct Limits {
 impl Client {
     /// A connection on which nothing has happened yet.
     pub fn new(socket: Socket, peer: Option<SocketAddr>, clocks: Clocks) -> Self {
-        socket.set_user_timeout(clocks.write);
         let now = Instant::now();
         let age = clocks.connection_age.map(jittered);
         Self {
@@ -120,7 +119,7 @@ impl Client {
             retires_at: age.and_then(|age| now.checked_add(age)),
             state: RefCell::new(State::new(clocks.limits, now)),
             reader: RefCell::new(None),
-            stalled_since: Cell::new(None),
+            stall: Stall::default(),
             write_timeout: Cell::new(clocks.write),
             refusal: Cell::new(None),
             automatic_answer: Cell::new(None),
@@ -208,9 +207,7 @@ impl Client {
 
     /// The response has left, and the next request may come.
     fn end_request(&self) {
-        if self.write_timeout.replace(self.clocks.write) != self.clocks.write {
-            self.socket.set_user_timeout(self.clocks.write);
-        }
+        self.write_timeout.set(self.clocks.write);
         self.wake_reader();
     }
 
@@ -236,18 +233,24 @@ impl Client {
     /// The next instant at which a clock of this connection runs out, and what that means.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
-        let stalled = self
-            .stalled_since
-            .get()
-            .and_then(|since| after(since, self.write_timeout.get()));
         let phase = match self.state.borrow().clock() {
             Clock::RequestHead(since) => after(since, self.clocks.request_head),
             Clock::KeepAlive(since) => after(since, self.clocks.keep_alive),
             Clock::None => None,
         };
+        let stalled = self.stall.due(self.write_timeout.get());
         let stalled = stalled.map(|at| (at, Reason::ClientStalled));
         let phase = phase.map(|at| (at, Reason::RequestHeadTimeout));
         stalled.into_iter().chain(phase).min_by_key(|&(at, _)| at)
+    }
+
+    /// Whether the timeout of this [deadline](Self::deadline) has run out, now that it has come: a client that seems to take nothing may
+    /// only be slow.
+    pub fn has_expired(&self, reason: Reason) -> bool {
+        reason != Reason::ClientStalled
+            || self
+                .stall
+                .has_lasted(&self.socket, self.write_timeout.get())
     }
 
     /// Whether part of a request's head has arrived, so that the client deserves an answer.
@@ -268,7 +271,7 @@ impl Client {
             let written = self
                 .socket
                 .poll_write_shared(cx, &[IoSlice::new(state.ahead())]);
-            self.note_taken(&written);
+            self.note_taken(taken(&written));
             state.handle_written(ready!(written)?);
         }
         Poll::Ready(Ok(()))
@@ -299,6 +302,13 @@ impl Client {
     /// The process ends: streams on this connection are to end now.
     pub fn cut(&self) {
         self.is_cut.set(true);
+    }
+
+    /// The connection becomes a tunnel, whose client is looked at by the kernel alone.
+    pub fn become_tunnel(&self) {
+        let timeout = self.write_timeout.get();
+        self.socket
+            .set_user_timeout(timeout.map(|timeout| timeout * TUNNEL_PATIENCE));
     }
 
     /// Who gets the connection, once hyper has written everything that came before.
@@ -333,12 +343,8 @@ impl Client {
     }
 
     /// Notes whether the client takes what is written and flushed.
-    fn note_taken<T>(&self, taken: &Poll<io::Result<T>>) {
-        match (taken, self.stalled_since.get()) {
-            (Poll::Pending, None) => self.stalled_since.set(Some(Instant::now())),
-            (Poll::Ready(Ok(_)), Some(_)) => self.stalled_since.set(None),
-            (Poll::Pending, Some(_)) | (Poll::Ready(_), _) => {}
-        }
+    fn note_taken(&self, taken: Poll<usize>) {
+        self.stall.note(taken);
     }
 
     fn wait_to_read(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
@@ -356,6 +362,9 @@ impl Client {
 /// What a client sends first on a connection with HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How many times the `write` timeout the client of a tunnel may acknowledge nothing.
+const TUNNEL_PATIENCE: u32 = 4;
+
 /// How long `close_notify` may take to leave, where no `write` clock says so.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -369,13 +378,11 @@ impl Reader for Client {
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) {
-        if self.write_timeout.replace(timeout) != timeout {
-            self.socket.set_user_timeout(timeout);
-        }
+        self.write_timeout.set(timeout);
     }
 
     fn is_stalled(&self) -> bool {
-        self.stalled_since.get().is_some()
+        self.stall.is_full()
     }
 
     fn is_cut(&self) -> bool {

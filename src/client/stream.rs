@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Client;
+use crate::socket::{self, taken};
 
 /// What is left of a connection after its last HTTP message: the bytes that came with that, then the socket.
 #[derive(Debug)]
@@ -43,14 +44,14 @@ impl ClientStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.client.socket.poll_write_shared(cx, bufs);
-        self.client.note_taken(&written);
+        self.client.note_taken(taken(&written));
         self.note(written)
     }
 
     /// Sends what TLS holds back.
     pub fn poll_flush_shared(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.client.socket.poll_flush_shared(cx);
-        self.client.note_taken(&flushed);
+        self.client.note_taken(socket::flushed(&flushed));
         self.note(flushed)
     }
 

@@ -7,7 +7,7 @@ use super::file::Report;
 use super::matcher::covers;
 use super::problem::Mistake;
 use super::units::written;
-use super::{Detect, Drain, DrainStreams, Events, OnUpstreamFailure};
+use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, OnUpstreamFailure};
 
 /// After so long nginx and most load balancers give up on a silent connection.
 const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
@@ -74,6 +74,18 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
                 written(read)
             ))
             .help("make `heartbeat.interval` shorter than `timeouts.read`"),
+        );
+    }
+    if let (ConnectRetry::For(retry), Some(connect)) = (timeouts.connect_retry, timeouts.connect)
+        && retry > connect
+    {
+        warn(
+            &["timeouts.connect_retry", "timeouts.connect"],
+            Mistake::new(format!(
+                "`connect` ends all attempts after `{}`",
+                written(connect)
+            ))
+            .help("make `timeouts.connect` at least as long as `timeouts.connect_retry`"),
         );
     }
     if heartbeat.interval.is_none() && timeouts.write.is_none() {

@@ -108,7 +108,11 @@ pub(super) fn clock(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
 pub(super) fn connect_retry(value: Value<'_>) -> Result<ConnectRetry, Mistake> {
     match value {
         Value::String("auto") => Ok(ConnectRetry::Auto),
-        value => clock(value).map(|time| time.map_or(ConnectRetry::Off, ConnectRetry::For)),
+        value => clock(value)
+            .map(|time| time.map_or(ConnectRetry::Off, ConnectRetry::For))
+            .map_err(|mistake| {
+                mistake.help("write `\"auto\"`, `\"off\"`, or a duration such as `\"2s\"`")
+            }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -122,12 +122,13 @@ where
         }
     }
 
-    /// Ready when the body is sent, or will not be. `timeout` is for the peer to take a byte of those that wait; `code` says
-    /// with which code the stream is reset when the body breaks off.
+    /// Ready when the body is sent, or will not be. `timeout` is for the peer to take a byte of those that wait, unless the whole
+    /// connection `is_held_up`; `code` says with which code the stream is reset when the body breaks off.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         timeout: Option<Duration>,
+        is_held_up: impl Fn() -> bool,
         code: impl Fn(B::Error) -> Reason,
     ) -> Poll<Sent> {
         loop {
@@ -138,7 +139,7 @@ where
                 return Poll::Ready(Sent::Refused(reset.unwrap_or(Reason::CANCEL)));
             }
             if self.ended || self.backlog.bytes.get() >= QUEUED {
-                return self.poll_stalled(cx, timeout);
+                return self.poll_stalled(cx, timeout, is_held_up);
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -165,7 +166,7 @@ where
                         return Poll::Ready(Sent::Refused(Reason::CANCEL));
                     }
                 }
-                Poll::Pending => return self.poll_stalled(cx, timeout),
+                Poll::Pending => return self.poll_stalled(cx, timeout, is_held_up),
             }
         }
     }
@@ -177,7 +178,12 @@ where
     }
 
     /// Waits until bytes leave, if any wait.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>, timeout: Option<Duration>) -> Poll<Sent> {
+    fn poll_stalled(
+        &mut self,
+        cx: &mut Context<'_>,
+        timeout: Option<Duration>,
+        is_held_up: impl Fn() -> bool,
+    ) -> Poll<Sent> {
         if self.backlog.is_empty() {
             self.progress.1 = None;
             return Poll::Pending;
@@ -190,9 +196,14 @@ where
         if self.progress.0 != sent || self.progress.1.is_none() {
             self.progress = (sent, Some(Instant::now()));
         }
-        let since = self.progress.1.unwrap_or_else(Instant::now);
-        if self.alarm.poll(cx, since + timeout).is_pending() {
-            return Poll::Pending;
+        loop {
+            let since = self.progress.1.unwrap_or_else(Instant::now);
+            ready!(self.alarm.poll(cx, since + timeout));
+            if !is_held_up() {
+                break;
+            }
+            // The connection's own timeout judges its peer.
+            self.progress.1 = Some(Instant::now());
         }
         self.stream.send_reset(Reason::CANCEL);
         Poll::Ready(Sent::Stalled)

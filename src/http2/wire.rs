@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::socket::Socket;
+use crate::socket::{Socket, Stall};
 
 /// How much is gathered at the most, in bytes: more waits in the streams it is of.
 const GATHERED: usize = 64 * 1024;
@@ -24,7 +24,7 @@ pub struct Wire {
     /// What was read to find out which protocol this is.
     unread: RefCell<Vec<u8>>,
     gathered: RefCell<Vec<u8>>,
-    stalled_since: Cell<Option<Instant>>,
+    stall: Stall,
     last_read: Cell<Instant>,
 }
 
@@ -39,7 +39,7 @@ impl Wire {
             socket,
             unread: RefCell::new(unread),
             gathered: RefCell::default(),
-            stalled_since: Cell::new(None),
+            stall: Stall::default(),
             last_read: Cell::new(Instant::now()),
         })
     }
@@ -54,9 +54,9 @@ impl Wire {
         &self.socket
     }
 
-    /// Since when bytes wait that the peer does not take.
-    pub fn stalled_since(&self) -> Option<Instant> {
-        self.stalled_since.get()
+    /// Whether the peer takes what is written.
+    pub fn stall(&self) -> &Stall {
+        &self.stall
     }
 
     /// When the peer was last heard of.
@@ -67,10 +67,8 @@ impl Wire {
     /// Writes what was gathered. To be called after each turn of h2's.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let sent = self.poll_write_gathered(cx);
-        match (&sent, self.stalled_since.get()) {
-            (Poll::Pending, None) => self.stalled_since.set(Some(Instant::now())),
-            (Poll::Ready(_), Some(_)) => self.stalled_since.set(None),
-            (Poll::Pending, Some(_)) | (Poll::Ready(_), None) => {}
+        if sent.is_pending() {
+            self.stall.note(Poll::Pending);
         }
         sent
     }
@@ -91,7 +89,7 @@ impl Wire {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.stalled_since.set(None);
+            self.stall.note(Poll::Ready(written));
             gathered.drain(..written);
         }
         *gathered = Vec::new(); // a silent connection holds nothing

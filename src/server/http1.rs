@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -57,6 +57,7 @@ pub(super) async fn serve<H: Handler>(
         };
         let outcome = match takeover {
             Takeover::Tunnel(take) => {
+                client.become_tunnel();
                 until_cut(take(ClientStream::new(client.clone())), &client, &lobby).await
             }
             Takeover::Relay(take) => {
@@ -273,15 +274,18 @@ impl<'a> Watch<'a> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
-        let cut = self.cut_at.map(|at| (at, Reason::Shutdown));
-        let clocks = self.client.deadline().into_iter();
-        let Some((at, reason)) = clocks.chain(cut).min_by_key(|&(at, _)| at) else {
-            return Poll::Pending;
-        };
-        self.alarm.poll(cx, at).map(|()| {
-            self.client.depart(reason);
-            reason
-        })
+        loop {
+            let cut = self.cut_at.map(|at| (at, Reason::Shutdown));
+            let clocks = self.client.deadline().into_iter();
+            let Some((at, reason)) = clocks.chain(cut).min_by_key(|&(at, _)| at) else {
+                return Poll::Pending;
+            };
+            ready!(self.alarm.poll(cx, at));
+            if self.client.has_expired(reason) {
+                self.client.depart(reason);
+                return Poll::Ready(reason);
+            }
+        }
     }
 }
 

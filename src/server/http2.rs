@@ -49,8 +49,8 @@ struct Shared {
     wire: Rc<Wire>,
     peer: Option<SocketAddr>,
     clocks: Clocks,
-    /// The `write` clock of the most patient of its requests: the connection's when its socket is full.
-    patience: Cell<Option<Duration>>,
+    /// The `write` timeouts of the open streams, each with how many have it.
+    write_timeouts: RefCell<Vec<(Option<Duration>, isize)>>,
     departure: Cell<Option<Reason>>,
     lobby: Rc<Lobby>,
     requests: Cell<u64>,
@@ -188,6 +188,7 @@ async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks, lobby: &Lobby) -> Option<H
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX))
             .data_frame_budget(SMALL_FRAMES)
+            .enable_connect_protocol() // RFC 8441
             .handshake(wire.io())
     );
     let mut place = lobby.place();
@@ -249,8 +250,7 @@ impl Watch<'_> {
         let shared = self.shared;
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
         let clocks = shared.clocks;
-        let stalled = shared.wire.stalled_since();
-        let stalled = stalled.and_then(|since| after(since, shared.patience.get()));
+        let stalled = shared.wire.stall().due(shared.patience());
         let idle = after(shared.idle_since.get(), clocks.keep_alive);
         let idle = idle.into_iter().chain(self.leaves_at).min();
         let due = [
@@ -263,7 +263,14 @@ impl Watch<'_> {
         let Some((at, due)) = due.into_iter().flatten().min_by_key(|&(at, _)| at) else {
             return Poll::Pending;
         };
-        self.alarm.poll(cx, at).map(|()| due)
+        ready!(self.alarm.poll(cx, at));
+        let wire = &shared.wire;
+        let is_slow = matches!(due, Due::End(Reason::ClientStalled))
+            && !wire.stall().has_lasted(wire.socket(), shared.patience());
+        if is_slow {
+            return self.poll_due(cx); // it takes something now and then
+        }
+        Poll::Ready(due)
     }
 }
 
@@ -273,7 +280,7 @@ impl Shared {
             wire,
             peer,
             clocks,
-            patience: Cell::new(clocks.write),
+            write_timeouts: RefCell::default(),
             departure: Cell::new(None),
             lobby,
             requests: Cell::new(0),
@@ -283,9 +290,30 @@ impl Shared {
         }
     }
 
+    /// The `write` timeout of the most patient of its open streams: the connection's when its socket is full.
+    fn patience(&self) -> Option<Duration> {
+        let timeouts = self.write_timeouts.borrow();
+        if timeouts.is_empty() {
+            return self.clocks.write;
+        }
+        let timeouts = timeouts.iter().map(|&(timeout, _)| timeout);
+        timeouts.reduce(|most, timeout| Some(most?.max(timeout?)))?
+    }
+
+    /// So many open streams more have this `write` timeout.
+    fn count_write_timeout(&self, timeout: Option<Duration>, more: isize) {
+        let mut timeouts = self.write_timeouts.borrow_mut();
+        match timeouts.iter_mut().find(|(known, _)| *known == timeout) {
+            Some((_, streams)) => *streams += more,
+            None => timeouts.push((timeout, more)),
+        }
+        timeouts.retain(|&(_, streams)| streams > 0);
+    }
+
     fn open(self: &Rc<Self>, respond: SendResponse<Payload>) -> Open {
         self.requests.set(self.requests.get() + 1);
         self.open.set(self.open.get() + 1);
+        self.count_write_timeout(self.clocks.write, 1);
         let reader = Rc::new(Stream {
             connection: self.clone(),
             backlog: Rc::default(),
@@ -438,7 +466,9 @@ impl Open {
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
     {
         let reader = &self.reader;
-        let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), code_of)).await;
+        let is_held_up = || reader.connection.wire.stall().is_full();
+        let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), is_held_up, code_of));
+        let sent = sent.await;
         if sent == Sent::Stalled {
             reader.departure.set(Some(Reason::ClientStalled));
         }
@@ -448,6 +478,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let connection = &self.reader.connection;
+        connection.count_write_timeout(self.reader.write_timeout.get(), -1);
         connection.open.set(connection.open.get() - 1);
         connection.idle_since.set(Instant::now());
     }
@@ -472,14 +503,11 @@ impl Reader for Stream {
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) {
-        self.write_timeout.set(timeout);
-        let patience = &self.connection.patience;
-        patience.set(
-            patience
-                .get()
-                .zip(timeout)
-                .map(|(most, timeout)| most.max(timeout)),
-        );
+        let before = self.write_timeout.replace(timeout);
+        if before != timeout {
+            self.connection.count_write_timeout(timeout, 1);
+            self.connection.count_write_timeout(before, -1);
+        }
     }
 
     fn is_stalled(&self) -> bool {

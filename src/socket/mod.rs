@@ -1,5 +1,6 @@
 //! A stream socket, TCP or Unix, with TLS or without: what the proxy asks of one, whichever it is.
 
+mod stall;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
@@ -8,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -19,6 +21,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+pub use self::stall::{Stall, flushed, taken};
 pub use self::tls::TlsSocket;
 use crate::asked::Asked;
 
@@ -34,9 +37,11 @@ pub enum Socket {
 }
 
 /// How long a peer that sends nothing is believed to be there before the kernel probes it: it may have vanished without a packet.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// How long it may take to answer that. The system's 75 s would be more than twice the silence before.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(25);
+/// How long it may take to answer a probe,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// and how many may be lost: so it is found after 40 s. The system's own values would take more than two hours.
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// How long a peer that is done with is listened to, so that it can read the last it was told.
 const LINGER: Duration = Duration::from_secs(1);
@@ -52,7 +57,8 @@ const UNSENT: u32 = 128 * 1024;
 pub fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
-    socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_INTERVAL))?;
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))?;
     // Only a help: it keeps a peer that reads slowly from filling the kernel's memory.
     let _ = socket.set_tcp_notsent_lowat(UNSENT);
     Ok(())
@@ -105,15 +111,31 @@ impl Socket {
         }
     }
 
-    /// How long written bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
+    /// How long written bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`): where nobody
+    /// [looks](Stall) at its peer. It may take one that reads slowly for one that is gone, so let it be long.
     pub fn set_user_timeout(&self, timeout: Option<Duration>) {
         match self {
-            Self::Tcp(stream) => {
-                // Only a help to the `write` clock, which runs in any case.
-                let _ = SockRef::from(stream).set_tcp_user_timeout(timeout);
-            }
+            Self::Tcp(stream) => drop(SockRef::from(stream).set_tcp_user_timeout(timeout)), // only a help
             Self::Unix(_) => {}
             Self::Tls(tls) => tls.socket().set_user_timeout(timeout),
+        }
+    }
+
+    /// How much of what was written the peer has not acknowledged.
+    fn unacknowledged(&self) -> Option<usize> {
+        match self {
+            Self::Tcp(stream) => stall::unacknowledged(stream.as_fd()),
+            Self::Unix(stream) => stall::unacknowledged(stream.as_fd()),
+            Self::Tls(tls) => tls.socket().unacknowledged(),
+        }
+    }
+
+    /// Whether the kernel has tried again to reach the peer, in vain so far.
+    fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stall::is_unanswered(stream.as_fd()),
+            Self::Unix(_) => false, // its peer is here
+            Self::Tls(tls) => tls.socket().is_unanswered(),
         }
     }
 

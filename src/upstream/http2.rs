@@ -212,7 +212,8 @@ impl Connection {
         if !ends {
             let mut outflow = Outflow::new(upload, stream, Rc::default());
             lease.sending = Some(Sending::spawn(async move {
-                let ended = poll_fn(|cx| outflow.poll(cx, None, |Aborted { .. }| Code::CANCEL));
+                let ended =
+                    poll_fn(|cx| outflow.poll(cx, None, || false, |Aborted { .. }| Code::CANCEL));
                 match ended.await {
                     Sent::Complete => Ok(()),
                     Sent::Broken => Err(Unsent::Body),

@@ -285,18 +285,24 @@ impl Upstream {
         let deadline = terms.connect.map(|timeout| Instant::now() + timeout);
         let until = patience(terms).map(|patience| Instant::now() + patience);
         let mut backoff = Backoff::default();
+        let mut last = None;
         loop {
             let connecting = self.connect_once(terms);
             let error = match at_most_until(deadline, connecting).await {
                 Some(Ok(way)) => return Ok(way),
                 Some(Err(error)) => error,
-                None => return Err(Error::new(Reason::UpstreamConnectTimeout, None)),
+                None => {
+                    let timeout = || Error::new(Reason::UpstreamConnectTimeout, None);
+                    return Err(last.unwrap_or_else(timeout));
+                }
             };
-            let again = Instant::now() + backoff.next();
-            if !retry::is_worthwhile(error.reason) || until.is_none_or(|until| again >= until) {
+            let now = Instant::now();
+            let until = until.filter(|&until| now < until && retry::is_worthwhile(error.reason));
+            let Some(until) = until else {
                 return Err(error);
-            }
-            sleep_until(again).await;
+            };
+            last = Some(error);
+            sleep_until((now + backoff.next()).min(until)).await;
         }
     }
 

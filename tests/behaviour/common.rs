@@ -65,6 +65,15 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
     }
 }
 
+/// Lets the kernel of a client that does not read acknowledge the last that it takes: it may do so 40 ms late (delayed acknowledgements),
+/// which a paused clock would count as any time.
+pub(crate) async fn full_sockets() {
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// What every test ends with: its clients are gone, and so is everything that was done for them.
 async fn nothing_is_left() {
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -46,7 +46,7 @@ fn a_backend_that_restarts_is_waited_for() {
     for (toml, request, restart, status, at) in [
         // Who asks for events waits as long as `connect` says, others for a second.
         ("", EVENTS, 3_000, "200", 3_000..=3_700),
-        ("", EVENTS, 7_000, "502", 4_000..=5_000),
+        ("", EVENTS, 7_000, "502", 5_000..=5_050),
         (
             "timeouts.connect = \"9s\"",
             EVENTS,
@@ -62,7 +62,7 @@ fn a_backend_that_restarts_is_waited_for() {
             3_000..=3_700,
         ),
         ("", ORDINARY, 500, "200", 500..=1_000),
-        ("", ORDINARY, 3_000, "502", 400..=1_000),
+        ("", ORDINARY, 3_000, "502", 1_000..=1_050),
         (
             "timeouts.connect_retry = \"4s\"",
             ORDINARY,
@@ -118,10 +118,8 @@ fn a_client_that_leaves_meanwhile_is_forgotten() {
         sleep(Duration::from_secs(2)).await;
         drop(client);
         sleep(Duration::from_millis(100)).await;
-        assert_eq!(
-            sidecar.metric("sse_sidecar_upstream_cancels_total{phase=\"connecting\"}"),
-            1.0
-        );
+        let cancels = sidecar.metric("sse_sidecar_upstream_cancels_total{phase=\"connecting\"}");
+        assert!((cancels - 1.0).abs() < f64::EPSILON, "{cancels}");
     });
 }
 
@@ -214,9 +212,10 @@ async fn closes_on_the_second() -> (
         let said = said.clone();
         async move {
             let head = peer.head().await;
-            let body = match head.contains("ontent-Length: 5") {
-                true => peer.bytes(5).await,
-                false => Vec::new(),
+            let body = if head.contains("ontent-Length: 5") {
+                peer.bytes(5).await
+            } else {
+                Vec::new()
             };
             said(format!(
                 "{} {}",

@@ -357,7 +357,10 @@ fn a_client_that_takes_nothing_is_dropped() {
         assert!(how.is_proper(), "{how:?}");
         assert_is(sidecar.ends("client_stalled", "client"), 1.0);
         let skipped = sidecar.metric("sse_sidecar_heartbeats_skipped_total");
-        assert!((2900.0..3100.0).contains(&skipped), "30 s: {skipped}");
+        assert!(
+            (2900.0..3800.0).contains(&skipped),
+            "30 s, and up to a quarter more: {skipped}"
+        );
     });
 }
 

@@ -444,7 +444,7 @@ fn floods_that_want_an_answer_wait_until_the_answers_are_read() {
                 .expect("it is not closed");
             assert!(sent < 20_000_000, "{sent}");
             assert!(
-                start.elapsed() <= Duration::from_secs(31),
+                start.elapsed() <= Duration::from_secs(40),
                 "{:?}",
                 start.elapsed()
             );

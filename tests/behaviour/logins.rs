@@ -65,9 +65,10 @@ async fn ask(client: &mut Peer, credentials: &str) -> (String, String) {
         .send(format!("GET / HTTP/1.1\r\nHost: t\r\n{credentials}\r\n"))
         .await;
     let head = client.head().await;
-    let body = match head.contains("200 OK") {
-        true => client.until(".").await,
-        false => String::new(),
+    let body = if head.contains("200 OK") {
+        client.until(".").await
+    } else {
+        String::new()
     };
     (head[9..12].to_owned(), body)
 }
