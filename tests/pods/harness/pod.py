@@ -2,6 +2,7 @@
 
 import http.client
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -12,15 +13,18 @@ from harness.podman import PODS
 FOLDER = PODS / ".cache/play"
 
 CLIENTS = 8080
+RELOADED = "configuration reloaded"
 CONFIG = Path("/etc/sse-sidecar/config.toml")
 
 
 class Answer:
     """A response on a connection of its own, which closes with it."""
 
-    def __init__(self, address: str, target: str, port: int) -> None:
+    def __init__(
+        self, address: str, target: str, port: int, headers: dict[str, str]
+    ) -> None:
         self._connection = http.client.HTTPConnection(address, port, timeout=10)
-        self._connection.request("GET", target)
+        self._connection.request("GET", target, headers=headers)
         response = self._connection.getresponse()
         self.status, self.headers = response.status, response.headers
         self.read, self.readline = response.read, response.readline
@@ -31,9 +35,10 @@ class Answer:
         self._connection.close()
 
 
-def get(address: str, target: str, port: int = CLIENTS) -> Answer:
-    """Asks for `target`."""
-    return Answer(address, target, port)
+def get(address: str, target: str, port: int = CLIENTS, **headers: str) -> Answer:
+    """Asks for `target`; the headers' names have `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(address, target, port, named)
 
 
 class Pod:
@@ -53,22 +58,17 @@ class Pod:
         )
         self.address = podman.address(self._infra)
         # podman 4 can only ask probes with a program inside the image: see pod/.
-        shipped = kustomize.build("deploy/kubernetes/plain")
-        self._described = kustomize.sidecar(kustomize.pod_spec(shipped))
+        spec = kustomize.pod_spec(kustomize.shipped("plain"))
+        self._described = kustomize.sidecar(spec)
 
-    def get(self, target: str, port: int = CLIENTS) -> Answer:
-        return get(self.address, target, port)
+    def get(self, target: str, port: int = CLIENTS, **headers: str) -> Answer:
+        return get(self.address, target, port, **headers)
 
     def probe(self, kind: str) -> bool:
         """Asks what a kubelet would, of the address that it would ask."""
         asked = self._described[kind]["httpGet"]
-        [port] = [
-            port["containerPort"]
-            for port in self._described["ports"]
-            if port["name"] == asked["port"]
-        ]
         try:
-            return 200 <= self.get(asked["path"], port).status < 400
+            return 200 <= self.get(asked["path"], asked["port"]).status < 400
         except OSError:
             return False
 
@@ -85,9 +85,10 @@ class Pod:
         [name] = podman.inspect(self._infra)["NetworkSettings"]["Networks"]
         return name
 
-    def change_config(self, added: str) -> None:
-        """Adds to the sidecar's file in its ConfigMap's volume, which podman only fills
-        when the pod begins."""
+    def change_config(self, change: Callable[[str], str]) -> None:
+        """Changes the sidecar's file in its ConfigMap's volume, which podman only fills
+        when the pod begins, and waits until that is taken up."""
+        reloads = self.log().count(RELOADED)
         mounts = podman.inspect(self.sidecar)["Mounts"]
         [folder] = [
             mount["Source"]
@@ -96,9 +97,13 @@ class Pod:
         ]
         file = Path(folder) / CONFIG.name
         new = file.with_name("..new")
-        new.write_text(file.read_text() + added)
+        new.write_text(change(file.read_text()))
         new.chmod(0o644)
         new.rename(file)
+        deadline = time.monotonic() + 10
+        while self.log().count(RELOADED) == reloads:
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.1)
 
     def log(self) -> str:
         return podman.log(self.sidecar)

@@ -2,10 +2,15 @@
 
 import json
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PODS = Path(__file__).parents[1]
 PROJECT = PODS.parents[1]
+
+LOCKED_UP = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -55,3 +60,19 @@ def address(name: str) -> str:
     """A container's, or that of its pod."""
     [network] = inspect(name)["NetworkSettings"]["Networks"].values()
     return network["IPAddress"]
+
+
+@contextmanager
+def running(image: str, *options: str, network: str = "podman") -> Iterator[str]:
+    """A container of the sidecar's image, ready to be asked; its name."""
+    started = podman(
+        *["run", "--detach", f"--network={network}", *LOCKED_UP, *options, image]
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while '"listening"' not in log(started):
+            assert time.monotonic() < deadline, log(started)
+            time.sleep(0.05)
+        yield started
+    finally:
+        podman("rm", "--force", "--time=0", started)
