@@ -199,7 +199,7 @@ fn a_route_has_exactly_the_keys_that_are_marked() {
                 let key = format!("route[0].{key}");
                 // An unknown table is blamed for the keys in it.
                 let blamed = |blamed: &str| key == blamed || key.starts_with(&format!("{blamed}."));
-                let is_tls = |blamed: &str| blamed.ends_with(".tls"); // which goes with https:// only
+                let is_tls = |blamed: &str| blamed == "route[0].upstream.tls"; // which goes with https:// only
                 problems
                     .iter()
                     .filter_map(|problem| problem.key.as_deref())
