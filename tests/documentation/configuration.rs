@@ -155,11 +155,18 @@ fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
             allowed.extend(word.as_ref().map(quoted));
             (allowed, numbers([least - 1, most + 1]))
         }
-        Kind::Duration(None) => (
-            vec!["\"1ms\"".to_owned(), "\"8760h\"".to_owned()],
-            vec!["\"0s\"".to_owned(), "\"8761h\"".to_owned(), "1".to_owned()],
-        ),
-        Kind::Duration(Some(least)) => {
+        Kind::Duration { least: None, word } => {
+            let mut allowed = vec!["\"1ms\"".to_owned(), "\"8760h\"".to_owned()];
+            let mut refused = vec!["\"0s\"".to_owned(), "\"8761h\"".to_owned(), "1".to_owned()];
+            match word {
+                Some(word) => allowed.push(quoted(word)),
+                None => refused.push("\"auto\"".to_owned()),
+            }
+            (allowed, refused)
+        }
+        Kind::Duration {
+            least: Some(least), ..
+        } => {
             let milliseconds: u32 = least.trim_end_matches("ms").parse().unwrap();
             (
                 vec![quoted(least)],
@@ -258,7 +265,7 @@ fn other(key: &str, entry: &Entry) -> String {
     match &entry.kind {
         Kind::Boolean => (entry.default.as_deref() == Some("false")).to_string(),
         Kind::Integer(range, _) => range.start().to_string(),
-        Kind::Duration(_) => "\"7s\"".to_owned(),
+        Kind::Duration { .. } => "\"7s\"".to_owned(),
         Kind::OneOf(words) => format!("\"{}\"", words.last().unwrap()),
         Kind::Strings => "[\"10.0.0.1\"]".to_owned(),
         Kind::String => match key {

@@ -27,8 +27,12 @@ pub(crate) enum Kind {
     Boolean,
     /// The word is one that may stand for a number.
     Integer(RangeInclusive<i64>, Option<String>),
-    /// The smallest one, as it is written in a file.
-    Duration(Option<String>),
+    Duration {
+        /// The smallest one, as it is written in a file.
+        least: Option<String>,
+        /// One that may stand for a duration, besides `off`.
+        word: Option<String>,
+    },
     OneOf(Vec<String>),
 }
 
@@ -89,12 +93,19 @@ fn read_kind(kind: &str) -> Kind {
         "String" => Kind::String,
         "Array of strings" => Kind::Strings,
         "Boolean" => Kind::Boolean,
-        "Duration" => Kind::Duration(None),
+        "Duration" => Kind::Duration {
+            least: None,
+            word: None,
+        },
         _ => {
             if let Some(words) = kind.strip_prefix("One of ") {
                 Kind::OneOf(words.split(", ").map(|word| string(&code(word))).collect())
-            } else if let Some(least) = kind.strip_prefix("Duration, at least ") {
-                Kind::Duration(Some(least.replace(' ', "")))
+            } else if let Some(more) = kind.strip_prefix("Duration, ") {
+                let least = more.strip_prefix("at least ");
+                Kind::Duration {
+                    least: least.map(|least| least.replace(' ', "")),
+                    word: least.is_none().then(|| string(&code(more))),
+                }
             } else {
                 let range = kind.strip_prefix("Integer from ").unwrap();
                 let (range, word) = match range.split_once(", or ") {

@@ -119,8 +119,11 @@ fn expected_shape(entry: &Entry) -> String {
         Kind::Integer(range, Some(word)) => {
             format!("{} to {} or {word}", range.start(), range.end())
         }
-        Kind::Duration(_) if entry.off => "duration or off".to_owned(),
-        Kind::Duration(_) => "duration".to_owned(),
+        Kind::Duration { word, .. } => {
+            let off = if entry.off { " or off" } else { "" };
+            let word = word.as_ref().map(|word| format!(" or {word}"));
+            format!("duration{off}{}", word.unwrap_or_default())
+        }
         Kind::OneOf(words) => words.join(" or "),
     }
 }
