@@ -50,7 +50,9 @@ def test_it_takes_the_example(schema):
     schema.validate(tomllib.loads(WHOLE))
 
 
-@pytest.mark.parametrize("file", ["docker/config.toml", "deploy/kubernetes/*/config.toml"])
+@pytest.mark.parametrize(
+    "file", ["docker/config.toml", "deploy/kubernetes/*/config.toml"]
+)
 def test_it_takes_the_files_that_are_deployed(schema, file):
     paths = list(ROOT.glob(file))
     assert paths
