@@ -9,7 +9,7 @@ use sse_sidecar::metrics::Metrics;
 const DASHBOARD: &str = include_str!("../deploy/grafana/dashboard.json");
 const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
 const ALERTS_TEST: &str = include_str!("../deploy/prometheus/alerts_test.yml");
-const OPERATIONS: &str = include_str!("../docs/operations.md");
+const MONITORING: &str = include_str!("../docs/monitoring.md");
 
 /// Every name in the text format, `_bucket` and its like among them.
 fn metrics() -> BTreeSet<String> {
@@ -60,8 +60,8 @@ fn the_dashboard_shows_every_metric_and_the_documentation_lists_it() {
         assert!(shown.contains(&metric), "the dashboard leaves out {metric}");
         let short = metric.trim_start_matches("sse_sidecar_");
         assert!(
-            OPERATIONS.contains(&format!("| `{short}`")),
-            "operations.md leaves out {short}"
+            MONITORING.contains(&format!("| `{short}`")),
+            "monitoring.md leaves out {short}"
         );
     }
 }

@@ -208,7 +208,7 @@ pub enum Scheme {
     H2c,
 }
 
-/// The clocks; `None` is `"off"`. What each one ends is in `docs/operations.md`.
+/// The clocks; `None` is `"off"`. What each one ends is in `docs/timeouts.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// To establish a connection to the upstream.

@@ -4,8 +4,9 @@
 //
 // The base URL says how: `/{manner}/{key}`, where the manner is `plain`,
 // `ids` (events have an `id`), `gzip` (compressed, flushed after each event),
-// `thinking` (silent before the head), `limited` (the same, and then a 429) or
-// `endless`, and the key names the stream for `/probe?key=`.
+// `thinking` (silent before the head), `limited` (the same, and then a 429), `broken`
+// (reset after the second delta), `short` (ended there) or `endless`, and the key names
+// the stream for `/probe?key=`.
 import http from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
 import { createGzip } from "node:zlib";
@@ -62,6 +63,8 @@ async function stream(manner, format, response) {
   for (const event of manner === "endless" ? endless(format) : finite(format)) {
     if (response.closed) return;
     if (event === "silence") {
+      if (manner === "broken") return response.socket.resetAndDestroy();
+      if (manner === "short") break;
       await pause(SILENCE_MS);
       continue;
     }
