@@ -82,6 +82,10 @@ def http2_node(port: int) -> list[str]:
     return node(FOLDER / "http2_node.mjs", str(port), *files)
 
 
+def ntlm_node(port: int) -> list[str]:
+    return node(FOLDER / "ntlm_node.mjs", str(port))
+
+
 def mcp_node(port: int) -> list[str]:
     return node(FOLDER / "mcp_node.mjs", str(port))
 
@@ -109,6 +113,7 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
             llm,
             mcp_node,
             mcp_python,
+            ntlm_node,
             websocket_node,
             websocket_python,
         ),
