@@ -3,9 +3,12 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
+
+from harness.certificate import certificate
 
 Serve = Callable[["Peer"], None]
 
@@ -45,15 +48,19 @@ class Peer:
 
 
 class Scripted:
-    """Gives each connection to `serve`, on a thread of its own, and closes it after that."""
+    """Gives each connection to `serve`, on a thread of its own, and closes it after that.
+
+    It is silent for `slow_s` before that, and before the TLS handshake if there is one.
+    """
 
     def __init__(
         self,
         serve: Serve,
         tls: ssl.SSLContext | None = None,
         listener: socket.socket | None = None,
+        slow_s: float = 0,
     ) -> None:
-        self._serve, self._tls = serve, tls
+        self._serve, self._tls, self._slow_s = serve, tls, slow_s
         self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -88,8 +95,17 @@ class Scripted:
 
     def _run(self, connection: socket.socket, number: int) -> None:
         with suppress(OSError), connection:
+            time.sleep(self._slow_s)
             if self._tls:
                 with self._tls.wrap_socket(connection, server_side=True) as secure:
                     self._serve(Peer(secure, number))
             else:
                 self._serve(Peer(connection, number))
+
+
+def offering(protocol: str) -> ssl.SSLContext:
+    """TLS for this machine, with this protocol and no other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate().chain, certificate().private_key)
+    context.set_alpn_protocols([protocol])
+    return context
