@@ -42,7 +42,7 @@ def gunicorn_sync(port: int) -> list[str]:
 
 
 def gunicorn_gthread(port: int) -> list[str]:
-    return gunicorn(port, "wsgi_app", "--threads", "8")
+    return gunicorn(port, "wsgi_app", "--threads", "8", "--access-logfile", "-")
 
 
 def uwsgi(port: int) -> list[str]:
