@@ -5,6 +5,7 @@ The libraries that speak HTTP/2 refuse to send what a test of a server wants to 
 
 import socket
 import ssl
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,10 +49,27 @@ class Stream:
         return self.ended or self.reset is not None
 
 
+def connected(port: int, little_room: bool = False) -> socket.socket:
+    """With little room the kernel keeps hardly anything that is not read."""
+    connection = socket.socket()
+    connection.settimeout(10)
+    if little_room:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.connect(("127.0.0.1", port))
+    return connection
+
+
 class Connection:
-    def __init__(self, port: int, authority: str | None = None) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(
+        self,
+        port: int,
+        authority: str | None = None,
+        window: int = WINDOW,
+        little_room: bool = False,
+    ) -> None:
+        """Each stream begins with this window; with little room also the kernel has."""
+        self._socket = connected(port, little_room)
         if authority:
             context = ssl.create_default_context(cafile=authority)
             context.set_alpn_protocols(["h2"])
@@ -59,6 +77,8 @@ class Connection:
                 self._socket, server_hostname="localhost"
             )
         self._encoder, self._decoder = Encoder(), Decoder()
+        self.at_most, self.pause_s = 65536, 0.0
+        """How many bytes are read at once, and how long the pause after that is."""
         self._read = b""
         self._next = 1
         self._window = 65535
@@ -70,7 +90,7 @@ class Connection:
         self.goaway: int | None = None
         """Its code, unless it is only a polite end."""
         self.closed = False
-        mine = {SettingsFrame.INITIAL_WINDOW_SIZE: WINDOW, SettingsFrame.ENABLE_PUSH: 0}
+        mine = {SettingsFrame.INITIAL_WINDOW_SIZE: window, SettingsFrame.ENABLE_PUSH: 0}
         self._socket.sendall(PREFACE)
         self.send(SettingsFrame(0, mine))
         self.send(WindowUpdateFrame(0, WINDOW))
@@ -140,22 +160,23 @@ class Connection:
         return bytes(heard.body)
 
     def _take_one(self) -> None:
-        if not (head := self._exactly(9)):
-            self.closed = True
-            return
-        frame, length = Frame.parse_frame_header(memoryview(head))
-        frame.parse_body(memoryview(self._exactly(length)))
-        self._take(frame)
+        if head := self._exactly(9):
+            frame, length = Frame.parse_frame_header(memoryview(head))
+            if length == 0 or (payload := self._exactly(length)):
+                frame.parse_body(memoryview(payload if length else b""))
+                return self._take(frame)
+        self.closed = True
 
     def _exactly(self, length: int) -> bytes:
         while len(self._read) < length:
             try:
-                data = self._socket.recv(65536)
+                data = self._socket.recv(self.at_most)
             except ConnectionError:
                 data = b""
             if not data:
                 return b""
             self._read += data
+            time.sleep(self.pause_s)
         data, self._read = self._read[:length], self._read[length:]
         return data
 
