@@ -102,7 +102,10 @@ class Connection:
         self._socket.close()
 
     def send(self, *frames: Frame) -> None:
-        self._socket.sendall(b"".join(frame.serialize() for frame in frames))
+        self.send_bytes(b"".join(frame.serialize() for frame in frames))
+
+    def send_bytes(self, data: bytes) -> None:
+        self._socket.sendall(data)
 
     def headers(self, fields: Fields, end: bool = True, stream: int = 0) -> int:
         """A new stream's head, or a stream's trailers, with exactly these fields."""
