@@ -62,8 +62,10 @@ class Scripted:
     ) -> None:
         self._serve, self._tls, self._slow_s = serve, tls, slow_s
         self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self._listener.getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._is_tcp = self._listener.family != socket.AF_UNIX
+        if self._is_tcp:
+            self.port = self._listener.getsockname()[1]
+            self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._connections: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -88,7 +90,8 @@ class Scripted:
         with suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._is_tcp:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._connections.append(connection)
                 arguments = (connection, self.accepted)
                 threading.Thread(target=self._run, args=arguments, daemon=True).start()
