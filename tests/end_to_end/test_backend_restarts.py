@@ -188,7 +188,7 @@ def test_a_client_that_leaves_while_it_waits_is_missed(absent, headers):
         client.close()
         wait_for(lambda: backend.sidecar.count(LEFT) == 1, "it is missed", seconds=2)
         assert now_ms() - left < 1000
-    wait_for(lambda: backend.sidecar.open_files() == before, "nothing of it stays")
+    wait_for(lambda: backend.sidecar.open_files() <= before, "nothing of it stays")
 
 
 def test_a_request_that_was_sent_is_not_sent_again(absent):

@@ -20,7 +20,7 @@ LARGE = 5_000_000
 COUNT, GAP_MS = 8, 200
 # Each with the other; those of one kind meet without HAProxy.
 with_peers = pytest.mark.parametrize(
-    ("client", "backend"), itertools.permutations(PEERS), indirect=["backend"]
+    ("client", "backend"), list(itertools.permutations(PEERS)), indirect=["backend"]
 )
 
 
