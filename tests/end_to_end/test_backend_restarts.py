@@ -178,9 +178,15 @@ def test_a_mistake_in_it_is_told(start, tmp_path):
     assert "auto" in note
 
 
+def all_work(sidecar: Sidecar) -> bool:
+    workers = sidecar.status()["workers"]
+    return workers["answered"] == workers["all"]
+
+
 @pytest.mark.parametrize("headers", [{}, EVENTS], ids=["page", "events"])
 def test_a_client_that_leaves_while_it_waits_is_missed(absent, headers):
     backend = absent('timeouts.connect_retry = "20s"')
+    wait_for(lambda: all_work(backend.sidecar), "all of the sidecar has started")
     before = backend.sidecar.open_files()
     with ask(backend.url, headers) as client:
         wait_for(lambda: backend.sidecar.status()["requests_open"], "the request waits")

@@ -18,6 +18,7 @@ from harness.listeners import tls
 from harness.scripted import Peer, Scripted, offering
 from harness.sidecar import Sidecar
 from harness.waiting import wait_for
+from harness.websocket import accepts
 
 pytestmark = pytest.mark.usefixtures("proxied")
 
@@ -178,8 +179,7 @@ def test_a_half_closed_tunnel_on_a_stream_is_closed(start, first):
     done = threading.Event()
 
     def serve(peer: Peer) -> None:
-        peer.head()
-        peer.connection.sendall(UPGRADED.replace(b"bytes", b"websocket"))
+        accepts(peer)
         if first == "backend":
             peer.connection.shutdown(socket.SHUT_WR)
         while peer.connection.recv(65536):

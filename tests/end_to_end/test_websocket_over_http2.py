@@ -1,6 +1,5 @@
 """A WebSocket on a stream of HTTP/2 (RFC 8441). The backend, with HTTP/1.1, sees an upgrade like any other."""
 
-import re
 import socket
 import struct
 from base64 import b64decode
@@ -18,6 +17,7 @@ from harness.scripted import Peer, Scripted
 from harness.sidecar import Sidecar
 from harness.tap import Tap
 from harness.waiting import wait_for
+from harness.websocket import accepts, key_of
 from harness.wire import now_ms
 
 pytestmark = pytest.mark.usefixtures("proxied")
@@ -25,10 +25,6 @@ pytestmark = pytest.mark.usefixtures("proxied")
 ENABLE_CONNECT_PROTOCOL = 8
 CANCEL = 8
 LARGE = b"all of it, and in this order\n" * 100_000
-ACCEPTED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\nX-Backend: here\r\n\r\n"
-)
 
 
 def connect(path: str = "/echo", protocol: str = "websocket", *more) -> Fields:
@@ -41,21 +37,6 @@ def connect(path: str = "/echo", protocol: str = "websocket", *more) -> Fields:
         ("sec-websocket-version", "13"),
         *more,
     ]
-
-
-def accept_of(head: bytes) -> bytes:
-    return accept_key(key_of(head)).encode()
-
-
-def key_of(head: bytes) -> str:
-    return re.search(rb"(?i)\r\nsec-websocket-key: *(\S+)", head)[1].decode()
-
-
-def takes(peer: Peer) -> bytes:
-    """Accepts the upgrade; gives the request's head."""
-    head = peer.head()
-    peer.connection.sendall(ACCEPTED % accept_of(head))
-    return head
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -78,12 +59,12 @@ def opened(start) -> Iterator[Callable[..., Connection]]:
 
 
 def test_the_settings_say_that_it_is_known(opened):
-    assert opened(takes).settings[ENABLE_CONNECT_PROTOCOL] == 1
+    assert opened(accepts).settings[ENABLE_CONNECT_PROTOCOL] == 1
 
 
 def test_the_backend_sees_an_upgrade(opened):
     heads = []
-    http = opened(lambda peer: heads.append(takes(peer)))
+    http = opened(lambda peer: heads.append(accepts(peer)))
     offered = ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits")
     others = [("sec-websocket-protocol", "a, b"), ("origin", "https://page.example")]
     for _ in range(2):
@@ -112,9 +93,8 @@ def test_the_backend_sees_an_upgrade(opened):
 
 def test_the_client_hears_200_and_what_was_agreed_on(opened):
     def serve(peer: Peer) -> None:
-        head = peer.head()
-        agreed = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-        peer.connection.sendall(ACCEPTED[:-2] % accept_of(head) + agreed)
+        agreed = "Sec-WebSocket-Extensions: permessage-deflate"
+        accepts(peer, agreed, "X-Backend: here")
         peer.connection.recv(1)
 
     http = opened(serve)
@@ -133,7 +113,7 @@ def test_bytes_pass_both_ways_and_so_do_the_ends(opened):
     got = []
 
     def serve(peer: Peer) -> None:
-        takes(peer)
+        accepts(peer)
         peer.connection.sendall(LARGE)
         got.append(read_all(peer.connection))
         peer.connection.sendall(b"the last word")
@@ -150,8 +130,7 @@ def test_bytes_pass_both_ways_and_so_do_the_ends(opened):
 
 def test_bytes_that_come_with_the_response_are_not_lost(opened):
     def serve(peer: Peer) -> None:
-        head = peer.head()
-        peer.connection.sendall(ACCEPTED % accept_of(head) + b"at once")
+        accepts(peer, at_once=b"at once")
         peer.connection.recv(1)
 
     http = opened(serve)
@@ -163,7 +142,7 @@ def test_bytes_that_do_not_wait_for_the_response_are_not_lost(opened):
     got = []
 
     def serve(peer: Peer) -> None:
-        takes(peer)
+        accepts(peer)
         got.append(read_all(peer.connection))
 
     http = opened(serve)
@@ -178,7 +157,7 @@ def test_a_reset_closes_the_backends_connection(opened):
     ended = []
 
     def serve(peer: Peer) -> None:
-        takes(peer)
+        accepts(peer)
         try:
             ended.append(peer.connection.recv(1))
         except ConnectionResetError:
@@ -195,7 +174,7 @@ def test_a_reset_closes_the_backends_connection(opened):
 
 def test_a_backend_that_breaks_off_is_a_reset(opened):
     def serve(peer: Peer) -> None:
-        takes(peer)
+        accepts(peer)
         peer.connection.sendall(b"half a ")
         peer.connection.recv(1)
         linger = struct.pack("ii", 1, 0)
@@ -226,6 +205,20 @@ def test_another_answer_passes(opened, status):
     assert heard.heads[0]["x-why"] == "y"
 
 
+def test_an_agreement_to_another_key_is_none(opened):
+    """From a cache, say. The key is the sidecar's, so nobody else can tell."""
+
+    def serve(peer: Peer) -> None:
+        peer.head()
+        fields = ["Upgrade: websocket", "Connection: Upgrade"]
+        accepted = f"Sec-WebSocket-Accept: {accept_key('another')}"
+        peer.answer(b"", *fields, accepted, status="101 Switching Protocols")
+        peer.connection.recv(1)
+
+    http = opened(serve)
+    assert http.until_over(http.headers(connect(), end=False)).status == 502
+
+
 def test_a_page_is_no_agreement(opened):
     """To the client 200 would say that the backend has changed the protocol."""
     http = opened(lambda peer: (peer.head(), peer.answer(b"a page")))
@@ -234,7 +227,7 @@ def test_a_page_is_no_agreement(opened):
 
 
 def test_an_absent_backend_is_502(start):
-    with Scripted(takes) as gone:
+    with Scripted(accepts) as gone:
         pass
     sidecar = start(Sidecar, gone.url)
     with Connection(sidecar.port) as http:
@@ -270,7 +263,7 @@ def test_others_on_the_connection_are_not_disturbed(opened):
     go_on = []
 
     def serve(peer: Peer) -> None:
-        if b"/slow" in takes(peer):
+        if b"/slow" in accepts(peer):
             wait_for(lambda: go_on, "the others are done")
         peer.connection.sendall(read_all(peer.connection))
 
