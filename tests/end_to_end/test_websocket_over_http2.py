@@ -167,7 +167,7 @@ def test_a_reset_closes_the_backends_connection(opened):
     stream = http.headers(connect(), end=False)
     assert http.until_head(stream).status == 200
     http.reset(stream, CANCEL)
-    wait_for(lambda: ended == [b""], "the backend misses it", seconds=1)
+    wait_for(lambda: ended == [b""], "the backend misses it", seconds=2)
     http.ping()
     assert not http.closed
 
