@@ -88,7 +88,8 @@ def test_a_browsers_event_source_survives_a_restart(start, tmp_path, key):
     """It reconnects after an end, and gives up for good after an error."""
     backend = Backend(tmp_path, "express")
     try:
-        sidecar = start(Sidecar, backend.url)
+        # Express itself takes its time to start on a machine that is busy.
+        sidecar = start(Sidecar, backend.url, 'timeouts.connect = "20s"')
         url = f"{sidecar.url}/endless?retry=100&key={key}"
         with Client("reconnecting", url, count=10) as browser:
             browser.until_heard(4)
