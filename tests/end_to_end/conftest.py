@@ -7,7 +7,7 @@ import pytest
 
 from harness import doors
 from harness.apache import ApacheCgi, ApacheFpm
-from harness.backends import LEGACY, Backend
+from harness.backends import LEGACY, Backend, GrpcPython
 from harness.cgi import Busybox
 from harness.doors import Door
 from harness.process import Server
@@ -20,6 +20,7 @@ _running: list[Server] = []
 CONFIGURED = {
     "apache_cgi": ApacheCgi,
     "busybox": Busybox,
+    "grpc_python": GrpcPython,
     "php_fpm": ApacheFpm,
     "tomcat": Tomcat,
 }

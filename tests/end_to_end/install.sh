@@ -17,6 +17,7 @@ need busybox
 need chromium
 need curl
 need h2load nghttp2-client
+need haproxy
 need ip iproute2
 need nginx
 need php php-cli

@@ -88,6 +88,14 @@ def test_a_refused_upgrade_says_why(sidecar, client):
     assert refused.data == "403 members members only\n"
 
 
+@pytest.mark.parametrize("door", ["https"], indirect=True)
+def test_it_opens_with_tls_too(door, client, key):
+    """The client is the first to speak, once it has heard that it may."""
+    options = {"key": key, "messages": ["hello"], **door.options}
+    heard = talk(client, f"{door.url}/echo", **options)
+    assert heard == [("text", "hello"), ("close", "4002 bye")]
+
+
 def test_a_crowd_is_served_at_once(sidecar, client, key):
     crowd, messages = 100, ["one", "two", "three"]
     heard = listen(

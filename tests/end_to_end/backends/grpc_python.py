@@ -1,4 +1,4 @@
-"""A gRPC server without generated code: messages are bytes. Usage: grpc_python.py PORT"""
+"""A gRPC server without generated code: messages are bytes. Usage: grpc_python.py PORT SOCKET"""
 
 import json
 import sys
@@ -91,6 +91,8 @@ server = grpc.server(
 )
 service = grpc.method_handlers_generic_handler("test.Service", handlers)
 server.add_generic_rpc_handlers([service])
-assert server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+port, socket = sys.argv[1:]
+assert server.add_insecure_port(f"127.0.0.1:{port}")
+assert server.add_insecure_port(f"unix:{socket}")
 server.start()
 server.wait_for_termination()

@@ -22,7 +22,9 @@ def application(environ, start_response):
     def json_of(value):
         return answer("200 OK", [json.dumps(value).encode()], "application/json")
 
-    match environ["PATH_INFO"]:
+    path = environ["PATH_INFO"]
+    # `/upload/1/` is `/upload`: a sidecar may take it another way.
+    match "/upload" if path.startswith("/upload/") else path:
         case "/events":
             return stream(streams.events(int(query["n"]), float(query["gap_ms"])))
         case "/endless":

@@ -3,10 +3,12 @@
 // do it at the same time.
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import WebSocket from "ws";
 import * as report from "./report.mjs";
 
-const { url, key = "", messages = [], protocols = [], crowd = 1 } = report.options;
+const { url, key = "", messages = [], protocols = [], crowd = 1, authority } = report.options;
+const ca = authority && readFileSync(authority);
 
 function summary(data) {
   return `${data.length} ${createHash("sha256").update(data).digest("hex")}`;
@@ -28,6 +30,7 @@ async function say(socket, message) {
 async function talk() {
   const socket = new WebSocket(`${url}?key=${key}`, protocols, {
     perMessageDeflate: { threshold: 0 },
+    ca,
   });
   const closed = once(socket, "close");
   const refused = once(socket, "unexpected-response");

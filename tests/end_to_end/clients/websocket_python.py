@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ssl
 import sys
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -12,6 +13,8 @@ import report
 options = report.options
 url = options["url"].replace("http", "ws", 1) + f"?key={options.get('key', '')}"
 messages = options.get("messages", [])
+authority = options.get("authority")
+tls = ssl.create_default_context(cafile=authority) if authority else None
 
 
 def summary(data: bytes) -> str:
@@ -46,6 +49,7 @@ async def talk() -> None:
             subprotocols=options.get("protocols"),
             max_size=None,
             ping_interval=None,
+            ssl=tls,
         )
     except InvalidStatus as refusal:
         response = refusal.response

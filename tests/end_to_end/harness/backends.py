@@ -42,7 +42,7 @@ def gunicorn_sync(port: int) -> list[str]:
 
 
 def gunicorn_gthread(port: int) -> list[str]:
-    return gunicorn(port, "wsgi_app", "--threads", "8")
+    return gunicorn(port, "wsgi_app", "--threads", "8", "--access-logfile", "-")
 
 
 def uwsgi(port: int) -> list[str]:
@@ -73,13 +73,13 @@ def files(port: int) -> list[str]:
     return node(FOLDER / "files.mjs", str(port))
 
 
-def grpc_python(port: int) -> list[str]:
-    return python(FOLDER / "grpc_python.py", str(port))
-
-
 def http2_node(port: int) -> list[str]:
     files = certificate().chain, certificate().private_key
     return node(FOLDER / "http2_node.mjs", str(port), *files)
+
+
+def ntlm_node(port: int) -> list[str]:
+    return node(FOLDER / "ntlm_node.mjs", str(port))
 
 
 def mcp_node(port: int) -> list[str]:
@@ -104,11 +104,11 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
         *(express, flask, django, fastapi, php, http_server),
         *(
             files,
-            grpc_python,
             http2_node,
             llm,
             mcp_node,
             mcp_python,
+            ntlm_node,
             websocket_node,
             websocket_python,
         ),
@@ -138,6 +138,8 @@ def grpc_call(url: str, method: str, message: bytes) -> bytes:
 
 
 class Backend(Server):
+    """A command from the list, on a port."""
+
     def __init__(self, folder: Path, name: str) -> None:
         self.protocol = "h2c" if name == "grpc_python" else "http"
         port = free_port()
@@ -173,3 +175,11 @@ class Backend(Server):
     def wait_opened(self, key: str) -> float:
         what = f"{self.name} sees stream {key}"
         return wait_for(lambda: self.probe(key)["opened"], what)
+
+
+class GrpcPython(Backend):
+    """It has a Unix socket besides."""
+
+    def command(self, name: str, port: int, folder: Path) -> list[str]:
+        self.socket = folder / "socket"
+        return python(FOLDER / "grpc_python.py", str(port), self.socket)

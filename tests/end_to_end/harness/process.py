@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from harness import ports
@@ -105,9 +106,10 @@ class Server:
     def send(self, which: signal.Signals) -> None:
         self._process.send_signal(which)
 
-    def restart(self) -> None:
-        """On the same port, after it was killed."""
+    def restart(self, down_s: float = 0) -> None:
+        """On the same port, so long after it was killed."""
         kill_group(self._process)
+        time.sleep(down_s)
         self._start()
 
     def terminate(self) -> None:

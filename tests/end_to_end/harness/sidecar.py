@@ -16,12 +16,25 @@ def binary() -> Path:
     return Path(os.environ.get("SSE_SIDECAR_BIN", built))
 
 
+def knows(folder: Path, hosts: str) -> list[str]:
+    """Runs the command after it with an /etc/hosts of its own; takes root."""
+    file = folder / "hosts"
+    file.write_text(hosts)
+    mount = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", mount, str(file)]
+
+
 class Sidecar(Server):
     """A sidecar in front of `upstream`: by flags alone, or with more settings, of its
-    own and of its listener."""
+    own and of its listener. With `hosts` these are all the names that it knows."""
 
     def __init__(
-        self, folder: Path, upstream: str, settings: str = "", listener: str = ""
+        self,
+        folder: Path,
+        upstream: str,
+        settings: str = "",
+        listener: str = "",
+        hosts: str = "",
     ) -> None:
         port, admin = free_port(), free_port()
         self.config = config = folder / "sidecar.toml"
@@ -35,7 +48,8 @@ class Sidecar(Server):
         else:
             options = ["--listen", f"127.0.0.1:{port}", "--upstream", upstream]
             options += ["--admin", f"127.0.0.1:{admin}"]
-        argv = tied_to_us(binary(), *options)
+        names = knows(folder, hosts) if hosts else []
+        argv = tied_to_us(*names, binary(), *options)
         super().__init__("sidecar", argv, port, folder / "log")
         self.admin = f"http://127.0.0.1:{admin}"
 

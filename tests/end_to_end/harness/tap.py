@@ -76,6 +76,10 @@ class Tap:
         """How many each connection has carried, none of which had a body."""
         return [connection.asked.count(b"\r\n\r\n") for connection in self._connections]
 
+    def hellos(self) -> list[bytes]:
+        """How each connection began: what TLS says in the clear."""
+        return [bytes(connection.asked[:2048]) for connection in self._connections]
+
     def hold(self) -> None:
         """Keeps requests waiting until `mend`; answers go on."""
         self._mended.clear()

@@ -70,9 +70,11 @@ function visited(request, response) {
   return visit;
 }
 
+// With `retry`, it says after how many milliseconds it may be asked for more.
 app.get("/endless", async (request, response) => {
   const visit = visited(request, response);
   start(response);
+  if (request.query.retry) response.write(`retry: ${request.query.retry}\n\n`);
   for (let n = 0; visit.aborted === null; n++) {
     response.write(stamped(n));
     await pause(100);
