@@ -43,6 +43,9 @@ pub enum BadHead {
     /// A recipient may take a CR for a line's end (RFC 9112, section 2.2), and a NUL for the value's.
     #[error("its field `{0}` has a CR or NUL in it")]
     Value(String),
+    /// Healed, it would say where the body ends; to a recipient that does not heal it, it says something else or nothing.
+    #[error("its field `{0}` has a control character in it")]
+    Framing(String),
     /// More fields than it may have.
     #[error("it has more than {0} fields (`server.max_response_headers`)")]
     TooManyFields(usize),
@@ -93,6 +96,7 @@ impl ResponseHead {
         let end = line_end(head, start);
         let mut parsed = Self::status_line(head, start..end.text).ok_or(BadHead::StatusLine)?;
         soften(&mut head[parsed.reason.clone()]).map_err(|()| BadHead::StatusLine)?;
+        parsed.reason = trimmed(head, parsed.reason);
         let section = Field::parse_all(head, end.next, max_fields)?;
         parsed.fields = section.fields;
         parsed.dropped = section.dropped;
@@ -175,10 +179,14 @@ impl Field {
             next = after;
         }
         for Self { name, value } in &mut section.fields {
-            if needs_softening(&bytes[value.clone()]) && soften(&mut bytes[value.clone()]).is_err()
-            {
-                let name = String::from_utf8_lossy(&bytes[name.clone()]);
-                return Err(BadHead::Value(name.into_owned()));
+            if needs_softening(&bytes[value.clone()]) {
+                let softened = soften(&mut bytes[value.clone()]);
+                let name = &bytes[name.clone()];
+                let shown = || String::from_utf8_lossy(name).into_owned();
+                softened.map_err(|()| BadHead::Value(shown()))?;
+                if tells_framing(name) {
+                    return Err(BadHead::Framing(shown()));
+                }
             }
             *value = trimmed(bytes, value.clone());
         }
@@ -223,6 +231,10 @@ fn trimmed(head: &[u8], range: Range<usize>) -> Range<usize> {
         .take_while(is_space)
         .count();
     start..range.end - after
+}
+
+fn tells_framing(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
 fn needs_softening(text: &[u8]) -> bool {
@@ -364,6 +376,11 @@ mod tests {
             parsed(b"HTTP/1.1 599 Gr\xFC\x01sse\r\n\r\n"),
             Ok((599, "Gr\\xfc sse".to_owned(), vec![], 0))
         );
+        assert_eq!(
+            parsed(b"HTTP/1.1 200 \x02OK\x01\r\n\r\n"),
+            ok(&[], 0),
+            "nothing around the reason, not even what was a control character"
+        );
     }
 
     #[test]
@@ -388,6 +405,14 @@ mod tests {
                 value("X-Bad"),
             ),
             (b"HTTP/1.1 200 OK\r\nX-Bad: a\r\r\n\r\n", value("X-Bad")),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-encoding: \x0Bchunked\r\n\r\n",
+                BadHead::Framing("Transfer-encoding".to_owned()),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\x7F\r\n\r\n",
+                BadHead::Framing("Content-Length".to_owned()),
+            ),
             (
                 b"HTTP/1.1 200 OK\r\na:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\n\r\n",
                 BadHead::TooManyFields(5),
