@@ -159,7 +159,6 @@ impl<'a> Connection<'a> {
             match self.turn {
                 Turn::Head if self.state.next() == Next::Nothing => self.end_head(),
                 Turn::Head => break,
-                Turn::Request if !self.queue.is_empty() => self.write(EVERYTHING),
                 Turn::Request => self.respond(),
                 Turn::Response { .. } => self.end_response(),
                 Turn::Ended { .. } | Turn::Yielding if !self.queue.is_empty() => {
@@ -258,9 +257,9 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// hyper has a response to write. What it has asked for before has been written.
+    /// hyper has a response to write.
     fn respond(&mut self) {
-        if self.turn != Turn::Request || !self.queue.is_empty() {
+        if self.turn != Turn::Request {
             return;
         }
         self.queue.extend(self.response(false));

@@ -366,4 +366,29 @@ mod tests {
             expected.escape_ascii().to_string()
         );
     }
+
+    #[tokio::test]
+    async fn a_response_that_hyper_writes_with_its_own_100_is_a_response() {
+        let (mut gate, client, mut far) = gate();
+        let request = b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+        far.write_all(request).await.unwrap();
+        gate.read_exact(&mut vec![0; request.len()]).await.unwrap();
+        client.begin_request(Some(1));
+        client.spell("HTTP/1.1 200 OK\r\nETag: x\r\n\r\n".into());
+        gate.write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\netag: y\r\n\r\n")
+            .await
+            .unwrap();
+        client.go_on();
+        client.inform(http::Response::new(()));
+        gate.write_all(b"body\r\n\r\n").await.unwrap();
+        gate.flush().await.unwrap();
+        let expected =
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nETag: y\r\n\r\nbody\r\n\r\n";
+        let mut seen = vec![0; expected.len()];
+        far.read_exact(&mut seen).await.unwrap();
+        assert_eq!(
+            seen.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
 }

@@ -238,10 +238,13 @@ impl Client {
             Clock::KeepAlive(since) => after(since, self.clocks.keep_alive),
             Clock::None => None,
         };
-        let stalled = self.stall.due(self.write_timeout.get());
-        let stalled = stalled.map(|at| (at, Reason::ClientStalled));
-        let phase = phase.map(|at| (at, Reason::RequestHeadTimeout));
-        stalled.into_iter().chain(phase).min_by_key(|&(at, _)| at)
+        match (self.stall.due(self.write_timeout.get()), phase) {
+            (Some(stalled), phase) if phase.is_none_or(|phase| stalled < phase) => {
+                Some((stalled, Reason::ClientStalled))
+            }
+            (_, Some(phase)) => Some((phase, Reason::RequestHeadTimeout)),
+            (_, None) => None,
+        }
     }
 
     /// Whether the timeout of this [deadline](Self::deadline) has run out, now that it has come: a client that seems to take nothing may

@@ -254,9 +254,15 @@ impl<T> State<T> {
         if *has_begun {
             return 0;
         }
-        if bytes.starts_with(CONTINUE) {
+        if let Some(rest) = bytes.strip_prefix(CONTINUE) {
             self.go_on();
-            return CONTINUE.len();
+            // hyper puts a response that is there at once into the same buffer.
+            let of_rest = if rest.is_empty() {
+                0
+            } else {
+                self.handle_output(rest)
+            };
+            return CONTINUE.len() + of_rest;
         }
         let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
             *has_begun = true; // no head that anybody writes

@@ -179,8 +179,15 @@ impl HeadReader {
 fn tell_framing(headers: &mut HeaderMap, framing: Framing, status: StatusCode) {
     headers.remove(TRANSFER_ENCODING);
     match framing.length {
-        // The length of what HEAD and 304 are about may stay.
+        // The length of what HEAD and 304 are about may stay, if it is one.
         BodyLength::None if !has_no_body(status.as_u16()) || status == StatusCode::NOT_MODIFIED => {
+            let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+            let is_number = |value: &HeaderValue| {
+                !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
+            };
+            if !lines.next().is_none_or(is_number) || lines.next().is_some() {
+                headers.remove(CONTENT_LENGTH);
+            }
         }
         BodyLength::Bytes(length) => {
             let mut lines = headers.get_all(CONTENT_LENGTH).iter();

@@ -275,10 +275,10 @@ impl<'a> Watch<'a> {
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         loop {
-            let cut = self.cut_at.map(|at| (at, Reason::Shutdown));
-            let clocks = self.client.deadline().into_iter();
-            let Some((at, reason)) = clocks.chain(cut).min_by_key(|&(at, _)| at) else {
-                return Poll::Pending;
+            let (at, reason) = match (self.client.deadline(), self.cut_at) {
+                (Some((at, reason)), cut) if cut.is_none_or(|cut| at < cut) => (at, reason),
+                (_, Some(cut)) => (cut, Reason::Shutdown),
+                (_, None) => return Poll::Pending,
             };
             ready!(self.alarm.poll(cx, at));
             if self.client.has_expired(reason) {

@@ -23,6 +23,8 @@ pub struct Stall {
     /// How many bytes were written since the last look.
     written: Cell<usize>,
     waiting: Cell<Option<Waiting>>,
+    /// When to look next, and for which timeout that was reckoned: it is asked at each event.
+    next_look: Cell<Option<(Instant, Duration)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +44,30 @@ const LOOKS: u32 = 4;
 
 impl Stall {
     /// So many bytes were written, or it was tried.
+    #[inline]
     pub fn note(&self, written: Poll<usize>) {
+        let is_full = written.is_pending();
+        if self.is_full.replace(is_full) != is_full {
+            self.next_look.set(None);
+        }
         match written {
-            Poll::Ready(length) => {
-                self.is_full.set(false);
-                if length == 0 {
-                    return;
-                }
-                self.written.set(self.written.get() + length);
-            }
-            Poll::Pending => self.is_full.set(true),
+            Poll::Ready(0) => return,
+            Poll::Ready(length) => self.written.set(self.written.get() + length),
+            Poll::Pending => {}
         }
         if self.waiting.get().is_none() {
-            let now = Instant::now();
-            self.waiting.set(Some(Waiting {
-                since: now,
-                seen: now,
-                queued: 0,
-            }));
+            self.begin();
         }
+    }
+
+    #[cold]
+    fn begin(&self) {
+        let now = Instant::now();
+        self.waiting.set(Some(Waiting {
+            since: now,
+            seen: now,
+            queued: 0,
+        }));
     }
 
     /// Whether the socket takes no more.
@@ -69,14 +76,24 @@ impl Stall {
     }
 
     /// When to look at the peer again, if it is to take a byte within `timeout`.
+    #[inline]
     pub fn due(&self, timeout: Option<Duration>) -> Option<Instant> {
+        match (self.next_look.get(), timeout) {
+            (Some((look, reckoned_for)), Some(timeout)) if reckoned_for == timeout => Some(look),
+            _ => self.reckon(timeout),
+        }
+    }
+
+    fn reckon(&self, timeout: Option<Duration>) -> Option<Instant> {
         let (waiting, timeout) = (self.waiting.get()?, timeout?);
         let mut pause = timeout / LOOKS;
         if self.is_full.get() {
             pause = pause.min(waiting.seen.duration_since(waiting.since).max(FIRST_LOOK));
         }
         let look = waiting.seen.checked_add(pause)?;
-        Some(look.min(waiting.since.checked_add(timeout)?))
+        let look = look.min(waiting.since.checked_add(timeout)?);
+        self.next_look.set(Some((look, timeout)));
+        Some(look)
     }
 
     /// Looks at the peer: whether it has taken nothing for as long as `timeout`.
@@ -84,6 +101,7 @@ impl Stall {
         let (Some(waiting), Some(timeout)) = (self.waiting.get(), timeout) else {
             return false;
         };
+        self.next_look.set(None);
         let now = Instant::now();
         let queued = socket.unacknowledged().unwrap_or_default();
         // What TLS adds is not in `written`: so little is no progress yet.

@@ -334,3 +334,33 @@ fn connections_are_kept_as_their_clients_say() {
         });
     }
 }
+
+#[test]
+fn a_length_that_is_none_is_not_passed_on_where_no_body_follows() {
+    run(|| async {
+        for (lines, kept) in [
+            ("Content-Length: 5\r\n", true),
+            ("Content-Length: x\r\n", false),
+            ("Content-Length: +5\r\n", false),
+            ("Content-Length: \r\n", false),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", false),
+        ] {
+            for (method, status) in [("HEAD", "200 OK"), ("GET", "304 Not Modified")] {
+                let response = format!("HTTP/1.1 {status}\r\n{lines}\r\n");
+                let sidecar = Sidecar::start(backend_that_says(response).await, "").await;
+                let request = format!("{method} / HTTP/1.1\r\nHost: t\r\n\r\n");
+                let head = sidecar.request(&request).await.head().await.to_lowercase();
+                assert!(
+                    head.starts_with(&format!("http/1.1 {}", &status[..3])),
+                    "{head}"
+                );
+                assert_eq!(
+                    head.contains("content-length: 5\r\n"),
+                    kept,
+                    "{method} {lines}"
+                );
+                assert_eq!(head.contains("content-length"), kept, "{method} {lines}");
+            }
+        }
+    });
+}
