@@ -21,12 +21,24 @@ pub struct Alarm {
 
 impl Alarm {
     /// Ready once `at` has come.
+    #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        // All that an event costs.
+        if let Some(sleep) = &self.sleep
+            && at >= sleep.deadline()
+            && self.asked.by(cx)
+            && !sleep.is_elapsed()
+        {
+            return Poll::Pending;
+        }
+        self.set(cx, at)
+    }
+
+    #[cold]
+    fn set(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if at < sleep.deadline() {
             sleep.as_mut().reset(at);
-        } else if self.asked.by(cx) && !sleep.is_elapsed() {
-            return Poll::Pending;
         }
         loop {
             let elapsed = sleep.as_mut().poll(cx);

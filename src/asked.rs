@@ -12,6 +12,7 @@ pub struct Asked(Option<Waker>);
 
 impl Asked {
     /// Whether it was this task that asked last.
+    #[inline]
     pub fn by(&self, cx: &Context<'_>) -> bool {
         self.0
             .as_ref()
