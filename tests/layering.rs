@@ -37,7 +37,9 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("http2", &["alarm", "sending", "socket"], &["hyper"]),
     (
         "client",
-        &["alarm", "reason", "sending", "socket", "wire"],
+        &[
+            "alarm", "config", "http1", "reason", "sending", "socket", "wire",
+        ],
         &["hyper"],
     ),
     (
@@ -48,22 +50,22 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "body",
         &[
-            "alarm", "client", "exchange", "http1", "http2", "reason", "sending", "sse",
+            "alarm", "client", "exchange", "http1", "http2", "reason", "sending", "socket", "sse",
         ],
         &[],
     ),
     (
         "upstream",
         &[
-            "alarm", "body", "config", "health", "http1", "http2", "metrics", "reason", "sending",
-            "socket", "sse", "tls", "wire",
+            "alarm", "body", "client", "config", "health", "http1", "http2", "metrics", "reason",
+            "sending", "socket", "sse", "tls", "wire",
         ],
         &[],
     ),
     (
         "server",
         &[
-            "sending", "alarm", "body", "client", "config", "http2", "metrics", "problem",
+            "sending", "alarm", "body", "client", "config", "http1", "http2", "metrics", "problem",
             "reason", "socket", "tls", "wire",
         ],
         &[],

@@ -9,7 +9,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_
 use http::{StatusCode, Version};
 
 use crate::socket::Socket;
-use crate::wire::{BadHead, BodyLength, Framing, ResponseHead, has_no_body};
+use crate::wire::{BadHead, BodyLength, Framing, ResponseHead, elements, has_no_body};
 
 /// How much a head may hold.
 #[derive(Debug, Clone, Copy)]
@@ -175,18 +175,24 @@ impl HeadReader {
     }
 }
 
+/// The length that all the fields of a head state, if it is one.
+fn stated_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = elements(lines.map(HeaderValue::as_bytes));
+    let first = lengths.next()?;
+    let is_one = first.iter().all(u8::is_ascii_digit) && lengths.all(|other| other == first);
+    HeaderValue::from_bytes(first).ok().filter(|_| is_one)
+}
+
 /// Makes the fields say what is true of the body, so that whoever reads them next finds the same end.
 fn tell_framing(headers: &mut HeaderMap, framing: Framing, status: StatusCode) {
     headers.remove(TRANSFER_ENCODING);
     match framing.length {
         // The length of what HEAD and 304 are about may stay, if it is one.
         BodyLength::None if !has_no_body(status.as_u16()) || status == StatusCode::NOT_MODIFIED => {
-            let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-            let is_number = |value: &HeaderValue| {
-                !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
-            };
-            if !lines.next().is_none_or(is_number) || lines.next().is_some() {
-                headers.remove(CONTENT_LENGTH);
+            match stated_length(headers) {
+                Some(length) => drop(headers.insert(CONTENT_LENGTH, length)),
+                None => drop(headers.remove(CONTENT_LENGTH)),
             }
         }
         BodyLength::Bytes(length) => {

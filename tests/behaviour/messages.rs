@@ -340,6 +340,7 @@ fn a_length_that_is_none_is_not_passed_on_where_no_body_follows() {
     run(|| async {
         for (lines, kept) in [
             ("Content-Length: 5\r\n", true),
+            ("Content-Length: 5, 5\r\nContent-Length: 5\r\n", true),
             ("Content-Length: x\r\n", false),
             ("Content-Length: +5\r\n", false),
             ("Content-Length: \r\n", false),
