@@ -61,6 +61,14 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "doctor",
+        &[
+            "body", "client", "config", "http1", "metrics", "reason", "sending", "sse", "tls",
+            "upstream", "wire",
+        ],
+        &["hyper", "rustls"],
+    ),
+    (
         "server",
         &[
             "sending", "alarm", "body", "client", "config", "http2", "metrics", "problem",
@@ -71,8 +79,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "proxy",
         &[
-            "http1", "alarm", "body", "client", "config", "exchange", "metrics", "problem",
-            "reason", "server", "sse", "tls", "upstream", "wire",
+            "http1", "alarm", "body", "client", "config", "doctor", "exchange", "metrics",
+            "problem", "reason", "server", "sse", "tls", "upstream", "wire",
         ],
         &[],
     ),
@@ -109,6 +117,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &[
             "app",
             "config",
+            "doctor",
             "log",
             "signal",
             "supervisor",

@@ -35,6 +35,7 @@ pub use self::path::normal_path;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
 pub use self::source::{Reloaded, Source};
+pub use self::units::{DurationError, duration};
 use crate::tls::{ClientTls, ServerTls};
 
 /// A whole configuration.
