@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Ok(Command::Run(settings)) => cli::run(&settings),
         Ok(Command::Check(settings)) => cli::check(&settings),
         Ok(Command::Demo(demo)) => cli::demo(&demo),
+        Ok(Command::Doctor(given)) => cli::doctor(&given),
         Ok(Command::Health(settings)) => cli::health(&settings),
         Err(error) => cli::refuse(&error),
     }

@@ -14,7 +14,7 @@ use crate::client::{Clocks, Limits};
 use crate::config::{Config, Problems, Reloaded, Source};
 use crate::log;
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::Proxy;
+use crate::proxy::{Probe, Proxy};
 use crate::server::Admission;
 use crate::tls::{self, ClientConfigs};
 
@@ -49,6 +49,7 @@ pub struct InForce {
 pub struct Newest {
     config: Config,
     tls: ClientConfigs,
+    probe: Option<Arc<Probe>>,
     /// Gets a permit from every worker that goes by it.
     adopted: Semaphore,
 }
@@ -75,7 +76,7 @@ impl InForce {
         Ok(Self {
             config: config.clone(),
             admission: watch::Sender::new(admission(config)),
-            newest: watch::Sender::new(Arc::new(Newest::new(config, &tls))),
+            newest: watch::Sender::new(Arc::new(Newest::new(config, &tls, None))),
             tls,
             look,
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
@@ -95,6 +96,7 @@ impl InForce {
         let first = newest.borrow().clone();
         move || {
             let proxy = Rc::new(Proxy::new(&first.config, &first.tls, &metrics));
+            proxy.set_probe(first.probe.clone());
             spawn_local(follow(proxy.clone(), newest.clone()));
             proxy
         }
@@ -144,7 +146,8 @@ impl InForce {
         } = reloaded;
         log::set_level(config.log.level);
         self.admission.send_replace(admission(&config));
-        let newest = Arc::new(Newest::new(&config, &tls));
+        let before = self.newest.borrow().probe.clone();
+        let newest = Arc::new(Newest::new(&config, &tls, before.as_ref()));
         (self.config, self.tls, self.rejected) = (config, tls, None);
         self.newest.send_replace(newest.clone());
         let adopted = timeout(PATIENCE, newest.adopted.acquire_many(self.workers)).await;
@@ -174,10 +177,11 @@ impl InForce {
 }
 
 impl Newest {
-    fn new(config: &Config, tls: &ClientConfigs) -> Self {
+    fn new(config: &Config, tls: &ClientConfigs, before: Option<&Arc<Probe>>) -> Self {
         Self {
             config: config.clone(),
             tls: tls.clone(),
+            probe: Probe::of(config, before),
             adopted: Semaphore::new(0),
         }
     }
@@ -188,6 +192,7 @@ async fn follow(proxy: Rc<Proxy>, mut newest: watch::Receiver<Arc<Newest>>) {
     while newest.changed().await.is_ok() {
         let newest = newest.borrow_and_update().clone();
         proxy.adopt(&newest.config, &newest.tls);
+        proxy.set_probe(newest.probe.clone());
         newest.adopted.add_permits(1);
     }
 }

@@ -97,6 +97,7 @@ mod example {
         // TLS has no defaults: its keys are comments there.
         let text = example_with_route().replace("\n# tls.", "\ntls.");
         let text = text.replacen("\n# host =", "\nhost =", 1);
+        let text = text.replacen("\n# token =", "\ntoken =", 1);
         let example = DeTable::parse(&text).unwrap();
         for header in known_keys("") {
             let table = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();
@@ -366,6 +367,10 @@ mod written {
         let text = "upstream.url = 'http://a'\n[[route]]\nheader = 'Authorization: Bearer abc'\n";
         let written = config(text).to_string();
         assert!(!written.contains("abc"), "{written}");
+        let probe = config("upstream.url = 'http://a'\nprobe.token = '0123456789abcdef'\n");
+        let shown = format!("{probe}{probe:?}");
+        assert!(!shown.contains("0123456789abcdef"), "{shown}");
+        assert!(shown.contains("[probe]\npath = "), "{shown}");
         assert!(
             written.contains("header = \"authorization: ***\""),
             "{written}"

@@ -63,6 +63,14 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "doctor",
+        &[
+            "body", "client", "config", "http1", "metrics", "reason", "sending", "sse", "tls",
+            "upstream", "wire",
+        ],
+        &["hyper", "rustls"],
+    ),
+    (
         "server",
         &[
             "sending", "alarm", "body", "client", "config", "http1", "http2", "metrics", "problem",
@@ -73,8 +81,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "proxy",
         &[
-            "http1", "alarm", "body", "client", "config", "exchange", "metrics", "problem",
-            "reason", "server", "sse", "tls", "upstream", "wire",
+            "http1", "alarm", "body", "client", "config", "doctor", "exchange", "metrics",
+            "problem", "reason", "server", "sse", "tls", "upstream", "wire",
         ],
         &[],
     ),
@@ -111,6 +119,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &[
             "app",
             "config",
+            "doctor",
             "log",
             "signal",
             "supervisor",

@@ -19,6 +19,6 @@ pub use self::flow::{EventFlow, EventSource, Late, LateAnswer, Refusal};
 pub use self::incoming::{Broken, Incoming};
 pub use self::plain::PlainBody;
 pub use self::relay::{Framing, Relay};
-pub use self::response::ResponseBody;
+pub use self::response::{ForeignBody, ResponseBody};
 pub use self::tunnel::{Activity, TunnelBody};
 pub use self::upload::{Hold, Upload, UploadProgress};

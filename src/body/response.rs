@@ -1,5 +1,6 @@
 //! The one type of the bodies that go to clients.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -17,10 +18,28 @@ pub enum ResponseBody {
     Plain(Box<PlainBody>),
     /// One direction of a tunnel.
     Tunnel(Box<TunnelBody>),
+    /// Whatever else streams.
+    Foreign(ForeignBody),
     /// What the sidecar says itself.
     Own(Bytes),
     /// Nothing, of a length that only the head tells: hyper leaves `Content-Length` out where a body says that it is empty.
     Unsent(u64),
+}
+
+/// A body of somebody above this module.
+pub struct ForeignBody(Pin<Box<dyn Body<Data = Bytes, Error = Aborted>>>);
+
+impl ForeignBody {
+    /// The body `body`.
+    pub fn new(body: impl Body<Data = Bytes, Error = Aborted> + 'static) -> Self {
+        Self(Box::pin(body))
+    }
+}
+
+impl fmt::Debug for ForeignBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ForeignBody")
+    }
 }
 
 impl Body for ResponseBody {
@@ -35,6 +54,7 @@ impl Body for ResponseBody {
             Self::Events(body) => body.poll_frame(cx),
             Self::Plain(body) => body.poll_frame(cx),
             Self::Tunnel(body) => Pin::new(body).poll_frame(cx),
+            Self::Foreign(body) => body.0.as_mut().poll_frame(cx),
             Self::Unsent(_) => Poll::Ready(None),
             Self::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -45,6 +65,7 @@ impl Body for ResponseBody {
         match self {
             Self::Events(_) | Self::Tunnel(_) | Self::Unsent(_) => false,
             Self::Plain(body) => body.is_complete(),
+            Self::Foreign(body) => body.0.is_end_stream(),
             Self::Own(bytes) => bytes.is_empty(),
         }
     }
@@ -54,6 +75,7 @@ impl Body for ResponseBody {
             // A stream may grow by its heartbeats: no length is ever known.
             Self::Events(_) | Self::Tunnel(_) => SizeHint::default(),
             Self::Plain(body) => body.size_hint(),
+            Self::Foreign(body) => body.0.size_hint(),
             Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Unsent(length) => SizeHint::with_exact(*length),
         }

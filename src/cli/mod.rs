@@ -2,8 +2,10 @@
 
 mod check;
 pub mod demo;
+mod doctor;
 mod health;
 mod run;
+mod serve;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use crate::config::{Override, Overrides};
 
 pub use self::check::check;
 pub use self::demo::demo;
+pub use self::doctor::{Doctor, doctor};
 pub use self::health::health;
 pub use self::run::run;
 
@@ -31,6 +34,8 @@ pub enum Command {
     Check(Settings),
     /// Show what the proxy does, without a backend.
     Demo(Demo),
+    /// Say which hop breaks an event stream.
+    Doctor(Box<Doctor>),
     /// Ask a running sidecar whether it is alive.
     Health(Settings),
 }
@@ -67,6 +72,7 @@ impl Command {
             Some(Subcommands::Run(flags)) => Self::Run(flags.settings(given)),
             Some(Subcommands::Check(flags)) => Self::Check(flags.settings(given)),
             Some(Subcommands::Demo(DemoFlags { port })) => Self::Demo(Demo { port }),
+            Some(Subcommands::Doctor(doctor)) => Self::Doctor(doctor),
             Some(Subcommands::Health(flags)) => Self::Health(flags.settings(given)),
         })
     }
@@ -109,6 +115,8 @@ enum Subcommands {
     Check(Flags),
     /// Show it at work: a built-in awkward backend, the sidecar in front of it, and a page to watch both
     Demo(DemoFlags),
+    /// Find out which hop buffers, compresses or cuts an event stream, and what to change there
+    Doctor(Box<Doctor>),
     /// Ask a running sidecar whether it is alive, for a container's health check
     Health(HealthFlags),
 }

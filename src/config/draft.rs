@@ -7,11 +7,12 @@ use http::HeaderValue;
 
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
-use super::matcher::{self, matcher};
+use super::matcher::{self, matcher, probe_path};
 use super::problem::Mistake;
 use super::value::{
     boolean, choice, clock, comment, connect_retry, connections, delay, end, head_length,
-    header_count, host, interval, path, server_name, socket_mode, streams, text, workers,
+    header_count, host, interval, path, probe_token, server_name, socket_mode, streams, text,
+    workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
@@ -36,9 +37,17 @@ pub(super) struct Draft {
     pub(super) admin_hosts: Vec<String>,
     pub(super) upstream: Target,
     pub(super) settings: Settings,
+    pub(super) probe: ProbeDraft,
     pub(super) drain: Drain,
     pub(super) log: Log,
     pub(super) routes: Vec<RouteDraft>,
+}
+
+/// `[probe]`.
+#[derive(Debug)]
+pub(super) struct ProbeDraft {
+    pub(super) path: String,
+    pub(super) token: Option<String>,
 }
 
 /// One `[[listener]]`.
@@ -177,36 +186,24 @@ impl Draft {
         });
         draft.upstream = Target::read(root);
         draft.settings.read(root, Scope::Top);
+        root.table("probe", |table| draft.probe.read(table));
         root.table("drain", |table| {
             table.set("delay", &mut draft.drain.delay, delay);
             table.set("timeout", &mut draft.drain.timeout, end);
             read_drain_streams(table, &mut draft.settings.drain_streams);
         });
-        root.table("log", |table| {
-            table.set(
-                "level",
-                &mut draft.log.level,
-                choice(&[
-                    ("error", Level::Error),
-                    ("warn", Level::Warn),
-                    ("info", Level::Info),
-                    ("debug", Level::Debug),
-                ]),
-            );
-            table.set(
-                "format",
-                &mut draft.log.format,
-                choice(&[
-                    ("auto", Format::Auto),
-                    ("text", Format::Text),
-                    ("json", Format::Json),
-                ]),
-            );
-        });
+        root.table("log", |table| read_log(table, &mut draft.log));
         root.tables("route", |table| {
             draft.routes.push(RouteDraft::read(table, &draft.settings));
         });
         draft
+    }
+}
+
+impl ProbeDraft {
+    fn read(&mut self, table: &mut Table<'_>) {
+        table.set("path", &mut self.path, text(probe_path));
+        table.set("token", &mut self.token, text(probe_token));
     }
 }
 
@@ -223,6 +220,10 @@ impl Default for Draft {
             admin_hosts: Vec::new(),
             upstream: Target::missing("upstream.url"),
             settings: Settings::default(),
+            probe: ProbeDraft {
+                path: "/.well-known/sse-sidecar/probe".to_owned(),
+                token: None,
+            },
             drain: Drain::default(),
             log: Log::default(),
             routes: Vec::new(),
@@ -321,6 +322,28 @@ impl Settings {
             );
         });
     }
+}
+
+fn read_log(table: &mut Table<'_>, log: &mut Log) {
+    table.set(
+        "level",
+        &mut log.level,
+        choice(&[
+            ("error", Level::Error),
+            ("warn", Level::Warn),
+            ("info", Level::Info),
+            ("debug", Level::Debug),
+        ]),
+    );
+    table.set(
+        "format",
+        &mut log.format,
+        choice(&[
+            ("auto", Format::Auto),
+            ("text", Format::Text),
+            ("json", Format::Json),
+        ]),
+    );
 }
 
 fn read_drain_streams(table: &mut Table<'_>, streams: &mut DrainStreams) {

@@ -73,6 +73,14 @@ fn path(text: &str) -> Result<Option<String>, Mistake> {
     Ok((!prefix.is_empty()).then(|| prefix.to_owned()))
 }
 
+/// `probe.path`: one path, other than the root.
+pub(super) fn probe_path(text: &str) -> Result<String, Mistake> {
+    path(text)?.ok_or_else(|| {
+        Mistake::new("the probe would stand before the whole site")
+            .help("write a path of its own, such as `\"/.well-known/sse-sidecar/probe\"`")
+    })
+}
+
 /// A host in lower case, without the dot that may stand at the end of a full name.
 pub(super) fn host(text: &str) -> Result<String, Mistake> {
     let mistake = |text| Mistake::new(format!("`{text}` is not a host name"));

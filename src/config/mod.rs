@@ -12,6 +12,7 @@ mod host;
 mod matcher;
 mod nearest;
 mod path;
+mod probe;
 mod problem;
 mod resolve;
 mod restart;
@@ -32,9 +33,11 @@ use ipnet::IpNet;
 
 pub use self::host::requested_host;
 pub use self::path::normal_path;
+pub use self::probe::Probe;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
 pub use self::source::{Reloaded, Source};
+pub use self::units::{DurationError, duration};
 use crate::tls::{ClientTls, ServerTls};
 
 /// A whole configuration.
@@ -51,6 +54,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// First match wins. Never empty; where the file has an `[upstream]`, the last one matches every request.
     pub routes: Vec<Route>,
+    /// The end of the chain for `sse-sidecar doctor --probe`; `None` unless it has a token.
+    pub probe: Option<Probe>,
     /// What SIGTERM does.
     pub drain: Drain,
     /// What is logged, and how.

@@ -11,7 +11,8 @@ use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::{
-    Admin, Config, ListenAddress, Listener, Matcher, Route, Source, Upstream, contradictions, tls,
+    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream,
+    contradictions, tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -211,6 +212,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         admin_hosts: hosts,
         upstream: fallback,
         settings,
+        probe,
         drain,
         log,
         routes,
@@ -261,6 +263,10 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         });
     Config {
         routes: routes.collect(),
+        probe: probe.token.map(|token| Probe {
+            path: probe.path,
+            token,
+        }),
         listeners: listeners
             .into_iter()
             .map(|listener| Listener {

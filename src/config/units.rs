@@ -26,7 +26,8 @@ const LONGEST: u64 = 365 * 24 * 3_600_000;
 
 /// Why something is not a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DurationError {
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum DurationError {
     #[error("it is empty")]
     Empty,
     #[error("a number must come before each unit")]
@@ -44,7 +45,7 @@ pub(super) enum DurationError {
 }
 
 /// Reads a duration: more than zero, at most a year.
-pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
+pub fn duration(text: &str) -> Result<Duration, DurationError> {
     if text.is_empty() {
         return Err(DurationError::Empty);
     }

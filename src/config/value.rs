@@ -34,6 +34,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Every idle stream writes it every few seconds.
 const LONGEST_TEXT: usize = 256;
+/// The least bytes of `probe.token`.
+const SHORTEST_TOKEN: usize = 16;
 
 /// A string that `parse` understands.
 pub(super) fn text<T>(
@@ -196,6 +198,16 @@ pub(super) fn comment(text: &str) -> Result<String, Mistake> {
             .help(format!("write at most {LONGEST_TEXT} bytes")));
     }
     Ok(text.to_owned())
+}
+
+/// `probe.token`: what a request's field can carry, and nobody can guess. A mistake does not show it.
+pub(super) fn probe_token(text: &str) -> Result<Option<String>, Mistake> {
+    if text.len() < SHORTEST_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let what =
+            format!("a token is {SHORTEST_TOKEN} or more printable characters without spaces");
+        return Err(Mistake::new(what).help("make one with `openssl rand -hex 16`"));
+    }
+    Ok(Some(text.to_owned()))
 }
 
 /// `listener.mode`: octal digits, as chmod(1) takes them. Who cannot write to a socket cannot connect.

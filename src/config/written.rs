@@ -1,12 +1,13 @@
-//! A configuration as its file could be written, for a person to see what is in force. Read back it is the same one.
+//! A configuration as its file could be written, for a person to see what is in force. Read back it is the same one,
+//! but for secrets.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
     Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat,
-    Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Route, Server, Timeouts,
-    Upstream, Workers, units,
+    Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe, Route, Server,
+    Timeouts, Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
@@ -20,6 +21,7 @@ impl Display for Config {
             admin: of_admin,
             timeouts: top_timeouts,
             routes,
+            probe: of_probe,
             drain: of_drain,
             log: of_log,
         } = self;
@@ -54,6 +56,9 @@ impl Display for Config {
         ];
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
+        }
+        if let Some(of_probe) = of_probe {
+            table(f, "\n[probe]", &probe(of_probe))?;
         }
         table(f, "\n[drain]", &drain(of_drain))?;
         lines(f, "", &drain_streams(top_streams))?;
@@ -154,6 +159,12 @@ fn admin(admin: &Admin) -> Keys {
         ("allow_ending", allow_ending.to_string()),
         ("hosts", format!("[{}]", hosts.join(", "))),
     ]
+}
+
+/// The token is a secret.
+fn probe(probe: &Probe) -> Keys {
+    let Probe { path, token: _ } = probe;
+    vec![("path", text(path)), ("token", text("***"))]
 }
 
 fn upstream(route: &Route) -> Keys {

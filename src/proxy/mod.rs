@@ -6,6 +6,7 @@ mod early;
 mod forwarded;
 mod headers;
 mod interim;
+mod probe;
 mod question;
 mod relay;
 mod request;
@@ -24,6 +25,7 @@ use http::{Request, Response};
 
 use self::deliver::{Asked, Delivery};
 use self::early::First;
+pub use self::probe::Probe;
 use self::question::Question;
 use self::routing::Routing;
 use crate::body::{Incoming, ResponseBody};
@@ -41,6 +43,7 @@ use crate::upstream::Error;
 #[derive(Debug)]
 pub struct Proxy {
     routing: RefCell<Rc<Routing>>,
+    probe: RefCell<Option<Arc<Probe>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -50,6 +53,7 @@ impl Proxy {
         let routing = Routing::new(config, tls, metrics, &Routing::default());
         Self {
             routing: RefCell::new(Rc::new(routing)),
+            probe: RefCell::default(),
             metrics: metrics.clone(),
         }
     }
@@ -60,6 +64,11 @@ impl Proxy {
         let before = self.routing.borrow().clone();
         let routing = Routing::new(config, tls, &self.metrics, &before);
         *self.routing.borrow_mut() = Rc::new(routing);
+    }
+
+    /// From now on this is the probe, which all threads share.
+    pub fn set_probe(&self, probe: Option<Arc<Probe>>) {
+        *self.probe.borrow_mut() = probe;
     }
 
     /// What is asked of the upstream of the request's route.
@@ -99,6 +108,11 @@ impl Handler for Proxy {
         client: Rc<dyn Reader>,
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
+        if let Some(probe) = &*self.probe.borrow()
+            && let Some(answer) = probe.answer(&request, &*client)
+        {
+            return answer;
+        }
         let asked = Asked::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
         let mut question = match self.question(request, &client, &mut exchange) {

@@ -2,7 +2,9 @@
 
 mod explain;
 mod files;
+mod issuer;
 mod named;
+mod one_off;
 mod reloading;
 mod settings;
 
@@ -12,6 +14,7 @@ use rustls::Error as TlsError;
 
 pub use self::explain::{explain, explain_client};
 pub use self::files::{Error, Fault, Files, Part};
+pub use self::one_off::{OneOff, one_off};
 pub use self::reloading::{ClientConfigs, Reloading, Watcher, watch, watch_all};
 pub use self::settings::{ClientTls, Identity, ServerTls, Settings};
 pub use rustls::pki_types::ServerName;

@@ -163,7 +163,7 @@ impl Identity {
 }
 
 /// A few of many being unreadable is usual; none is not.
-fn system_roots() -> Result<RootCertStore, Error> {
+pub(super) fn system_roots() -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
@@ -173,6 +173,6 @@ fn system_roots() -> Result<RootCertStore, Error> {
 }
 
 /// Named each time, so that what is used never depends on who else in the process uses rustls.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
-use sse_sidecar::proxy::Proxy;
+use sse_sidecar::proxy::{Probe, Proxy};
 use sse_sidecar::reload;
 use sse_sidecar::server::{self, Entrance, Listener, Lobby, Stage, admit};
 use sse_sidecar::tls::{self, ClientConfigs};
@@ -126,6 +126,7 @@ impl Sidecar {
             tls: server_tls,
         };
         let proxy = Rc::new(Proxy::new(config, &upstream_tls, &metrics));
+        proxy.set_probe(Probe::of(config, None));
         let lobby = Rc::new(Lobby::new());
         let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
         let listener = Listener::bind(&any_port).await.unwrap();

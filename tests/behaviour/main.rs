@@ -32,6 +32,7 @@ mod limits;
 mod logins;
 mod messages;
 mod ordinary;
+mod probe;
 mod proxy_protocol;
 mod rotation;
 mod seams;

@@ -228,6 +228,8 @@ fn a_change_takes_a_restart_exactly_where_it_is_marked() {
         let beside = match key {
             "upstream.url" => "",
             "listener.mode" => "upstream.url = 'http://a'\nlistener = [{ address = 'unix:/x' }]",
+            // Without a token there is no probe.
+            "probe.path" => "upstream.url = 'http://a'\nprobe.token = '0123456789abcdef'",
             _ => "upstream.url = 'http://a'",
         };
         let before = match key {
@@ -239,6 +241,8 @@ fn a_change_takes_a_restart_exactly_where_it_is_marked() {
                 "upstream.url = 'http://a'\nlistener = [{ address = 'unix:/x', mode = '0660' }]"
                     .to_owned()
             }
+            "probe.path" => format!("probe.path = '/other'\n{beside}"),
+            "probe.token" => format!("probe.token = '0123456789abcdef'\n{beside}"),
             _ => format!("{}{beside}", set(key, &other(key, &entry))),
         };
         fs::write(&file, before).unwrap();

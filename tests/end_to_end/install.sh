@@ -14,6 +14,7 @@ need() {
 }
 need apache2 apache2-bin
 need busybox
+need caddy
 need chromium
 need curl
 need h2load nghttp2-client

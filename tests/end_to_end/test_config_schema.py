@@ -27,6 +27,7 @@ TABLES = [
     "[timeouts]",
     "[heartbeat]",
     "[events]",
+    "[probe]",
     "[drain]",
     "[log]",
     "[[route]]",

@@ -102,7 +102,11 @@ fn perform(port: u16) -> Result<Ending, ShowError> {
     runtime.block_on(async {
         let show = Show::start(port, &Pace::default()).await?;
         let signals = Signals::new()?;
-        println!("open http://{}/ (Ctrl-C ends it)", show.address());
+        let (page, buffering) = (show.address(), show.buffering_address());
+        println!("open http://{page}/ (Ctrl-C ends it)");
+        println!(
+            "measure what it shows: sse-sidecar doctor http://{buffering}/stream?1 (or {page})"
+        );
         Ok(show.run(signals).await)
     })
 }
@@ -182,7 +186,7 @@ fn settings(port: u16, backend: SocketAddr, pace: &Pace) -> String {
 }
 
 /// Answers whoever connects, for ever. This is plain hyper: what the sidecar is compared with must not share its server.
-async fn serve<F, A, B>(listener: TcpListener, answer: F)
+pub(super) async fn serve<F, A, B>(listener: TcpListener, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Clone + 'static,
     A: Future<Output = Result<Response<B>, BoxError>> + 'static,
