@@ -103,10 +103,12 @@ fn perform(port: u16) -> Result<Ending, ShowError> {
         let show = Show::start(port, &Pace::default()).await?;
         let signals = Signals::new()?;
         let (page, buffering) = (show.address(), show.buffering_address());
-        println!("open http://{page}/ (Ctrl-C ends it)");
-        println!(
-            "measure what it shows: sse-sidecar doctor http://{buffering}/stream?1 (or {page})"
+        let how = format!(
+            "open http://{page}/ (Ctrl-C ends it)\n\
+             measure what it shows: sse-sidecar doctor http://{buffering}/stream?1 (or {page})\n"
         );
+        // In one write: who reads only the first line may be gone by the second.
+        print!("{how}");
         Ok(show.run(signals).await)
     })
 }
