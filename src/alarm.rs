@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::asked::Asked;
+use crate::poll_cache::PollCache;
 
 /// Waits for a deadline that may be another one at each poll.
 ///
@@ -16,7 +16,7 @@ use crate::asked::Asked;
 pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
     /// The timer, as it is set.
-    asked: Asked,
+    polled: PollCache,
 }
 
 impl Alarm {
@@ -26,7 +26,7 @@ impl Alarm {
         // All that an event costs.
         if let Some(sleep) = &self.sleep
             && at >= sleep.deadline()
-            && self.asked.by(cx)
+            && self.polled.has(cx)
             && !sleep.is_elapsed()
         {
             return Poll::Pending;
@@ -42,7 +42,7 @@ impl Alarm {
         }
         loop {
             let elapsed = sleep.as_mut().poll(cx);
-            self.asked.note(cx, &elapsed);
+            self.polled.note(cx, &elapsed);
             ready!(elapsed);
             if at <= sleep.deadline() {
                 return Poll::Ready(());

@@ -14,7 +14,9 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, Source, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::reload::{Cause, InForce};
-use crate::server::{self, Admission, Entrance, Listener, Lobby, Reserve, Stage, Workers};
+use crate::server::{
+    self, Admission, Listener, ListenerSettings, Reserve, ShutdownWatch, Stage, Workers,
+};
 use crate::signal::{Request, Signals};
 use crate::supervisor::Supervisor;
 use crate::tls;
@@ -23,7 +25,7 @@ use crate::tls;
 #[derive(Debug)]
 pub struct App {
     /// The sockets of each address, and what its connections have to pass.
-    listeners: Vec<(Vec<Listener>, Entrance)>,
+    listeners: Vec<(Vec<Listener>, ListenerSettings)>,
     admin: Option<Listener>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
@@ -93,7 +95,7 @@ impl App {
                 }
                 None => None,
             };
-            let entrance = Entrance {
+            let entrance = ListenerSettings {
                 proxy_protocol: listener.proxy_protocol,
                 tls,
             };
@@ -185,7 +187,7 @@ impl App {
             let cause = tokio::select! {
                 asked = signals.next() => match asked {
                     Request::Stop(stop) => break stop,
-                    Request::Reload => Cause::Asked,
+                    Request::Reload => Cause::PollCache,
                 },
                 () = in_force.outdated(&source) => Cause::File,
             };
@@ -219,7 +221,10 @@ impl App {
             () = tokio::time::sleep_until(until) => false,
         };
         if !drained {
-            tracing::warn!(connections = workers.connections(), "ending what is left");
+            tracing::warn!(
+                connections = workers.connections(),
+                "closing remaining connections"
+            );
             workers.enter(Stage::Cutting);
             let _ = tokio::time::timeout(LAST_GRACE, workers.done()).await;
         }
@@ -240,7 +245,7 @@ fn cannot_bind(address: &ListenAddress, source: io::Error) -> StartError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another process has it: stop that, or choose another address"
+            "; the address is in use: stop the other process, or choose another address"
         }
         io::ErrorKind::PermissionDenied => {
             "; choose a port above 1023 or a folder that may be written to"
@@ -259,7 +264,7 @@ async fn serve_admin(
     metrics: Arc<Metrics>,
     admission: watch::Receiver<Admission>,
 ) {
-    let lobby = Rc::new(Lobby::new());
+    let shutdown = Rc::new(ShutdownWatch::new());
     let reserve = Rc::new(Reserve::new(ADMIN_RESERVE));
     let what = "connections to the admin port";
     let mut connections = match listener.accepting(what, Arc::default()) {
@@ -274,11 +279,11 @@ async fn serve_admin(
     };
     loop {
         let accepted = connections.next().await;
-        let client = accepted.into_client(admission.borrow().clocks);
-        let (handler, lobby, metrics) = (handler.clone(), lobby.clone(), metrics.clone());
+        let client = accepted.into_client(admission.borrow().connection_settings);
+        let (handler, shutdown, metrics) = (handler.clone(), shutdown.clone(), metrics.clone());
         let reserve = reserve.clone();
         spawn_local(async move {
-            server::serve(Rc::new(client), handler, lobby, &metrics).await;
+            server::serve(Rc::new(client), handler, shutdown, &metrics).await;
             reserve.fill();
         });
     }

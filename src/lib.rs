@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! server    accepts a connection and serves it on one thread, for its whole life
-//! client    that connection: hyper's side of its socket, and its clocks
+//! client    that connection: hyper's side of its socket, and its timeouts
 //! proxy     the story of one request, top to bottom
 //! upstream  a connection to the backend, the request sent, the head looked at
 //! body      what passes: uploads, ordinary responses, event streams
@@ -23,14 +23,14 @@
 pub mod admin;
 pub mod alarm;
 pub mod app;
-pub mod asked;
 pub mod body;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod doctor;
 pub mod exchange;
-pub mod health;
+pub mod poll_cache;
+
 pub mod http1;
 pub mod http2;
 pub mod log;
@@ -49,4 +49,5 @@ pub mod stderr;
 pub mod supervisor;
 pub mod tls;
 pub mod upstream;
+pub mod upstream_stats;
 pub mod wire;

@@ -12,10 +12,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::health::Upstreams;
 use crate::process;
 use crate::reason::{Reason, Side};
 use crate::stderr;
+use crate::upstream_stats::Upstreams;
 
 /// What a request is doing; the label `phase`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub struct Metrics {
     pub heartbeats_skipped: IntCounter,
     /// Streams in a coding that cannot be undone.
     pub streams_opaque: IntCounter,
-    /// Streams whose upstream seems to buffer.
+    /// Streams whose suspected buffering.
     pub suspected_buffering: IntCounter,
     /// Responses that the shutdown cut.
     pub cut: IntCounter,

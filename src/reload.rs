@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::Admin;
-use crate::client::{Clocks, Limits};
+use crate::client::{ConnectionSettings, Limits};
 use crate::config::{Config, Problems, Reloaded, Source};
 use crate::log;
 use crate::metrics::{Metrics, Reload};
@@ -58,7 +58,7 @@ pub struct Newest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// Somebody wants it, and to know what came of it.
-    Asked,
+    PollCache,
     /// The file has changed, or has a mistake that may be mended by now: perhaps in a file that it names.
     File,
 }
@@ -119,7 +119,7 @@ impl InForce {
 
     /// Puts what `source` says in force, if nothing is wrong with it.
     pub async fn reload(&mut self, source: &mut Source, cause: Cause, admin: &Admin) {
-        if cause == Cause::Asked {
+        if cause == Cause::PollCache {
             self.look.send_replace(());
         }
         if source.file().is_none() {
@@ -215,13 +215,13 @@ fn watch_upstreams(
 fn admission(config: &Config) -> Admission {
     Admission {
         max_connections: config.server.max_connections,
-        clocks: clocks(config),
+        connection_settings: connection_settings(config),
     }
 }
 
 /// What holds for a client's connection.
-pub fn clocks(config: &Config) -> Clocks {
-    Clocks {
+pub fn connection_settings(config: &Config) -> ConnectionSettings {
+    ConnectionSettings {
         request_head: config.timeouts.request_head,
         keep_alive: config.timeouts.keep_alive,
         write: config.timeouts.write,

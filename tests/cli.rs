@@ -143,7 +143,7 @@ mod check {
         let example = file("config.example.toml");
         let (code, stdout, stderr) = outcome(&mut sidecar(&["check", "--config", &example]));
         assert_eq!((code, stderr.as_str()), (0, ""));
-        assert_eq!(stdout, format!("{example} is fine: 1 listener, 1 route\n"));
+        assert_eq!(stdout, format!("{example} is valid: 1 listener, 1 route\n"));
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod check {
         assert_eq!(code, 0);
         assert_eq!(
             stdout,
-            format!("{path} is fine: 1 listener, 1 route, 1 warning\n")
+            format!("{path} is valid: 1 listener, 1 route, 1 warning\n")
         );
         assert!(stderr.starts_with("warning: drain.timeout: "), "{stderr}");
     }
@@ -164,7 +164,7 @@ mod check {
         let (code, stdout, stderr) = outcome(&mut sidecar(&["check", "--config", &path]));
         assert_eq!((code, stdout.as_str()), (2, ""));
         assert_eq!(stderr.matches("error: ").count(), 5, "{stderr}");
-        assert!(stderr.ends_with("\n\n5 problems to solve\n"), "{stderr}");
+        assert!(stderr.ends_with("\n\n5 errors\n"), "{stderr}");
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod check {
         let (code, stdout, _) = outcome(&mut sidecar(&["check", "--upstream", "http://a"]));
         assert_eq!(
             (code, stdout.as_str()),
-            (0, "the configuration is fine: 1 listener, 1 route\n")
+            (0, "the configuration is valid: 1 listener, 1 route\n")
         );
         let (code, _, stderr) = outcome(&mut sidecar(&["check"]));
         assert_eq!(code, 2);
@@ -214,7 +214,7 @@ mod check {
         assert_eq!(code, 2);
         assert_eq!(
             stderr,
-            "error: SSE_SIDECAR_LISTEN: `:8080` is not an IP address and a port\n  = help: write `0.0.0.0:8080`\n\n1 problem to solve\n"
+            "error: SSE_SIDECAR_LISTEN: `:8080` is not an IP address and a port\n  = help: write `0.0.0.0:8080`\n\n1 error\n"
         );
     }
 

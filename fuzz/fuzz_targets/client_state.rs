@@ -1,6 +1,6 @@
 //! Invariant: however reads, writes and everything else that happens on a client's connection fall, hyper gets the same messages,
 //! byte for byte, and the client gets every response after the interim ones before it. No head is asked for before the response to
-//! the one before it has left, and until then no clock of the client's runs.
+//! the one before it has left, and until then no timeout of the client's runs.
 //!
 //! Input: a byte says how many events there are, each of which is a byte; the rest is what the client sends. What is left to do after
 //! them is done at once.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use sse_sidecar::sse::parse::parse;
 use sse_sidecar::sse::{
-    Client, Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat, Output, UpstreamEnd,
+    Client, Timeouts, EventStream, FailureEvent, FrameChoice, Heartbeat, Output, UpstreamEnd,
 };
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -62,9 +62,9 @@ fuzz_target!(|data: &[u8]| {
 fn run(input: &[u8], size: usize, places: &[u8], frame: FrameChoice) -> Written {
     let mut now = Instant::now();
     let heartbeat = Arc::new(Heartbeat::new("heartbeat"));
-    let clocks = Clocks {
+    let clocks = Timeouts {
         heartbeat: Some(INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
     let mut stream = EventStream::new(heartbeat, frame, clocks, FailureEvent::None, now);
     let mut written = Written::default();

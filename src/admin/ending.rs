@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode};
 use super::status::PATIENCE;
 use super::{Admin, Answer, TEXT, host, text};
 use crate::exchange;
-use crate::server::Lobby;
+use crate::server::ShutdownWatch;
 
 /// A page of another site can have a browser send a form here, but not with this field: for that the browser asks first (a CORS
 /// preflight), and is given no leave.
@@ -33,10 +33,10 @@ pub(super) async fn end(admin: &Admin, path: &str, headers: &HeaderMap) -> Answe
     let Some(number) = number(path).and_then(|number| number.parse().ok()) else {
         return text(StatusCode::NOT_FOUND, TEXT, "this is no stream\n");
     };
-    let end = move |lobby: &Lobby| {
+    let end = move |shutdown: &ShutdownWatch| {
         let found = exchange::end_stream(number);
         if found {
-            lobby.wake();
+            shutdown.wake();
         }
         found
     };

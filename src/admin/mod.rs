@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub use self::feed::Feed;
 use crate::body::Incoming;
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::config::{Config, Problem, Problems};
 use crate::metrics::Metrics;
 use crate::server::{Handler, Workers};
@@ -136,7 +136,7 @@ impl Shown {
 impl Handler for Admin {
     type Body = Either<Full<Bytes>, Feed>;
 
-    async fn handle(self: Rc<Self>, _: Rc<dyn Reader>, request: Request<Incoming>) -> Answer {
+    async fn handle(self: Rc<Self>, _: Rc<dyn Downstream>, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
         if path.starts_with("/status") && !host::is_ours(&request, &self.shown.borrow().hosts) {
             return host::refuse();
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Overrides};
-    use crate::server::Lobby;
+    use crate::server::ShutdownWatch;
     use crate::server::testing::Silent;
 
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -220,7 +220,7 @@ mod tests {
             ]
         };
         assert_eq!(asked().await, [200, 200, 200]);
-        let fall = |_: &Lobby| -> () { panic!("a panic that a test has asked for") };
+        let fall = |_: &ShutdownWatch| -> () { panic!("a panic that a test has asked for") };
         assert_eq!(workers.ask(DEADLINE, fall).await, [None]);
         timeout(DEADLINE, workers.done()).await.unwrap();
         assert_eq!(asked().await, [503, 503, 200]);

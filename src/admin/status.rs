@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::config::Problem;
 use crate::exchange::{Snapshot, snapshots};
-use crate::health;
 use crate::metrics::Count;
-use crate::server::Lobby;
+use crate::server::ShutdownWatch;
+use crate::upstream_stats;
 
 /// How long workers have to answer: one that is busy for longer than this is told of instead.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
@@ -21,7 +21,7 @@ const MOST: usize = 500;
 pub(super) async fn gather(admin: &Admin) -> String {
     let answers = admin
         .workers
-        .ask(PATIENCE, |_: &Lobby| snapshots(MOST))
+        .ask(PATIENCE, |_: &ShutdownWatch| snapshots(MOST))
         .await;
     let workers = json!({ "all": answers.len(), "answered": answers.iter().flatten().count() });
     let (mut requests, mut open) = (Vec::new(), 0);
@@ -68,7 +68,7 @@ fn request(snapshot: &Snapshot) -> Value {
         number,
         request_id,
         trace_id,
-        way,
+        route_info,
         method,
         path,
         peer,
@@ -85,8 +85,8 @@ fn request(snapshot: &Snapshot) -> Value {
         "number": number,
         "request_id": request_id,
         "trace_id": trace_id.map(|id| id.to_string()),
-        "route": way.as_ref().map(|way| &way.route),
-        "upstream": way.as_ref().map(|way| &way.upstream),
+        "route": route_info.as_ref().map(|route_info| &route_info.route),
+        "upstream": route_info.as_ref().map(|route_info| &route_info.upstream),
         "method": method.as_str(),
         "path": path,
         "peer": peer.map(|peer| peer.to_string()),
@@ -136,8 +136,8 @@ fn problem(problem: &Problem) -> Value {
     })
 }
 
-fn upstream(report: &health::Report) -> Value {
-    let health::Report {
+fn upstream(report: &upstream_stats::Report) -> Value {
+    let upstream_stats::Report {
         url,
         connects,
         failures,
@@ -179,7 +179,7 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let held = Arc::new(Mutex::new(Some(held)));
         // One of the two finds it and waits; the other finds nothing.
-        let stick = move |_: &Lobby| {
+        let stick = move |_: &ShutdownWatch| {
             let found = held.lock().ok().and_then(|mut held| held.take());
             found.map(|held| held.recv().is_err())
         };

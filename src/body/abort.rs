@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::client::Reader;
+use crate::client::Downstream;
 
 /// A body was cut: on HTTP/1 the connection is dropped for it, on HTTP/2 the stream is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,7 @@ impl Abort {
     }
 
     /// Ready when what was handed to hyper has left.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, client: &Rc<dyn Reader>) -> Poll<Aborted> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, client: &Rc<dyn Downstream>) -> Poll<Aborted> {
         if !self.asked {
             // hyper flushes between two polls of a body that is pending.
             self.asked = true;

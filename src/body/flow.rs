@@ -12,7 +12,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, anywhere_in};
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::exchange::Exchange;
 use crate::reason;
 use crate::sending::Remainder;
@@ -75,7 +75,7 @@ pub(super) trait Sink {
 pub struct EventFlow {
     stream: EventStream,
     upstream: Upstream,
-    client: Rc<dyn Reader>,
+    client: Rc<dyn Downstream>,
     exchange: Exchange,
     alarm: Alarm,
     /// The stream is to end when the process drains, at a moment still to be chosen.
@@ -113,7 +113,7 @@ impl EventFlow {
     pub fn new(
         stream: EventStream,
         source: Box<dyn EventSource>,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         exchange: Exchange,
     ) -> Self {
         let upstream = Upstream::Speaking(source);
@@ -124,7 +124,7 @@ impl EventFlow {
     pub fn ahead(
         stream: EventStream,
         answer: LateAnswer,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         exchange: Exchange,
     ) -> Self {
         Self::with(stream, Upstream::Thinking(answer), client, exchange)
@@ -133,7 +133,7 @@ impl EventFlow {
     fn with(
         stream: EventStream,
         upstream: Upstream,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         exchange: Exchange,
     ) -> Self {
         Self {
@@ -154,7 +154,7 @@ impl EventFlow {
     }
 
     /// Whom it flows to.
-    pub(super) fn client(&self) -> &Rc<dyn Reader> {
+    pub(super) fn client(&self) -> &Rc<dyn Downstream> {
         &self.client
     }
 

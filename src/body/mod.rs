@@ -8,9 +8,9 @@ mod flow;
 mod incoming;
 mod plain;
 mod relay;
+mod request_body;
 mod response;
 mod tunnel;
-mod upload;
 
 pub use self::abort::Aborted;
 pub use self::decoded::DecodedSource;
@@ -19,6 +19,6 @@ pub use self::flow::{EventFlow, EventSource, Late, LateAnswer, Refusal};
 pub use self::incoming::{Broken, Incoming};
 pub use self::plain::PlainBody;
 pub use self::relay::{Framing, Relay};
+pub use self::request_body::{Hold, RequestBody, RequestBodyProgress};
 pub use self::response::{ForeignBody, ResponseBody};
 pub use self::tunnel::{Activity, TunnelBody};
-pub use self::upload::{Hold, Upload, UploadProgress};

@@ -1,4 +1,4 @@
-//! A response that is no event stream: it passes as it is, counted, under the `read` clock.
+//! A response that is no event stream: it passes as it is, counted, under the `read` timeout.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::abort::Abort;
 use super::{Aborted, Broken, Incoming};
 use crate::alarm::Alarm;
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 
@@ -21,9 +21,9 @@ use crate::reason::Reason;
 pub struct PlainBody {
     incoming: Incoming,
     is_complete: bool,
-    client: Rc<dyn Reader>,
+    client: Rc<dyn Downstream>,
     exchange: Exchange,
-    /// The `read` clock.
+    /// The `read` timeout.
     timeout: Option<Duration>,
     alarm: Alarm,
     last_read: Instant,
@@ -36,7 +36,7 @@ impl PlainBody {
     /// The body `incoming`.
     pub fn new(
         incoming: Incoming,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         exchange: Exchange,
         timeout: Option<Duration>,
         close_delimited: bool,

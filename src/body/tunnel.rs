@@ -15,7 +15,7 @@ use tokio::io::ReadBuf;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Aborted, Incoming};
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::sending::{Sending, Unsent};
@@ -77,10 +77,10 @@ pub struct TunnelBody {
     /// What came with the upstream's head.
     rest: Bytes,
     scratch: Vec<u8>,
-    upload: Option<Sending>,
+    request_body: Option<Sending>,
     activity: Rc<Activity>,
     silence: Pin<Box<dyn Future<Output = ()>>>,
-    client: Rc<dyn Reader>,
+    client: Rc<dyn Downstream>,
     exchange: Exchange,
     has_ended: bool,
 }
@@ -94,14 +94,14 @@ impl TunnelBody {
         incoming: Incoming,
         socket: Rc<Socket>,
         rest: Bytes,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         exchange: Exchange,
         timeout: Option<Duration>,
     ) -> Self {
         let activity = Rc::new(Activity::default());
         let silent = activity.clone();
         Self {
-            upload: Some(Sending::spawn(send(
+            request_body: Some(Sending::spawn(send(
                 incoming,
                 socket.clone(),
                 activity.clone(),
@@ -134,7 +134,7 @@ impl TunnelBody {
 
     fn fail(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         self.has_ended = true;
-        self.upload = None;
+        self.request_body = None;
         self.exchange.end(reason);
         Poll::Ready(Some(Err(Aborted { code: None })))
     }
@@ -193,10 +193,10 @@ impl Body for TunnelBody {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        if let Some(upload) = &mut self.upload
-            && let Poll::Ready(sent) = upload.poll(cx)
+        if let Some(request_body) = &mut self.request_body
+            && let Poll::Ready(sent) = request_body.poll(cx)
         {
-            self.upload = None;
+            self.request_body = None;
             if matches!(sent, Err(Unsent::Body | Unsent::Abandoned)) {
                 return self.fail(Reason::ClientGone);
             }
@@ -205,8 +205,8 @@ impl Body for TunnelBody {
             Poll::Ready(Ok(data)) if data.is_empty() => {
                 self.has_ended = true;
                 self.activity.half_closed();
-                if let Some(upload) = self.upload.take() {
-                    self.client.outlive(upload.outlive());
+                if let Some(request_body) = self.request_body.take() {
+                    self.client.outlive(request_body.outlive());
                 }
                 self.exchange.end(Reason::Complete);
                 Poll::Ready(None)

@@ -1,4 +1,4 @@
-//! `sse-sidecar check`: like `nginx -t`, but every problem at once.
+//! `sse-sidecar check`: like `nginx -t`, but it reports every error at once.
 
 use std::process::ExitCode;
 
@@ -22,13 +22,13 @@ pub fn check(settings: &Settings) -> ExitCode {
                 Some(path) => path.to_string_lossy(),
                 None => "the configuration".into(),
             };
-            println!("{name} is fine: {}", summary(&resolved, warnings.len()));
+            println!("{name} is valid: {}", summary(&resolved, warnings.len()));
             ExitCode::SUCCESS
         }
         Err(problems) => {
             eprintln!(
-                "{problems}\n\n{} to solve",
-                counted(problems.iter().count(), "problem")
+                "{problems}\n\n{}",
+                counted(problems.iter().count(), "error")
             );
             ExitCode::from(USAGE)
         }

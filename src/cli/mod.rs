@@ -111,9 +111,9 @@ struct Arguments {
 enum Subcommands {
     /// Run the proxy (the default)
     Run(Flags),
-    /// Check a configuration: every problem at once, each with its line and what to write instead
+    /// Validate a configuration and report every error
     Check(Flags),
-    /// Show it at work: a built-in awkward backend, the sidecar in front of it, and a page to watch both
+    /// Run a self-contained demo in the browser
     Demo(DemoFlags),
     /// Find out which hop buffers, compresses or cuts an event stream, and what to change there
     Doctor(Box<Doctor>),

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::state::Next;
-use super::{Client, Reader};
+use super::{Client, Downstream};
 use crate::socket;
 
 /// hyper's side of a [`Client`].
@@ -232,7 +232,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::client::{ClientStream, Clocks, Reader};
+    use crate::client::{ClientStream, ConnectionSettings, Downstream};
     use crate::reason::Reason;
     use crate::socket::Socket;
     use crate::socket::testing::{fill, tls_pair};
@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn client(socket: Socket) -> Rc<Client> {
-        Rc::new(Client::new(socket, None, Clocks::off()))
+        Rc::new(Client::new(socket, None, ConnectionSettings::off()))
     }
 
     async fn is_pending(gate: &mut Gate) -> bool {

@@ -1,12 +1,12 @@
-//! One client connection: its socket, what phase it is in, and the clocks of that phase.
+//! One client connection: its socket, what phase it is in, and the timeouts of that phase.
 //!
 //! hyper reads and writes through a [`Gate`]; everything else that must know of the connection (its server task, the bodies that
 //! are written to it) shares the [`Client`] itself. All of it stays on one thread.
 
 mod address;
+mod downstream;
 mod gate;
 mod login;
-mod reader;
 mod state;
 mod stream;
 
@@ -24,10 +24,10 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 pub use self::address::{address_text, ip_text};
+pub use self::downstream::{Disposition, Downstream, Taken, Takeover, Taker};
 pub use self::gate::Gate;
 pub use self::login::Login;
 use self::login::Logins;
-pub use self::reader::{Disposition, Reader, Taken, Takeover, Taker};
 use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
@@ -43,7 +43,7 @@ use crate::wire::{HeadWriter, Malformed};
 pub struct Client {
     socket: Socket,
     peer: Option<SocketAddr>,
-    clocks: Clocks,
+    settings: ConnectionSettings,
     retires_at: Option<Instant>,
     state: RefCell<State<Takeover>>,
     /// Whoever waits to read while there is nothing that may be read.
@@ -53,7 +53,7 @@ pub struct Client {
     write_timeout: Cell<Option<Duration>>,
     refusal: Cell<Option<Malformed>>,
     automatic_answer: Cell<Option<u16>>,
-    departure: Cell<Option<Reason>>,
+    cancellation: Cell<Option<Reason>>,
     is_cut: Cell<bool>,
     /// Requests whose responses have ended before them. They stop with the connection.
     remainders: RefCell<Vec<Remainder>>,
@@ -62,10 +62,10 @@ pub struct Client {
     drains_until: Cell<Option<Instant>>,
 }
 
-/// What a connection is held to before a request has a route: its clocks, the `write` clock where no route says otherwise, and
+/// What a connection is held to before a request has a route: its timeouts, the `write` timeout where no route says otherwise, and
 /// the size of what may come.
 #[derive(Debug, Clone, Copy)]
-pub struct Clocks {
+pub struct ConnectionSettings {
     /// For a whole request head to arrive.
     pub request_head: Option<Duration>,
     /// Between two requests.
@@ -79,7 +79,7 @@ pub struct Clocks {
 }
 
 #[cfg(test)]
-impl Clocks {
+impl ConnectionSettings {
     /// No clock runs, and little may come.
     pub(crate) fn off() -> Self {
         Self {
@@ -109,21 +109,21 @@ pub struct Limits {
 
 impl Client {
     /// A connection on which nothing has happened yet.
-    pub fn new(socket: Socket, peer: Option<SocketAddr>, clocks: Clocks) -> Self {
+    pub fn new(socket: Socket, peer: Option<SocketAddr>, settings: ConnectionSettings) -> Self {
         let now = Instant::now();
-        let age = clocks.connection_age.map(jittered);
+        let age = settings.connection_age.map(jittered);
         Self {
             socket,
             peer,
-            clocks,
+            settings,
             retires_at: age.and_then(|age| now.checked_add(age)),
-            state: RefCell::new(State::new(clocks.limits, now)),
+            state: RefCell::new(State::new(settings.limits, now)),
             reader: RefCell::new(None),
             stall: Stall::default(),
-            write_timeout: Cell::new(clocks.write),
+            write_timeout: Cell::new(settings.write),
             refusal: Cell::new(None),
             automatic_answer: Cell::new(None),
-            departure: Cell::new(None),
+            cancellation: Cell::new(None),
             is_cut: Cell::new(false),
             remainders: RefCell::default(),
             logins: Logins::default(),
@@ -160,15 +160,15 @@ impl Client {
         }
     }
 
-    /// The socket, the client's address, its clocks, and what was read and not yet looked at.
-    pub fn into_parts(self) -> (Socket, Option<SocketAddr>, Clocks, Vec<u8>) {
+    /// The socket, the client's address, its timeouts, and what was read and not yet looked at.
+    pub fn into_parts(self) -> (Socket, Option<SocketAddr>, ConnectionSettings, Vec<u8>) {
         let unread = self.state.into_inner().take_unread();
-        (self.socket, self.peer, self.clocks, unread)
+        (self.socket, self.peer, self.settings, unread)
     }
 
     /// How much may come.
     pub fn limits(&self) -> Limits {
-        self.clocks.limits
+        self.settings.limits
     }
 
     /// When the connection is so old that it is to take no new request; the same for its whole life.
@@ -207,7 +207,7 @@ impl Client {
 
     /// The response has left, and the next request may come.
     fn end_request(&self) {
-        self.write_timeout.set(self.clocks.write);
+        self.write_timeout.set(self.settings.write);
         self.wake_reader();
     }
 
@@ -234,8 +234,8 @@ impl Client {
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
         let phase = match self.state.borrow().clock() {
-            Clock::RequestHead(since) => after(since, self.clocks.request_head),
-            Clock::KeepAlive(since) => after(since, self.clocks.keep_alive),
+            Clock::RequestHead(since) => after(since, self.settings.request_head),
+            Clock::KeepAlive(since) => after(since, self.settings.keep_alive),
             Clock::None => None,
         };
         match (self.stall.due(self.write_timeout.get()), phase) {
@@ -298,8 +298,8 @@ impl Client {
     }
 
     /// Says why this connection is about to be dropped.
-    pub fn depart(&self, reason: Reason) {
-        self.departure.set(Some(reason));
+    pub fn cancel(&self, reason: Reason) {
+        self.cancellation.set(Some(reason));
     }
 
     /// The process ends: streams on this connection are to end now.
@@ -342,7 +342,7 @@ impl Client {
             return; // FIN comes with the drop
         }
         let closing = poll_fn(|cx| self.socket.poll_shutdown_shared(cx));
-        let _ = tokio::time::timeout(self.clocks.write.unwrap_or(CLOSING), closing).await;
+        let _ = tokio::time::timeout(self.settings.write.unwrap_or(CLOSING), closing).await;
     }
 
     /// Notes whether the client takes what is written and flushed.
@@ -368,10 +368,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How many times the `write` timeout the client of a tunnel may acknowledge nothing.
 const TUNNEL_PATIENCE: u32 = 4;
 
-/// How long `close_notify` may take to leave, where no `write` clock says so.
+/// How long `close_notify` may take to leave, where no `write` timeout says so.
 const CLOSING: Duration = Duration::from_secs(1);
 
-impl Reader for Client {
+impl Downstream for Client {
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -396,8 +396,8 @@ impl Reader for Client {
         self.drains_until.get()
     }
 
-    fn departure(&self) -> Reason {
-        self.departure.get().unwrap_or(Reason::ClientGone)
+    fn cancellation(&self) -> Reason {
+        self.cancellation.get().unwrap_or(Reason::ClientGone)
     }
 
     fn reset_on_close(&self) {

@@ -95,7 +95,7 @@ pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
         Ok(UpstreamAddress::Tcp { scheme, host, port })
     } else {
         Err(Mistake::new(format!(
-            "`{path}` does not belong here: requests keep the path they came with"
+            "`{path}` is not allowed here: requests keep their own path"
         ))
         .help(format!("write `{}://{authority}`", scheme.name())))
     }

@@ -10,9 +10,8 @@ use super::file::Table;
 use super::matcher::{self, matcher, probe_path};
 use super::problem::Mistake;
 use super::value::{
-    boolean, choice, clock, comment, connect_retry, connections, delay, end, head_length,
-    header_count, host, interval, path, probe_token, server_name, socket_mode, streams, text,
-    workers,
+    boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
+    host, interval, path, probe_token, server_name, socket_mode, streams, text, timeout, workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
@@ -253,7 +252,7 @@ impl RouteDraft {
         settings.read(table, Scope::Route);
         table.table("drain", |table| {
             for key in ["delay", "timeout"] {
-                let mistake = Mistake::new("this clock is that of the whole process")
+                let mistake = Mistake::new("this timeout belongs to the whole process")
                     .help(format!("move it to `[drain]`, as `{key}`"));
                 table.refuse(key, &mistake);
             }
@@ -296,7 +295,7 @@ impl Settings {
                 ]),
             );
             table.set("text", &mut heartbeat.text, text(comment));
-            table.set("before_head", &mut heartbeat.before_head, clock);
+            table.set("before_head", &mut heartbeat.before_head, timeout);
         });
         table.table("events", |table| {
             table.set(
@@ -371,25 +370,25 @@ fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
         keep_alive,
         connection_age,
     } = timeouts;
-    let connection_clock = |table: &mut Table<'_>, key, target| match scope {
-        Scope::Top => table.set(key, target, clock),
+    let connection_timeout = |table: &mut Table<'_>, key, target| match scope {
+        Scope::Top => table.set(key, target, timeout),
         Scope::Route => {
-            let mistake = Mistake::new("this clock runs before a request has a route")
+            let mistake = Mistake::new("this timeout runs before a request has a route")
                 .help(format!("move it to `[timeouts]`, as `{key}`"));
             table.refuse(key, &mistake);
         }
     };
-    table.set("connect", connect, clock);
+    table.set("connect", connect, timeout);
     table.set("connect_retry", retry, connect_retry);
-    table.set("response_head", response_head, clock);
-    table.set("first_event", first_event, clock);
-    table.set("read", read, clock);
-    table.set("write", write, clock);
-    table.set("total", total, clock);
-    connection_clock(table, "request_head", request_head);
-    table.set("request_body", request_body, clock);
-    connection_clock(table, "keep_alive", keep_alive);
-    connection_clock(table, "connection_age", connection_age);
+    table.set("response_head", response_head, timeout);
+    table.set("first_event", first_event, timeout);
+    table.set("read", read, timeout);
+    table.set("write", write, timeout);
+    table.set("total", total, timeout);
+    connection_timeout(table, "request_head", request_head);
+    table.set("request_body", request_body, timeout);
+    connection_timeout(table, "keep_alive", keep_alive);
+    connection_timeout(table, "connection_age", connection_age);
 }
 
 impl Target {

@@ -5,7 +5,7 @@
 //! do all of that again. `config.example.toml` is the reference of the keys.
 
 mod address;
-mod contradictions;
+mod conflicts;
 mod draft;
 mod file;
 mod host;
@@ -49,7 +49,7 @@ pub struct Config {
     pub server: Server,
     /// What operators look at.
     pub admin: Admin,
-    /// The clocks of a connection before its request has a route: `request_head`, `keep_alive`, `connection_age`, `write`. A route has its own
+    /// The timeouts of a connection before its request has a route: `request_head`, `keep_alive`, `connection_age`, `write`. A route has its own
     /// copy of the rest.
     pub timeouts: Timeouts,
     /// First match wins. Never empty; where the file has an `[upstream]`, the last one matches every request.
@@ -139,7 +139,7 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// What the Host field says there; `None` is what the client's says.
     pub host: Option<http::HeaderValue>,
-    /// The clocks.
+    /// The timeouts.
     pub timeouts: Timeouts,
     /// What keeps silent streams alive.
     pub heartbeat: Heartbeat,
@@ -213,7 +213,7 @@ pub enum Scheme {
     H2c,
 }
 
-/// The clocks; `None` is `"off"`. What each one ends is in `docs/timeouts.md`.
+/// The timeouts; `None` is `"off"`. What each one ends is in `docs/timeouts.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     /// To establish a connection to the upstream.

@@ -11,8 +11,7 @@ use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::{
-    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream,
-    contradictions, tls,
+    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream, conflicts, tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -74,7 +73,7 @@ pub(super) fn complete(
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));
     }
-    contradictions::warn(&draft, &mut report);
+    conflicts::warn(&draft, &mut report);
     let config = resolve(draft, folder.unwrap_or_else(|| Path::new("")));
     Ok((config, report))
 }

@@ -95,7 +95,7 @@ pub(super) fn boolean(value: Value<'_>) -> Result<bool, Mistake> {
 }
 
 /// A duration, or `"off"`.
-pub(super) fn clock(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
+pub(super) fn timeout(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
     match value {
         Value::String("off") => Ok(None),
         Value::String(text) => duration(text).map(Some),
@@ -110,7 +110,7 @@ pub(super) fn clock(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
 pub(super) fn connect_retry(value: Value<'_>) -> Result<ConnectRetry, Mistake> {
     match value {
         Value::String("auto") => Ok(ConnectRetry::Auto),
-        value => clock(value)
+        value => timeout(value)
             .map(|time| time.map_or(ConnectRetry::Off, ConnectRetry::For))
             .map_err(|mistake| {
                 mistake.help("write `\"auto\"`, `\"off\"`, or a duration such as `\"2s\"`")
@@ -120,7 +120,7 @@ pub(super) fn connect_retry(value: Value<'_>) -> Result<ConnectRetry, Mistake> {
 
 /// `heartbeat.interval`: a duration that does not flood the clients, or `"off"`.
 pub(super) fn interval(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
-    match clock(value)? {
+    match timeout(value)? {
         Some(interval) if interval < SHORTEST_INTERVAL => Err(Mistake::new(format!(
             "an interval below `{}` floods the clients",
             units::written(SHORTEST_INTERVAL)
@@ -132,7 +132,7 @@ pub(super) fn interval(value: Value<'_>) -> Result<Option<Duration>, Mistake> {
 
 /// `drain.delay`: a duration, or `"off"` for none.
 pub(super) fn delay(value: Value<'_>) -> Result<Duration, Mistake> {
-    clock(value).map(Option::unwrap_or_default)
+    timeout(value).map(Option::unwrap_or_default)
 }
 
 /// `drain.timeout`: a duration.

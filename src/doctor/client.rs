@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
-use crate::client::{Login, Reader, Takeover};
+use crate::client::{Downstream, Login, Takeover};
 use crate::config;
 use crate::http1::Connection;
 use crate::reason::Reason;
@@ -17,7 +17,7 @@ use crate::sending::Remainder;
 #[derive(Debug)]
 pub(super) struct NoClient;
 
-impl Reader for NoClient {
+impl Downstream for NoClient {
     fn peer(&self) -> Option<SocketAddr> {
         None
     }
@@ -40,7 +40,7 @@ impl Reader for NoClient {
         None
     }
 
-    fn departure(&self) -> Reason {
+    fn cancellation(&self) -> Reason {
         Reason::ClientGone
     }
 

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::client::NoClient;
 use super::observation::{End, Head, Observation, Read};
 use super::request::{Protocol, RequestOptions, Target, UsageError};
-use crate::body::{Broken, Incoming, Upload};
-use crate::client::Reader;
+use crate::body::{Broken, Incoming, RequestBody};
+use crate::client::Downstream;
 use crate::config::{self, ConnectRetry, Detect, Scheme, UpstreamAddress};
 use crate::http1::Limits;
 use crate::metrics::{Metrics, Phase};
@@ -104,9 +104,9 @@ pub(super) async fn begin(
     options: &RequestOptions,
 ) -> Result<(Observation, Option<Stream>), MeasureError> {
     let (upstream, issuer) = upstream(target, options)?;
-    let (request, upload) = request(target, options);
+    let (request, request_body) = request(target, options);
     let phase = Cell::new(Phase::Connecting);
-    let client: Rc<dyn Reader> = Rc::new(NoClient);
+    let client: Rc<dyn Downstream> = Rc::new(NoClient);
     let terms = Terms {
         detect: Detect::Never, // the body is to arrive as it is
         raw_head: Bytes::new(),
@@ -117,7 +117,7 @@ pub(super) async fn begin(
         wants_events: true,
         client: &client,
         response_head: Some(options.watch),
-        upload: &upload,
+        request_body: &request_body,
         interim: &|_, _| {},
         phase: &phase,
     };
@@ -233,10 +233,13 @@ fn upstream(
 fn request(
     target: &Target,
     options: &RequestOptions,
-) -> (Box<Request<Upload>>, Rc<crate::body::UploadProgress>) {
+) -> (
+    Box<Request<RequestBody>>,
+    Rc<crate::body::RequestBodyProgress>,
+) {
     let body = Incoming::Kept(options.body.clone());
-    let (upload, progress) = Upload::new(body, None, 0);
-    let mut request = Box::new(Request::new(upload));
+    let (request_body, progress) = RequestBody::new(body, None, 0);
+    let mut request = Box::new(Request::new(request_body));
     options.method.clone_into(request.method_mut());
     *request.uri_mut() = target.path.clone().into();
     options.fields.clone_into(request.headers_mut());

@@ -4,7 +4,7 @@
 //! measure      sends a request by the sidecar's own upstream code, and notes when which bytes arrive
 //! observation  what was seen of one response
 //! arrivals     the same decoded, and taken apart into events
-//! judge        rules: from what was seen to findings; no I/O, no clock
+//! judge        rules: from what was seen to findings; no I/O, no timeout
 //! rule, finding, chain, fixes   what can be found, who is in the chain, what to change there
 //! plan, origin what a probe sends, and who sends it
 //! report       what a person reads, and what a program does

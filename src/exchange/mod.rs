@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 pub use self::ids::{Ids, TraceId};
 use self::open::Open;
-pub use self::open::{Progress, Snapshot, Way, WeakProgress, end_stream, snapshots};
-use crate::client::Reader;
-use crate::health::{Engaged, Health};
+pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
+use crate::client::Downstream;
 use crate::metrics::{Active, Metrics, Phase};
 use crate::reason::{Reason, Side};
 use crate::sse::Counts;
+use crate::upstream_stats::{InFlight, UpstreamStats};
 
 /// A request that is being answered. Dropped before its end, it ends with its client's departure.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Exchange {
     /// What others see of it.
     open: Rc<Open>,
     /// The upstream has part in it.
-    upstream: Option<Engaged>,
+    upstream: Option<InFlight>,
     stream: Option<Stream>,
     ended: bool,
     _active: Active,
@@ -52,7 +52,7 @@ const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
     /// A request has arrived.
-    pub fn new<B>(metrics: Arc<Metrics>, client: Rc<dyn Reader>, request: &Request<B>) -> Self {
+    pub fn new<B>(metrics: Arc<Metrics>, client: Rc<dyn Downstream>, request: &Request<B>) -> Self {
         let active = metrics.request();
         Self {
             metrics,
@@ -85,8 +85,8 @@ impl Exchange {
     }
 
     /// The request goes to an upstream, this `way`: giving it up from now on is a cancellation.
-    pub fn engage_upstream(&mut self, way: &Arc<Way>, health: &Arc<Health>) {
-        self.open.way.get_or_init(|| way.clone());
+    pub fn start_upstream(&mut self, route_info: &Arc<RouteInfo>, health: &Arc<UpstreamStats>) {
+        self.open.route_info.get_or_init(|| route_info.clone());
         self.upstream = Some(health.engage());
     }
 
@@ -106,7 +106,11 @@ impl Exchange {
             path = &*self.open.path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
-            upstream = self.open.way.get().map(|way| &*way.upstream),
+            upstream = self
+                .open
+                .route_info
+                .get()
+                .map(|route_info| &*route_info.upstream),
             peer = self.open.peer().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
             phase = self.open.phase.get().name(),
@@ -157,7 +161,11 @@ impl Exchange {
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
-            upstream = self.open.way.get().map(|way| &*way.upstream),
+            upstream = self
+                .open
+                .route_info
+                .get()
+                .map(|route_info| &*route_info.upstream),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
@@ -194,7 +202,7 @@ impl Exchange {
                 request_id = self.open.ids.request(),
                 events,
                 silence_ms = milliseconds(silence),
-                "many events at once after a long silence: something before or in the upstream seems to buffer"
+                "many events at once after a long silence: suspected buffering in front of or in the upstream"
             );
         }
     }
@@ -339,7 +347,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let reason = self.open.client.departure();
+        let reason = self.open.client.cancellation();
         if !self.ended && reason == Reason::Shutdown {
             self.metrics.cut.inc();
         }

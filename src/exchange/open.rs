@@ -14,7 +14,7 @@ use http::{Method, Request, Version};
 use tokio::time::Instant;
 
 use super::{Ids, TraceId};
-use crate::client::{Reader, address_text};
+use crate::client::{Downstream, address_text};
 use crate::metrics::Phase;
 use crate::sse::Counts;
 
@@ -32,13 +32,13 @@ pub(super) struct Open {
     number: u64,
     /// Where it stands in the list.
     slot: Cell<usize>,
-    pub(super) client: Rc<dyn Reader>,
+    pub(super) client: Rc<dyn Downstream>,
     pub(super) method: Method,
     /// Without the query: it may hold secrets.
     pub(super) path: Box<str>,
     version: Version,
     pub(super) ids: Ids,
-    pub(super) way: OnceCell<Arc<Way>>,
+    pub(super) route_info: OnceCell<Arc<RouteInfo>>,
     pub(super) began: Instant,
     /// How far its upstream's part has come.
     pub(super) phase: Cell<Phase>,
@@ -88,7 +88,7 @@ impl WeakProgress {
 
 /// Where a request goes, as its route knows it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct RouteInfo {
     /// What the route asks for.
     pub route: String,
     /// The upstream's URL.
@@ -105,7 +105,7 @@ pub struct Snapshot {
     /// The trace it is part of.
     pub trace_id: Option<TraceId>,
     /// `None` before a route is found.
-    pub way: Option<Arc<Way>>,
+    pub route_info: Option<Arc<RouteInfo>>,
     /// Its method.
     pub method: Method,
     /// Its path without the query.
@@ -132,7 +132,7 @@ pub struct Snapshot {
 
 impl Open {
     /// Puts a request on this thread's list.
-    pub(super) fn new<B>(client: Rc<dyn Reader>, request: &Request<B>) -> Rc<Self> {
+    pub(super) fn new<B>(client: Rc<dyn Downstream>, request: &Request<B>) -> Rc<Self> {
         let now = Instant::now();
         LIST.with_borrow_mut(|list| {
             let open = Rc::new(Self {
@@ -143,7 +143,7 @@ impl Open {
                 path: request.uri().path().into(),
                 version: request.version(),
                 ids: Ids::of(request.headers()),
-                way: OnceCell::new(),
+                route_info: OnceCell::new(),
                 began: now,
                 phase: Cell::new(Phase::Connecting),
                 opened: Cell::new(None),
@@ -177,7 +177,7 @@ impl Open {
             number: self.number,
             request_id: self.ids.request().to_owned(),
             trace_id: self.ids.trace(),
-            way: self.way.get().cloned(),
+            route_info: self.route_info.get().cloned(),
             method: self.method.clone(),
             path: self.path.to_string(),
             peer: self.client.peer(),

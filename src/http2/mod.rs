@@ -1,16 +1,16 @@
 //! HTTP/2 as both sides of the proxy use it, on the `h2` crate: the socket under it, and bodies in and out of its streams.
 //!
-//! hyper's own HTTP/2 is not used: a stream's `write` clock, the reason of a reset, interim responses and the gathering of
+//! hyper's own HTTP/2 is not used: a stream's `write` timeout, the reason of a reset, interim responses and the gathering of
 //! writes need what it hides.
 
 mod inflow;
 mod outflow;
-mod pulse;
+mod ping;
 mod wire;
 
 pub use self::inflow::{Inflow, Lease};
-pub use self::outflow::{Backlog, Outflow, Payload, Sent};
-pub use self::pulse::Pulse;
+pub use self::outflow::{Outflow, Payload, QueuedBytes, Sent};
+pub use self::ping::PingMonitor;
 pub use self::wire::{Io, Wire};
 
 /// How much of one stream a peer may send before it is read, in bytes.

@@ -19,7 +19,7 @@ const QUEUED: usize = 32 * 1024;
 
 /// How many bytes of a stream h2 has and has not yet been able to send: the peer's windows or its socket are full.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub struct QueuedBytes {
     bytes: Cell<usize>,
     /// How many were sent, ever.
     sent: Cell<u64>,
@@ -30,7 +30,7 @@ pub struct Backlog {
 #[derive(Debug)]
 pub struct Payload {
     bytes: Bytes,
-    backlog: Rc<Backlog>,
+    queued: Rc<QueuedBytes>,
 }
 
 /// How a body went out.
@@ -50,14 +50,14 @@ pub enum Sent {
 pub struct Outflow<B> {
     body: B,
     stream: SendStream<Payload>,
-    backlog: Rc<Backlog>,
+    queued: Rc<QueuedBytes>,
     ended: bool,
     /// How much had been sent when there was last any progress, and when that was.
     progress: (u64, Option<Instant>),
     alarm: Alarm,
 }
 
-impl Backlog {
+impl QueuedBytes {
     /// Whether bytes wait.
     pub fn is_empty(&self) -> bool {
         self.bytes.get() == 0
@@ -77,9 +77,9 @@ impl Backlog {
 }
 
 impl Payload {
-    fn new(bytes: Bytes, backlog: Rc<Backlog>) -> Self {
-        backlog.add(bytes.len());
-        Self { bytes, backlog }
+    fn new(bytes: Bytes, queued: Rc<QueuedBytes>) -> Self {
+        queued.add(bytes.len());
+        Self { bytes, queued }
     }
 }
 
@@ -94,14 +94,14 @@ impl Buf for Payload {
 
     fn advance(&mut self, length: usize) {
         self.bytes.advance(length);
-        self.backlog.remove(length);
+        self.queued.remove(length);
     }
 }
 
 impl Drop for Payload {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.backlog.remove(self.bytes.len());
+            self.queued.remove(self.bytes.len());
         }
     }
 }
@@ -111,11 +111,11 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     /// Sends `body` on `stream`, whose backlog is `backlog`.
-    pub fn new(body: B, stream: SendStream<Payload>, backlog: Rc<Backlog>) -> Self {
+    pub fn new(body: B, stream: SendStream<Payload>, queued: Rc<QueuedBytes>) -> Self {
         Self {
             body,
             stream,
-            backlog,
+            queued,
             ended: false,
             progress: (0, None),
             alarm: Alarm::default(),
@@ -132,13 +132,13 @@ where
         code: impl Fn(B::Error) -> Reason,
     ) -> Poll<Sent> {
         loop {
-            if self.ended && self.backlog.is_empty() {
+            if self.ended && self.queued.is_empty() {
                 return Poll::Ready(Sent::Complete);
             }
             if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
                 return Poll::Ready(Sent::Refused(reset.unwrap_or(Reason::CANCEL)));
             }
-            if self.ended || self.backlog.bytes.get() >= QUEUED {
+            if self.ended || self.queued.bytes.get() >= QUEUED {
                 return self.poll_stalled(cx, timeout, is_held_up);
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
@@ -161,7 +161,7 @@ where
                 }
                 Poll::Ready(None) => {
                     self.ended = true;
-                    let end = Payload::new(Bytes::new(), self.backlog.clone());
+                    let end = Payload::new(Bytes::new(), self.queued.clone());
                     if self.stream.send_data(end, true).is_err() {
                         return Poll::Ready(Sent::Refused(Reason::CANCEL));
                     }
@@ -173,7 +173,7 @@ where
 
     fn send(&mut self, data: Bytes) -> Result<(), h2::Error> {
         self.ended = self.body.is_end_stream();
-        let payload = Payload::new(data, self.backlog.clone());
+        let payload = Payload::new(data, self.queued.clone());
         self.stream.send_data(payload, self.ended)
     }
 
@@ -184,15 +184,15 @@ where
         timeout: Option<Duration>,
         is_held_up: impl Fn() -> bool,
     ) -> Poll<Sent> {
-        if self.backlog.is_empty() {
+        if self.queued.is_empty() {
             self.progress.1 = None;
             return Poll::Pending;
         }
-        *self.backlog.waiting.borrow_mut() = Some(cx.waker().clone());
+        *self.queued.waiting.borrow_mut() = Some(cx.waker().clone());
         let Some(timeout) = timeout else {
             return Poll::Pending;
         };
-        let sent = self.backlog.sent.get();
+        let sent = self.queued.sent.get();
         if self.progress.0 != sent || self.progress.1.is_none() {
             self.progress = (sent, Some(Instant::now()));
         }
@@ -214,7 +214,7 @@ impl<B> fmt::Debug for Outflow<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outflow")
             .field("stream", &self.stream)
-            .field("backlog", &self.backlog)
+            .field("backlog", &self.queued)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! The socket under an HTTP/2 connection.
 //!
-//! h2 writes a frame at a time and flushes after each. What it writes in one turn is gathered here and leaves in one write, and
+//! h2 writes a frame at a time and flushes after each. What it writes in one poll is gathered here and leaves in one write, and
 //! so in one TLS record, when the turn's owner says so ([`Wire::poll_send`]).
 
 use std::cell::{Cell, RefCell};

@@ -13,9 +13,9 @@ use super::response::{Coding, edit_event_stream_head, opens_event_stream};
 use super::route::Route;
 use super::{relay, upgrade, websocket};
 use crate::body::{
-    EventFlow, EventStreamBody, Incoming, PlainBody, ResponseBody, TunnelBody, UploadProgress,
+    EventFlow, EventStreamBody, Incoming, PlainBody, RequestBodyProgress, ResponseBody, TunnelBody,
 };
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::config::DrainStreams;
 use crate::exchange::Exchange;
 use crate::upstream::{Answer, AnswerBody, Source, Tunnel};
@@ -25,17 +25,17 @@ use crate::wire::has_no_body;
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) route: Rc<Route>,
-    pub(super) asked: Asked,
-    pub(super) upload: Rc<UploadProgress>,
+    pub(super) context: RequestContext,
+    pub(super) request_body: Rc<RequestBodyProgress>,
     /// What the client sends in a WebSocket over HTTP/2.
     pub(super) websocket: Option<Incoming>,
-    pub(super) client: Rc<dyn Reader>,
+    pub(super) client: Rc<dyn Downstream>,
     pub(super) exchange: Exchange,
 }
 
 /// What a response depends on of the request as the client made it.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestContext {
     method: Method,
     pub(super) version: Version,
     /// The client wants the connection to end with the response.
@@ -46,10 +46,10 @@ pub(super) struct Asked {
     pub(super) api_client: Option<HeaderValue>,
 }
 
-impl Asked {
+impl RequestContext {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
-        let mut asked = Self {
+        let mut context = Self {
             method: request.method().clone(),
             version: request.version(),
             wants_close: false,
@@ -62,14 +62,14 @@ impl Asked {
                 field.get_or_insert_with(|| value.clone());
             };
             match name.as_str() {
-                "accept" => asked.accept.push(value.clone()),
-                "connection" => asked.wants_close = names(headers, CONNECTION, "close"),
-                "user-agent" => first(&mut asked.user_agent),
-                "x-goog-api-client" => first(&mut asked.api_client),
+                "accept" => context.accept.push(value.clone()),
+                "connection" => context.wants_close = names(headers, CONNECTION, "close"),
+                "user-agent" => first(&mut context.user_agent),
+                "x-goog-api-client" => first(&mut context.api_client),
                 _ => {}
             }
         }
-        asked
+        context
     }
 
     /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
@@ -110,8 +110,8 @@ impl Delivery {
         edit_event_stream_head(&mut head.headers, &coding);
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.open_stream(head.status, coding.is_opaque());
-        let failure = self.route.failure_event(&self.upload);
-        let mut stream = self.route.event_stream(&self.asked, failure);
+        let failure = self.route.failure_event(&self.request_body);
+        let mut stream = self.route.event_stream(&self.context, failure);
         if let Coding::Unknown(error) = &coding {
             tracing::warn!(
                 error = error as &dyn Error,
@@ -126,8 +126,8 @@ impl Delivery {
             &self.route,
             head,
             raw,
-            &self.asked,
-            &self.upload,
+            &self.context,
+            &self.request_body,
             &self.client,
         )
     }
@@ -152,20 +152,20 @@ impl Delivery {
         if let Some(protocols) = protocols {
             upgrade::announce(&mut head.headers, protocols);
         }
-        let head = relay::write_head(&head, self.asked.version, raw, &[]);
+        let head = relay::write_head(&head, self.context.version, raw, &[]);
         upgrade::join(&*self.client, head, tunnel, self.exchange, timeout);
         None
     }
 
     fn plain(self, head: &mut response::Parts, incoming: Incoming) -> ResponseBody {
         remove_hop_by_hop(&mut head.headers);
-        let is_head = self.asked.method == Method::HEAD;
+        let is_head = self.context.method == Method::HEAD;
         if is_head && opens_event_stream(head, self.route.config.events.detect) {
             let coding = Coding::of(&head.headers);
             edit_event_stream_head(&mut head.headers, &coding);
             self.exchange.ids().tell_client(&mut head.headers);
         }
-        let close_delimited = self.asked.is_close_delimited();
+        let close_delimited = self.context.is_close_delimited();
         let timeout = self.route.config.timeouts.read;
         let body = PlainBody::new(
             incoming,
@@ -191,19 +191,19 @@ pub(super) fn send_events(
     route: &Route,
     head: response::Parts,
     raw: Bytes,
-    asked: &Asked,
-    upload: &UploadProgress,
-    client: &Rc<dyn Reader>,
+    context: &RequestContext,
+    request_body: &RequestBodyProgress,
+    client: &Rc<dyn Downstream>,
 ) -> Option<Response<ResponseBody>> {
     if route.config.drain_streams == DrainStreams::Rotate {
         flow = flow.rotating();
     }
-    if upload.is_done() && client.can_hand_over() {
-        relay::begin(&**client, asked, head, raw, flow);
+    if request_body.is_done() && client.can_hand_over() {
+        relay::begin(&**client, context, head, raw, flow);
         return None;
     }
     client.spell(raw);
-    let body = EventStreamBody::new(flow, asked.is_close_delimited());
+    let body = EventStreamBody::new(flow, context.is_close_delimited());
     let body = ResponseBody::Events(Box::new(body));
     Some(Response::from_parts(head, body))
 }

@@ -14,10 +14,12 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::{Delivery, send_events};
-use super::question::Question;
 use super::response::{Coding, edit_event_stream_head};
 use super::route::Route;
-use crate::body::{EventFlow, EventSource, Incoming, Late, Refusal, ResponseBody, UploadProgress};
+use super::upstream_request::UpstreamRequest;
+use crate::body::{
+    EventFlow, EventSource, Incoming, Late, Refusal, RequestBodyProgress, ResponseBody,
+};
 use crate::exchange::Progress;
 use crate::metrics::Phase;
 use crate::reason::Reason;
@@ -26,7 +28,7 @@ use crate::upstream::{Answer, AnswerBody, Error};
 use crate::wire::has_no_body;
 
 /// An answer that is still to come. Dropping it cancels the request.
-pub(super) type Asking = Pin<Box<dyn Future<Output = Result<Answer, Error>>>>;
+pub(super) type PendingAnswer = Pin<Box<dyn Future<Output = Result<Answer, Error>>>>;
 
 /// What came first.
 #[expect(
@@ -37,52 +39,55 @@ pub(super) enum First {
     /// The answer, as nearly always.
     Answer(Result<Answer, Error>),
     /// The time after which the client gets a head all the same.
-    Impatience(Asking),
+    HeadDeadline(PendingAnswer),
 }
 
 /// How much of an upstream's own error is passed on, in bytes, decoded.
 const MOST_OF_BODY: usize = 16 * 1024;
 
 /// Asks, and waits for the answer no longer than the client does.
-pub(super) async fn ask(question: Question) -> First {
-    let Some(before_head) = question.outgoing.before_head else {
-        return First::Answer(question.ask().await);
+pub(super) async fn ask(upstream_request: UpstreamRequest) -> First {
+    let Some(before_head) = upstream_request.outgoing.before_head else {
+        return First::Answer(upstream_request.ask().await);
     };
-    let held = question.outgoing.held.clone();
-    let impatience = async {
+    let held = upstream_request.outgoing.held.clone();
+    let deadline = async {
         sleep(before_head).await;
         if let Some(held) = held {
             held.over().await; // after a head there is no `100 Continue`
         }
     };
-    let mut asking: Asking = Box::pin(question.ask());
+    let mut pending_answer: PendingAnswer = Box::pin(upstream_request.ask());
     tokio::select! {
         biased;
-        answer = &mut asking => First::Answer(answer),
-        () = impatience => {
+        answer = &mut pending_answer => First::Answer(answer),
+        () = deadline => {
             // What the upstream has said meanwhile (103 Early Hints) has its turn before the head.
             yield_now().await;
-            First::Impatience(asking)
+            First::HeadDeadline(pending_answer)
         }
     }
 }
 
 impl Delivery {
     /// The response that the client gets ahead of the answer; `None` if it is written past hyper.
-    pub(super) fn deliver_early(mut self, asking: Asking) -> Option<Response<ResponseBody>> {
+    pub(super) fn deliver_early(
+        mut self,
+        pending_answer: PendingAnswer,
+    ) -> Option<Response<ResponseBody>> {
         let (mut head, ()) = Response::new(()).into_parts();
         edit_event_stream_head(&mut head.headers, &Coding::Identity);
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.early_head();
         let stream = self
             .route
-            .event_stream(&self.asked, FailureEvent::None)
+            .event_stream(&self.context, FailureEvent::None)
             .ahead();
         let progress = self.exchange.progress();
         let answer = Box::pin(answer(
-            asking,
+            pending_answer,
             self.route.clone(),
-            self.upload.clone(),
+            self.request_body.clone(),
             progress,
         ));
         let flow = EventFlow::ahead(stream, answer, self.client.clone(), self.exchange);
@@ -91,8 +96,8 @@ impl Delivery {
             &self.route,
             head,
             Bytes::new(),
-            &self.asked,
-            &self.upload,
+            &self.context,
+            &self.request_body,
             &self.client,
         )
     }
@@ -100,12 +105,12 @@ impl Delivery {
 
 /// What comes of it.
 async fn answer(
-    asking: Asking,
+    pending_answer: PendingAnswer,
     route: Rc<Route>,
-    upload: Rc<UploadProgress>,
+    request_body: Rc<RequestBodyProgress>,
     progress: Progress,
 ) -> Late {
-    let answer = match asking.await {
+    let answer = match pending_answer.await {
         // Whoever serves the client is about to see that it is gone, and to drop this.
         Err(error) if error.reason == Reason::ClientGone => pending().await,
         answer => answer,
@@ -126,7 +131,7 @@ async fn answer(
             }
         }
     };
-    let failure = route.failure_event(&upload);
+    let failure = route.failure_event(&request_body);
     Late {
         head,
         outcome,
@@ -206,7 +211,7 @@ fn is_text(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The first bytes of `source`: as many as may be passed on, as far as they come before the `read` clock runs out.
+/// The first bytes of `source`: as many as may be passed on, as far as they come before the `read` timeout runs out.
 async fn beginning(mut source: Box<dyn EventSource>, route: &Route) -> String {
     let mut bytes = vec![0; MOST_OF_BODY];
     let mut length = 0;

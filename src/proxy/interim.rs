@@ -3,7 +3,7 @@
 use http::{HeaderMap, Response, StatusCode, Version};
 
 use super::headers::remove_hop_by_hop;
-use crate::client::Reader;
+use crate::client::Downstream;
 
 /// Passes an upstream's interim response on.
 ///
@@ -13,7 +13,7 @@ pub(super) fn pass_on(
     status: StatusCode,
     mut headers: HeaderMap,
     version: Version,
-    client: &dyn Reader,
+    client: &dyn Downstream,
 ) {
     if status == StatusCode::CONTINUE || version == Version::HTTP_10 {
         return;

@@ -7,13 +7,13 @@ mod forwarded;
 mod headers;
 mod interim;
 mod probe;
-mod question;
 mod relay;
 mod request;
 mod response;
 mod route;
 mod routing;
 mod upgrade;
+mod upstream_request;
 mod websocket;
 
 use std::cell::RefCell;
@@ -23,13 +23,13 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use self::deliver::{Asked, Delivery};
+use self::deliver::{Delivery, RequestContext};
 use self::early::First;
 pub use self::probe::Probe;
-use self::question::Question;
 use self::routing::Routing;
+use self::upstream_request::UpstreamRequest;
 use crate::body::{Incoming, ResponseBody};
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::metrics::Metrics;
@@ -72,12 +72,12 @@ impl Proxy {
     }
 
     /// What is asked of the upstream of the request's route.
-    fn question(
+    fn upstream_request(
         &self,
         mut request: Request<Incoming>,
-        client: &Rc<dyn Reader>,
+        client: &Rc<dyn Downstream>,
         exchange: &mut Exchange,
-    ) -> Result<Question, Error> {
+    ) -> Result<UpstreamRequest, Error> {
         let handshake = websocket::translate(&mut request);
         request::check(&request)?;
         let routing = self.routing.borrow();
@@ -89,8 +89,8 @@ impl Proxy {
         let trusted_proxies = &routing.trusted_proxies;
         let outgoing =
             request::outgoing(request, handshake, route, &**client, ids, trusted_proxies)?;
-        exchange.engage_upstream(&route.way, route.upstream.health());
-        Ok(Question {
+        exchange.start_upstream(&route.info, route.upstream.health());
+        Ok(UpstreamRequest {
             route: route.clone(),
             outgoing,
             version,
@@ -105,7 +105,7 @@ impl Handler for Proxy {
 
     async fn handle(
         self: Rc<Self>,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         if let Some(probe) = &*self.probe.borrow()
@@ -113,26 +113,26 @@ impl Handler for Proxy {
         {
             return answer;
         }
-        let asked = Asked::of(&request);
+        let context = RequestContext::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
-        let mut question = match self.question(request, &client, &mut exchange) {
-            Ok(question) => question,
-            Err(error) => return refuse(error, &asked, exchange),
+        let mut upstream_request = match self.upstream_request(request, &client, &mut exchange) {
+            Ok(upstream_request) => upstream_request,
+            Err(error) => return refuse(error, &context, exchange),
         };
         let delivery = Delivery {
-            route: question.route.clone(),
-            asked,
-            upload: question.outgoing.progress.clone(),
-            websocket: question.outgoing.websocket.take(),
+            route: upstream_request.route.clone(),
+            context,
+            request_body: upstream_request.outgoing.progress.clone(),
+            websocket: upstream_request.outgoing.websocket.take(),
             client,
             exchange,
         };
-        let response = match early::ask(question).await {
+        let response = match early::ask(upstream_request).await {
             First::Answer(Ok(answer)) => delivery.deliver(answer),
             // Whoever serves the client is about to see that it is gone, and to drop this.
             First::Answer(Err(error)) if error.reason == Reason::ClientGone => None,
-            First::Answer(Err(error)) => Some(refuse(error, &delivery.asked, delivery.exchange)),
-            First::Impatience(asking) => delivery.deliver_early(asking),
+            First::Answer(Err(error)) => Some(refuse(error, &delivery.context, delivery.exchange)),
+            First::HeadDeadline(pending_answer) => delivery.deliver_early(pending_answer),
         };
         match response {
             Some(response) => response,
@@ -142,10 +142,14 @@ impl Handler for Proxy {
 }
 
 /// The sidecar's own answer: there is none of the upstream's.
-fn refuse(error: Error, asked: &Asked, mut exchange: Exchange) -> Response<ResponseBody> {
+fn refuse(
+    error: Error,
+    context: &RequestContext,
+    mut exchange: Exchange,
+) -> Response<ResponseBody> {
     let Error { reason, detail } = error;
     exchange.refuse(reason, detail.as_deref());
-    let mut response = problem::response(reason, detail.as_deref(), &asked.accept);
+    let mut response = problem::response(reason, detail.as_deref(), &context.accept);
     exchange.ids().tell_client(response.headers_mut());
     response.map(ResponseBody::Own)
 }

@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 
 use super::response::{Coding, edit_event_stream_head};
 use crate::body::{Aborted, ForeignBody, ResponseBody};
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::config::{Config, normal_path};
 use crate::doctor::{Answer, Origin, Token};
 use crate::wire::is_event_stream;
@@ -47,7 +47,7 @@ impl Probe {
     pub(super) fn answer<B>(
         &self,
         request: &Request<B>,
-        client: &dyn Reader,
+        client: &dyn Downstream,
     ) -> Option<Response<ResponseBody>> {
         if normal_path(request.uri().path()) != self.path {
             return None;

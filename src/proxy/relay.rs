@@ -5,21 +5,21 @@ use bytes::Bytes;
 use http::{Version, response};
 use hyper::ext::ReasonPhrase;
 
-use super::deliver::Asked;
+use super::deliver::RequestContext;
 use crate::body::{EventFlow, Framing, Relay};
-use crate::client::{ClientStream, Disposition, Reader, Takeover};
+use crate::client::{ClientStream, Disposition, Downstream, Takeover};
 use crate::wire::HeadWriter;
 
 /// Answers `asked` with the event stream `flow`, after `head`.
 pub(super) fn begin(
-    client: &dyn Reader,
-    asked: &Asked,
+    client: &dyn Downstream,
+    context: &RequestContext,
     head: response::Parts,
     raw: Bytes,
     flow: EventFlow,
 ) {
-    let version = asked.version;
-    let wants_close = asked.wants_close;
+    let version = context.version;
+    let wants_close = context.wants_close;
     let relay = move |near: ClientStream| {
         let chunked = ("transfer-encoding", "chunked");
         let (framing, disposition, fields) = if version == Version::HTTP_10 {

@@ -16,8 +16,8 @@ use super::headers::remove_hop_by_hop;
 use super::route::Route;
 use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
-use crate::body::{Hold, Incoming, Upload, UploadProgress};
-use crate::client::Reader;
+use crate::body::{Hold, Incoming, RequestBody, RequestBodyProgress};
+use crate::client::Downstream;
 use crate::config::{self, Detect};
 use crate::exchange::Ids;
 use crate::reason::Reason;
@@ -49,9 +49,9 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Error> {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// In a box, because it goes through many hands.
-    pub(super) request: Box<Request<Upload>>,
+    pub(super) request: Box<Request<RequestBody>>,
     /// What its body says of itself.
-    pub(super) progress: Rc<UploadProgress>,
+    pub(super) progress: Rc<RequestBodyProgress>,
     /// To be released when the upstream asks for the body.
     pub(super) held: Option<Rc<Hold>>,
     /// What its response has to be to count as an event stream.
@@ -80,7 +80,7 @@ pub(super) fn outgoing(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
     route: &Route,
-    client: &dyn Reader,
+    client: &dyn Downstream,
     ids: &Ids,
     trusted_proxies: &[IpNet],
 ) -> Result<Outgoing, Error> {
@@ -106,7 +106,7 @@ pub(super) fn outgoing(
     if parts.method.is_idempotent() && length.is_some_and(|length| length <= REPEATED as u64) {
         kept = kept.max(REPEATED);
     }
-    let (upload, progress) = Upload::new(incoming, config.timeouts.request_body, kept);
+    let (request_body, progress) = RequestBody::new(incoming, config.timeouts.request_body, kept);
 
     let host = host(&parts, &route.authority);
     parts.headers.reserve(ADDED);
@@ -140,7 +140,7 @@ pub(super) fn outgoing(
     }
     parts.uri = Uri::from(target(&parts));
 
-    let mut request = Box::new(Request::from_parts(parts, upload));
+    let mut request = Box::new(Request::from_parts(parts, request_body));
     let waits = !progress.is_empty() && names(request.headers(), EXPECT, "100-continue");
     let held = waits.then(|| request.body_mut().hold());
     let may_be_early = wants_events && detect != Detect::Never && !upgrades;

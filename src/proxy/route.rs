@@ -8,14 +8,14 @@ use std::sync::Arc;
 use http::{HeaderValue, Request};
 use tokio::time::Instant;
 
-use super::deliver::Asked;
+use super::deliver::RequestContext;
 use super::request::asks_for_events;
 use crate::alarm::jittered;
-use crate::body::UploadProgress;
+use crate::body::RequestBodyProgress;
 use crate::config::{self, Frame, Matcher, OnUpstreamFailure, normal_path, requested_host};
-use crate::exchange::Way;
+use crate::exchange::RouteInfo;
 use crate::http1::Limits;
-use crate::sse::{Clocks, EventStream, FailureEvent, FrameChoice, Heartbeat};
+use crate::sse::{EventStream, FailureEvent, FrameChoice, Heartbeat, Timeouts};
 use crate::upstream::Upstream;
 
 /// A route as one thread uses it.
@@ -24,7 +24,7 @@ pub(super) struct Route {
     pub(super) config: config::Route,
     pub(super) upstream: Rc<Upstream>,
     /// Both of them in the log and on the status page.
-    pub(super) way: Arc<Way>,
+    pub(super) info: Arc<RouteInfo>,
     /// The upstream's `host:port`, for a request that names no host.
     pub(super) authority: String,
     /// How much the head of a response may hold.
@@ -37,7 +37,7 @@ const KEPT_FOR_MCP: usize = 64 * 1024;
 
 impl Route {
     pub(super) fn new(config: config::Route, upstream: Rc<Upstream>, limits: Limits) -> Self {
-        let way = Arc::new(Way {
+        let info = Arc::new(RouteInfo {
             route: config.matcher.to_string(),
             upstream: config.upstream.address.to_string(),
         });
@@ -46,7 +46,7 @@ impl Route {
         Self {
             config,
             upstream,
-            way,
+            info,
             authority,
             limits,
             heartbeat,
@@ -65,49 +65,53 @@ impl Route {
     }
 
     /// What tells a client of its upstream's failure.
-    pub(super) fn failure_event(&self, upload: &UploadProgress) -> FailureEvent {
+    pub(super) fn failure_event(&self, request_body: &RequestBodyProgress) -> FailureEvent {
         match self.config.events.on_upstream_failure {
             OnUpstreamFailure::Abort => FailureEvent::None,
             OnUpstreamFailure::Event => FailureEvent::Event,
             OnUpstreamFailure::Anthropic => FailureEvent::Anthropic,
             OnUpstreamFailure::OpenaiResponses => FailureEvent::OpenaiResponses,
             OnUpstreamFailure::Mcp => FailureEvent::Mcp {
-                id: json_rpc_id(&upload.take_kept()),
+                id: json_rpc_id(&request_body.take_kept()),
             },
         }
     }
 
     /// The stream that answers what was `asked`.
-    pub(super) fn event_stream(&self, asked: &Asked, failure: FailureEvent) -> EventStream {
+    pub(super) fn event_stream(
+        &self,
+        context: &RequestContext,
+        failure: FailureEvent,
+    ) -> EventStream {
         let timeouts = &self.config.timeouts;
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             heartbeat: self.config.heartbeat.interval,
             first_event: timeouts.first_event,
             read: timeouts.read,
             total: timeouts.total.map(jittered),
         };
-        let frame = frame_choice(self.config.heartbeat.frame, asked);
+        let frame = frame_choice(self.config.heartbeat.frame, context);
         let now = Instant::now().into_std();
-        EventStream::new(self.heartbeat.clone(), frame, clocks, failure, now)
+        EventStream::new(self.heartbeat.clone(), frame, timeouts, failure, now)
     }
 }
 
 /// The first route that takes the request.
 pub(super) fn find<'a, B>(routes: &'a [Rc<Route>], request: &Request<B>) -> Option<&'a Rc<Route>> {
-    let asked = AskedFor::new(request);
+    let context = RouteKey::new(request);
     routes
         .iter()
-        .find(|route| matches(&route.config.matcher, &asked))
+        .find(|route| matches(&route.config.matcher, &context))
 }
 
 /// What a request asks for, as routes compare it: found out once for all of them, and not at all if none has such a condition.
-struct AskedFor<'a, B> {
+struct RouteKey<'a, B> {
     request: &'a Request<B>,
     host: OnceCell<Option<&'a str>>,
     path: OnceCell<Cow<'a, str>>,
 }
 
-impl<'a, B> AskedFor<'a, B> {
+impl<'a, B> RouteKey<'a, B> {
     fn new(request: &'a Request<B>) -> Self {
         Self {
             request,
@@ -126,7 +130,7 @@ impl<'a, B> AskedFor<'a, B> {
     }
 }
 
-fn matches<B>(matcher: &Matcher, asked: &AskedFor<'_, B>) -> bool {
+fn matches<B>(matcher: &Matcher, context: &RouteKey<'_, B>) -> bool {
     let Matcher {
         host,
         path,
@@ -134,17 +138,17 @@ fn matches<B>(matcher: &Matcher, asked: &AskedFor<'_, B>) -> bool {
         header,
     } = matcher;
     host.as_deref().is_none_or(|host| {
-        asked
+        context
             .host()
             .is_some_and(|seen| seen.eq_ignore_ascii_case(host))
     }) && path
         .as_deref()
-        .is_none_or(|prefix| is_under(asked.path(), prefix))
+        .is_none_or(|prefix| is_under(context.path(), prefix))
         && method
             .as_ref()
-            .is_none_or(|method| asked.request.method() == method)
+            .is_none_or(|method| context.request.method() == method)
         && header.as_ref().is_none_or(|wanted| {
-            let mut values = asked.request.headers().get_all(&wanted.name).iter();
+            let mut values = context.request.headers().get_all(&wanted.name).iter();
             values.any(|value| wanted.value.as_ref().is_none_or(|wanted| value == wanted))
         })
 }
@@ -157,9 +161,9 @@ fn is_under(path: &str, prefix: &str) -> bool {
 
 /// The heartbeat's form for a client (F74 to F86): a client with a real parser takes the bare line; one that splits on blank
 /// lines would lose the event that follows it.
-fn frame_choice(frame: Frame, asked: &Asked) -> FrameChoice {
-    let agent = text(asked.user_agent.as_ref());
-    let api_client = text(asked.api_client.as_ref());
+fn frame_choice(frame: Frame, context: &RequestContext) -> FrameChoice {
+    let agent = text(context.user_agent.as_ref());
+    let api_client = text(context.api_client.as_ref());
     match frame {
         Frame::Line => FrameChoice::Line,
         Frame::Block => FrameChoice::Block,
@@ -169,7 +173,7 @@ fn frame_choice(frame: Frame, asked: &Asked) -> FrameChoice {
         {
             FrameChoice::Block
         }
-        Frame::Auto if asks_for_events(&asked.accept) || is_old_openai_go(agent) => {
+        Frame::Auto if asks_for_events(&context.accept) || is_old_openai_go(agent) => {
             FrameChoice::Line
         }
         Frame::Auto => FrameChoice::BlockUntilId,
@@ -234,7 +238,7 @@ mod tests {
                 .unwrap()
         };
         let takes =
-            |matcher: &Matcher, request: &Request<()>| matches(matcher, &AskedFor::new(request));
+            |matcher: &Matcher, request: &Request<()>| matches(matcher, &RouteKey::new(request));
         let matcher = Matcher {
             host: Some("example.com".to_owned()),
             path: Some("/events".to_owned()),
@@ -303,10 +307,10 @@ mod tests {
             for &(name, value) in fields {
                 request = request.header(name, value);
             }
-            let asked = Asked::of(&request.body(()).unwrap());
-            assert_eq!(frame_choice(Frame::Auto, &asked), expected, "{fields:?}");
-            assert_eq!(frame_choice(Frame::Line, &asked), Line);
-            assert_eq!(frame_choice(Frame::Block, &asked), Block);
+            let context = RequestContext::of(&request.body(()).unwrap());
+            assert_eq!(frame_choice(Frame::Auto, &context), expected, "{fields:?}");
+            assert_eq!(frame_choice(Frame::Line, &context), Line);
+            assert_eq!(frame_choice(Frame::Block, &context), Block);
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 
 use super::request::names;
 use crate::body::Activity;
-use crate::client::{ClientStream, Disposition, Reader, Takeover};
+use crate::client::{ClientStream, Disposition, Downstream, Takeover};
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 use crate::upstream::Tunnel;
@@ -56,7 +56,7 @@ pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
 
 /// Writes the 101's `head`, and joins the client's connection with the upstream's. Half-closed, they may be silent for `timeout`.
 pub(super) fn join(
-    client: &dyn Reader,
+    client: &dyn Downstream,
     head: Vec<u8>,
     tunnel: Tunnel,
     mut exchange: Exchange,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::listener::Listener;
 use super::socket_file::SocketFile;
-use crate::client::{Client, Clocks};
+use crate::client::{Client, ConnectionSettings};
 use crate::socket::Socket;
 use crate::tls::{Reloading, ServerConfig};
 
@@ -62,14 +62,14 @@ pub enum Accepted {
 
 /// A connection on its way to another thread.
 #[derive(Debug)]
-pub(super) enum Departed {
+pub(super) enum Detached {
     Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
 }
 
 /// What stands between an accepted connection and its first byte of HTTP.
 #[derive(Debug, Clone, Default)]
-pub struct Entrance {
+pub struct ListenerSettings {
     /// It begins with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// It is encrypted.
@@ -82,7 +82,7 @@ pub struct Admission {
     /// How many there may be at once.
     pub max_connections: usize,
     /// What it is held to before a request has a route.
-    pub clocks: Clocks,
+    pub connection_settings: ConnectionSettings,
 }
 
 impl Accepting {
@@ -160,7 +160,7 @@ impl Accepting {
             loop {
                 match listener.accept_now() {
                     Err(error) if is_of_one_connection(&error) => {}
-                    accepted => return accepted.and_then(Departed::arrive).ok(),
+                    accepted => return accepted.and_then(Detached::arrive).ok(),
                 }
             }
         })
@@ -229,21 +229,21 @@ impl Accepted {
     }
 
     /// The same as a client's.
-    pub fn into_client(self, clocks: Clocks) -> Client {
+    pub fn into_client(self, connection_settings: ConnectionSettings) -> Client {
         let peer = self.peer();
-        Client::new(self.into_socket(), peer, clocks)
+        Client::new(self.into_socket(), peer, connection_settings)
     }
 
     /// Leaves this thread.
-    pub(super) fn depart(self) -> io::Result<Departed> {
+    pub(super) fn detach(self) -> io::Result<Detached> {
         Ok(match self {
-            Self::Tcp(stream, peer) => Departed::Tcp(stream.into_std()?, peer),
-            Self::Unix(stream) => Departed::Unix(stream.into_std()?),
+            Self::Tcp(stream, peer) => Detached::Tcp(stream.into_std()?, peer),
+            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
         })
     }
 }
 
-impl Departed {
+impl Detached {
     /// Has come to this thread.
     pub(super) fn arrive(self) -> io::Result<Accepted> {
         Ok(match self {

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 use super::accept::{Accepted, Accepting};
-use super::roster::Roster;
-use super::worker::{Desk, Guest, Order};
-use super::{Admission, Entrance, Handler};
-use crate::client::Clocks;
+use super::slots::ConnectionSlots;
+use super::worker::{Order, PendingConnection, WorkerContext};
+use super::{Admission, Handler, ListenerSettings};
+use crate::client::ConnectionSettings;
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -21,10 +21,10 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub(super) struct Acceptor {
     /// What each connection has to pass before it is served.
-    pub(super) entrance: Entrance,
+    pub(super) settings: ListenerSettings,
     /// What holds for those that come next.
     pub(super) admission: watch::Receiver<Admission>,
-    pub(super) roster: Arc<Roster>,
+    pub(super) slots: Arc<ConnectionSlots>,
     /// The way to each worker.
     pub(super) workers: Arc<[UnboundedSender<Order>]>,
     /// The one that accepts.
@@ -37,11 +37,11 @@ impl Acceptor {
         &self,
         mut connections: Accepting,
         mut open: watch::Receiver<bool>,
-        desk: &Rc<Desk<H>>,
+        context: &Rc<WorkerContext<H>>,
     ) {
         let accepting = async {
             loop {
-                self.take(connections.next().await, desk);
+                self.take(connections.next().await, context);
             }
         };
         tokio::select! {
@@ -49,43 +49,48 @@ impl Acceptor {
             _ = open.wait_for(|open| !open) => {}
         }
         for accepted in connections.close() {
-            self.take(accepted, desk);
+            self.take(accepted, context);
         }
     }
 
-    fn take<H: Handler>(&self, accepted: Accepted, desk: &Rc<Desk<H>>) {
+    fn take<H: Handler>(&self, accepted: Accepted, context: &Rc<WorkerContext<H>>) {
         let Admission {
             max_connections,
-            clocks,
+            connection_settings,
         } = *self.admission.borrow();
-        let Some(permit) = self.roster.place(self.here, max_connections) else {
-            return self.turn_away(accepted, clocks, &desk.metrics);
+        let Some(slot) = self.slots.reserve(self.here, max_connections) else {
+            return self.reject(accepted, connection_settings, &context.metrics);
         };
-        let guest = Guest {
-            entrance: self.entrance.clone(),
-            clocks,
-            permit,
+        let pending = PendingConnection {
+            settings: self.settings.clone(),
+            connection_settings,
+            slot,
         };
-        let worker = guest.permit.worker();
+        let worker = pending.slot.worker();
         if worker == self.here {
-            desk.serve(accepted, guest);
-        } else if let Ok(departed) = accepted.depart() {
-            let sent = self.workers[worker].send(Order::Serve(departed, guest));
-            if let Err(SendError(Order::Serve(departed, mut guest))) = sent {
+            context.serve(accepted, pending);
+        } else if let Ok(detached) = accepted.detach() {
+            let sent = self.workers[worker].send(Order::Serve(detached, pending));
+            if let Err(SendError(Order::Serve(detached, mut pending))) = sent {
                 // That worker has ended, as each does in the shutdown once it has nothing left.
-                guest.permit.move_to(self.here);
-                desk.welcome(departed, guest);
+                pending.slot.move_to(self.here);
+                context.serve_detached(detached, pending);
             }
         }
     }
 
     /// Over TLS it just closes: a handshake costs more than the answer is worth to who has too much to do already.
-    fn turn_away(&self, accepted: Accepted, clocks: Clocks, metrics: &Metrics) {
+    fn reject(
+        &self,
+        accepted: Accepted,
+        connection_settings: ConnectionSettings,
+        metrics: &Metrics,
+    ) {
         metrics.refused(Reason::TooManyConnections);
-        if self.entrance.tls.is_some() {
+        if self.settings.tls.is_some() {
             return;
         }
-        let client = accepted.into_client(clocks);
+        let client = accepted.into_client(connection_settings);
         spawn_local(async move {
             client
                 .send_last(&problem::bytes(Reason::TooManyConnections, None))

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::{Handler, Lobby, Stage, http1, http2};
+use super::{Handler, ShutdownWatch, Stage, http1, http2};
 use crate::alarm::Alarm;
 use crate::client::Client;
 use crate::metrics::Metrics;
@@ -15,33 +15,33 @@ use crate::metrics::Metrics;
 pub async fn serve<H: Handler>(
     client: Rc<Client>,
     handler: Rc<H>,
-    lobby: Rc<Lobby>,
+    shutdown: Rc<ShutdownWatch>,
     metrics: &Metrics,
 ) {
-    let speaks_http2 = Box::pin(speaks_http2(&client, &lobby));
+    let speaks_http2 = Box::pin(speaks_http2(&client, &shutdown));
     match speaks_http2.await {
         Some(true) => {
             // A `Client` of its own in here would be room that every connection keeps.
-            let serve = |client| Box::pin(http2::serve(client, handler, lobby, metrics));
+            let serve = |client| Box::pin(http2::serve(client, handler, shutdown, metrics));
             if let Some(served) = Rc::into_inner(client).map(serve) {
                 served.await;
             }
         }
-        Some(false) => Box::pin(http1::serve(client, handler, lobby, metrics)).await,
+        Some(false) => Box::pin(http1::serve(client, handler, shutdown, metrics)).await,
         None => {}
     }
 }
 
 /// Whether the client speaks HTTP/2; `None` if it has not said before its clock ran out or the shutdown began.
-async fn speaks_http2(client: &Client, lobby: &Lobby) -> Option<bool> {
-    let mut place = lobby.place();
+async fn speaks_http2(client: &Client, shutdown: &ShutdownWatch) -> Option<bool> {
+    let mut registration = shutdown.register();
     let mut alarm = Alarm::default();
     poll_fn(|cx| {
         if let Poll::Ready(speaks) = client.poll_speaks_http2(cx) {
             return Poll::Ready(speaks.ok());
         }
-        place.take(cx);
-        if lobby.stage() != Stage::Running {
+        registration.update(cx);
+        if shutdown.stage() != Stage::Running {
             return Poll::Ready(None);
         }
         match client.deadline() {

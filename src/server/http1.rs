@@ -1,4 +1,4 @@
-//! One client connection over HTTP/1: hyper serves its requests while its clocks, its leaving and the shutdown are watched beside
+//! One client connection over HTTP/1: hyper serves its requests while its timeouts, its leaving and the shutdown are watched beside
 //! it.
 
 use std::future::poll_fn;
@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{Handler, LAST_WORDS, Lobby, Stage};
+use super::{Handler, LAST_WORDS, ShutdownWatch, Stage};
 use crate::alarm::Alarm;
 use crate::body::Incoming;
-use crate::client::{Client, ClientStream, Disposition, Gate, Reader, Taken, Takeover};
+use crate::client::{Client, ClientStream, Disposition, Downstream, Gate, Taken, Takeover};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -38,7 +38,7 @@ enum Outcome {
     Returned(Disposition),
     /// The client left.
     Left,
-    /// A clock ran out.
+    /// A timeout expired.
     Expired(Reason),
 }
 
@@ -46,22 +46,22 @@ enum Outcome {
 pub(super) async fn serve<H: Handler>(
     client: Rc<Client>,
     handler: Rc<H>,
-    lobby: Rc<Lobby>,
+    shutdown: Rc<ShutdownWatch>,
     metrics: &Metrics,
 ) {
     let _served = Served(&client);
     loop {
-        let takeover = match serve_requests(&client, &handler, &lobby).await {
+        let takeover = match serve_requests(&client, &handler, &shutdown).await {
             Outcome::TakenOver(takeover) => takeover,
             outcome => return Box::pin(part(outcome, &client, metrics)).await,
         };
         let outcome = match takeover {
             Takeover::Tunnel(take) => {
                 client.become_tunnel();
-                until_cut(take(ClientStream::new(client.clone())), &client, &lobby).await
+                until_cut(take(ClientStream::new(client.clone())), &client, &shutdown).await
             }
             Takeover::Relay(take) => {
-                relay(take(ClientStream::new(client.clone())), &client, &lobby).await
+                relay(take(ClientStream::new(client.clone())), &client, &shutdown).await
             }
         };
         if !matches!(outcome, Outcome::Returned(Disposition::KeepAlive)) {
@@ -84,7 +84,7 @@ impl Drop for Served<'_> {
 async fn serve_requests<H: Handler>(
     client: &Rc<Client>,
     handler: &Rc<H>,
-    lobby: &Lobby,
+    shutdown: &ShutdownWatch,
 ) -> Outcome {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         client.begin_request(request.body().size_hint().exact());
@@ -116,12 +116,12 @@ async fn serve_requests<H: Handler>(
         .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
     let mut http = Box::pin(http);
 
-    let mut watch = Watch::new(client, lobby);
-    let mut place = lobby.place();
+    let mut watch = Watch::new(client, shutdown);
+    let mut registration = shutdown.register();
     let mut closed = pin!(client.closed());
     poll_fn(|cx| {
-        place.take(cx);
-        if watch.stage_changed() && lobby.stage() != Stage::Running {
+        registration.update(cx);
+        if watch.stage_changed() && shutdown.stage() != Stage::Running {
             http.as_mut().graceful_shutdown();
         }
         if let Poll::Ready(result) = http.as_mut().poll(cx) {
@@ -134,7 +134,7 @@ async fn serve_requests<H: Handler>(
             return Poll::Ready(Outcome::TakenOver(takeover));
         }
         if closed.as_mut().poll(cx).is_ready() {
-            client.depart(Reason::ClientGone);
+            client.cancel(Reason::ClientGone);
             return Poll::Ready(Outcome::Left);
         }
         watch.poll_deadline(cx).map(Outcome::Expired)
@@ -143,18 +143,18 @@ async fn serve_requests<H: Handler>(
 }
 
 /// Lets a response be written past hyper.
-async fn relay(mut relay: Taken, client: &Client, lobby: &Lobby) -> Outcome {
-    let mut watch = Watch::new(client, lobby);
-    let mut place = lobby.place();
+async fn relay(mut relay: Taken, client: &Client, shutdown: &ShutdownWatch) -> Outcome {
+    let mut watch = Watch::new(client, shutdown);
+    let mut registration = shutdown.register();
     let mut closed = pin!(client.closed());
     poll_fn(|cx| {
-        place.take(cx);
+        registration.update(cx);
         watch.stage_changed();
         if let Poll::Ready(disposition) = relay.as_mut().poll(cx) {
             return Poll::Ready(Outcome::Returned(disposition));
         }
         if closed.as_mut().poll(cx).is_ready() {
-            client.depart(Reason::ClientGone);
+            client.cancel(Reason::ClientGone);
             return Poll::Ready(Outcome::Left);
         }
         watch.poll_deadline(cx).map(Outcome::Expired)
@@ -163,12 +163,12 @@ async fn relay(mut relay: Taken, client: &Client, lobby: &Lobby) -> Outcome {
 }
 
 /// Lets bytes pass both ways until that is done or the shutdown cuts it.
-async fn until_cut(mut tunnel: Taken, client: &Client, lobby: &Lobby) -> Outcome {
-    let mut place = lobby.place();
+async fn until_cut(mut tunnel: Taken, client: &Client, shutdown: &ShutdownWatch) -> Outcome {
+    let mut registration = shutdown.register();
     poll_fn(|cx| {
-        place.take(cx);
-        if lobby.stage() == Stage::Cutting {
-            client.depart(Reason::Shutdown);
+        registration.update(cx);
+        if shutdown.stage() == Stage::Cutting {
+            client.cancel(Reason::Shutdown);
             return Poll::Ready(Outcome::Returned(Disposition::Abort));
         }
         tunnel.as_mut().poll(cx).map(Outcome::Returned)
@@ -239,17 +239,17 @@ async fn refuse(client: &Client, reason: Reason, detail: Option<&str>, metrics: 
 /// What is watched beside whoever serves the connection.
 struct Watch<'a> {
     client: &'a Client,
-    lobby: &'a Lobby,
+    shutdown: &'a ShutdownWatch,
     seen: Stage,
     cut_at: Option<Instant>,
     alarm: Alarm,
 }
 
 impl<'a> Watch<'a> {
-    fn new(client: &'a Client, lobby: &'a Lobby) -> Self {
+    fn new(client: &'a Client, shutdown: &'a ShutdownWatch) -> Self {
         Self {
             client,
-            lobby,
+            shutdown,
             seen: Stage::Running,
             cut_at: None,
             alarm: Alarm::default(),
@@ -257,7 +257,7 @@ impl<'a> Watch<'a> {
     }
 
     fn stage_changed(&mut self) -> bool {
-        let stage = self.lobby.stage();
+        let stage = self.shutdown.stage();
         let changed = self.seen != stage;
         self.seen = stage;
         if changed {
@@ -282,7 +282,7 @@ impl<'a> Watch<'a> {
             };
             ready!(self.alarm.poll(cx, at));
             if self.client.has_expired(reason) {
-                self.client.depart(reason);
+                self.client.cancel(reason);
                 return Poll::Ready(reason);
             }
         }

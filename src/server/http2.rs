@@ -19,13 +19,15 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Handler, LAST_WORDS, Lobby, Stage};
+use super::{Handler, LAST_WORDS, ShutdownWatch, Stage};
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming};
-use crate::client::{Client, Clocks, Login, Reader, Takeover};
+use crate::client::{Client, ConnectionSettings, Downstream, Login, Takeover};
 use crate::config;
 use crate::http1::Connection;
-use crate::http2::{Backlog, Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Sent, Wire};
+use crate::http2::{
+    Inflow, Io, Outflow, Payload, PingMonitor, QueuedBytes, STREAM_WINDOW, Sent, Wire,
+};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -48,11 +50,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 struct Shared {
     wire: Rc<Wire>,
     peer: Option<SocketAddr>,
-    clocks: Clocks,
+    connection_settings: ConnectionSettings,
     /// The `write` timeouts of the open streams, each with how many have it.
     write_timeouts: RefCell<Vec<(Option<Duration>, isize)>>,
-    departure: Cell<Option<Reason>>,
-    lobby: Rc<Lobby>,
+    cancellation: Cell<Option<Reason>>,
+    shutdown: Rc<ShutdownWatch>,
     requests: Cell<u64>,
     premature_resets: Cell<u64>,
     /// How many streams are open, and since when there is none.
@@ -64,12 +66,12 @@ struct Shared {
 #[derive(Debug)]
 struct Stream {
     connection: Rc<Shared>,
-    backlog: Rc<Backlog>,
+    queued: Rc<QueuedBytes>,
     interim: RefCell<Vec<Response<()>>>,
     /// Who sends those.
     answering: RefCell<Option<Waker>>,
     write_timeout: Cell<Option<Duration>>,
-    departure: Cell<Option<Reason>>,
+    cancellation: Cell<Option<Reason>>,
     /// The client was asked for its request's body, or does not wait for that.
     has_asked: Cell<bool>,
     /// What is left to be sent of the request when the response has ended.
@@ -84,7 +86,7 @@ enum Outcome {
     Failed(h2::Error),
     /// Writing failed, or the client left.
     Left,
-    /// A clock ran out.
+    /// A timeout expired.
     Expired(Reason),
 }
 
@@ -92,33 +94,38 @@ enum Outcome {
 pub(super) async fn serve<H: Handler>(
     client: Client,
     handler: Rc<H>,
-    lobby: Rc<Lobby>,
+    shutdown: Rc<ShutdownWatch>,
     metrics: &Metrics,
 ) {
     let retires_at = client.retires_at();
-    let (socket, peer, clocks, unread) = client.into_parts();
+    let (socket, peer, connection_settings, unread) = client.into_parts();
     let wire = Wire::new(socket, unread);
-    let shared = Rc::new(Shared::new(wire.clone(), peer, clocks, lobby.clone()));
-    let Some(mut http) = shake_hands(&wire, clocks, &lobby).await else {
+    let shared = Rc::new(Shared::new(
+        wire.clone(),
+        peer,
+        connection_settings,
+        shutdown.clone(),
+    ));
+    let Some(mut http) = shake_hands(&wire, connection_settings, &shutdown).await else {
         return;
     };
     let mut tasks = JoinSet::new();
     let outcome = {
         let mut watch = Watch {
             shared: &shared,
-            lobby: &lobby,
+            shutdown: &shutdown,
             seen: Stage::Running,
             cut_at: None,
             retires_at,
             leaves_at: None,
             alarm: Alarm::default(),
         };
-        let mut place = lobby.place();
+        let mut registration = shutdown.register();
         let mut closed = pin!(wire.socket().closed());
-        let mut pulse = Pulse::new(http.ping_pong());
+        let mut pings = PingMonitor::new(http.ping_pong());
         poll_fn(|cx| {
-            place.take(cx);
-            if watch.stage_changed() && lobby.stage() != Stage::Running {
+            registration.update(cx);
+            if watch.stage_changed() && shutdown.stage() != Stage::Running {
                 http.graceful_shutdown();
                 watch.leaves_at = Some(Instant::now() + FAREWELL);
             }
@@ -127,7 +134,11 @@ pub(super) async fn serve<H: Handler>(
                 match http.poll_accept(cx) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
                         let stream = shared.open(respond);
-                        tasks.spawn_local(stream.answer(request, handler.clone(), lobby.clone()));
+                        tasks.spawn_local(stream.answer(
+                            request,
+                            handler.clone(),
+                            shutdown.clone(),
+                        ));
                     }
                     Poll::Ready(Some(Err(error))) => {
                         return Poll::Ready(Outcome::Failed(error));
@@ -148,7 +159,7 @@ pub(super) async fn serve<H: Handler>(
                 shared.premature_resets.set(0);
                 cx.waker().wake_by_ref();
             }
-            if shared.open.get() > 0 && pulse.poll(cx, wire.last_read()).is_ready() {
+            if shared.open.get() > 0 && pings.poll(cx, wire.last_read()).is_ready() {
                 return Poll::Ready(Outcome::Expired(Reason::ClientGone));
             }
             match ready!(watch.poll_due(cx)) {
@@ -178,9 +189,13 @@ pub(super) async fn serve<H: Handler>(
     }
 }
 
-/// Exchanges the settings, under the `request_head` clock; `None` also if the shutdown begins meanwhile.
-async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks, lobby: &Lobby) -> Option<Http<Io, Payload>> {
-    let limits = clocks.limits;
+/// Exchanges the settings, under the `request_head` timeout; `None` also if the shutdown begins meanwhile.
+async fn shake_hands(
+    wire: &Rc<Wire>,
+    connection_settings: ConnectionSettings,
+    shutdown: &ShutdownWatch,
+) -> Option<Http<Io, Payload>> {
+    let limits = connection_settings.limits;
     let mut handshake = pin!(
         Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -191,17 +206,17 @@ async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks, lobby: &Lobby) -> Option<H
             .enable_connect_protocol() // RFC 8441
             .handshake(wire.io())
     );
-    let mut place = lobby.place();
+    let mut registration = shutdown.register();
     let shaken = poll_fn(|cx| {
-        place.take(cx);
+        registration.update(cx);
         let shaken = handshake.as_mut().poll(cx);
         let _ = wire.poll_send(cx); // h2 sees a failure when it reads
-        if shaken.is_pending() && lobby.stage() != Stage::Running {
+        if shaken.is_pending() && shutdown.stage() != Stage::Running {
             return Poll::Ready(None);
         }
         shaken.map(Some)
     });
-    let shaken = match clocks.request_head {
+    let shaken = match connection_settings.request_head {
         Some(timeout) => tokio::time::timeout(timeout, shaken).await.ok()?,
         None => shaken.await,
     };
@@ -215,7 +230,7 @@ async fn shake_hands(wire: &Rc<Wire>, clocks: Clocks, lobby: &Lobby) -> Option<H
 /// What is watched beside h2.
 struct Watch<'a> {
     shared: &'a Shared,
-    lobby: &'a Lobby,
+    shutdown: &'a ShutdownWatch,
     seen: Stage,
     cut_at: Option<Instant>,
     /// When the connection is to take no new requests.
@@ -237,7 +252,7 @@ enum Due {
 
 impl Watch<'_> {
     fn stage_changed(&mut self) -> bool {
-        let stage = self.lobby.stage();
+        let stage = self.shutdown.stage();
         let changed = self.seen != stage;
         self.seen = stage;
         if changed && stage == Stage::Cutting {
@@ -249,9 +264,9 @@ impl Watch<'_> {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         let shared = self.shared;
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
-        let clocks = shared.clocks;
+        let connection_settings = shared.connection_settings;
         let stalled = shared.wire.stall().due(shared.patience());
-        let idle = after(shared.idle_since.get(), clocks.keep_alive);
+        let idle = after(shared.idle_since.get(), connection_settings.keep_alive);
         let idle = idle.into_iter().chain(self.leaves_at).min();
         let due = [
             stalled.map(|at| (at, Due::End(Reason::ClientStalled))),
@@ -275,14 +290,19 @@ impl Watch<'_> {
 }
 
 impl Shared {
-    fn new(wire: Rc<Wire>, peer: Option<SocketAddr>, clocks: Clocks, lobby: Rc<Lobby>) -> Self {
+    fn new(
+        wire: Rc<Wire>,
+        peer: Option<SocketAddr>,
+        connection_settings: ConnectionSettings,
+        shutdown: Rc<ShutdownWatch>,
+    ) -> Self {
         Self {
             wire,
             peer,
-            clocks,
+            connection_settings,
             write_timeouts: RefCell::default(),
-            departure: Cell::new(None),
-            lobby,
+            cancellation: Cell::new(None),
+            shutdown,
             requests: Cell::new(0),
             premature_resets: Cell::new(0),
             open: Cell::new(0),
@@ -294,7 +314,7 @@ impl Shared {
     fn patience(&self) -> Option<Duration> {
         let timeouts = self.write_timeouts.borrow();
         if timeouts.is_empty() {
-            return self.clocks.write;
+            return self.connection_settings.write;
         }
         let timeouts = timeouts.iter().map(|&(timeout, _)| timeout);
         timeouts.reduce(|most, timeout| Some(most?.max(timeout?)))?
@@ -313,14 +333,14 @@ impl Shared {
     fn open(self: &Rc<Self>, respond: SendResponse<Payload>) -> Open {
         self.requests.set(self.requests.get() + 1);
         self.open.set(self.open.get() + 1);
-        self.count_write_timeout(self.clocks.write, 1);
+        self.count_write_timeout(self.connection_settings.write, 1);
         let reader = Rc::new(Stream {
             connection: self.clone(),
-            backlog: Rc::default(),
+            queued: Rc::default(),
             interim: RefCell::default(),
             answering: RefCell::default(),
-            write_timeout: Cell::new(self.clocks.write),
-            departure: Cell::new(None),
+            write_timeout: Cell::new(self.connection_settings.write),
+            cancellation: Cell::new(None),
             has_asked: Cell::new(true),
             remainder: RefCell::default(),
         });
@@ -336,12 +356,12 @@ impl Shared {
                 tracing::debug!(error = error as &dyn Error, peer, "connection failed");
                 return true;
             }
-            Outcome::Left => self.departure.set(Some(Reason::ClientGone)),
+            Outcome::Left => self.cancellation.set(Some(Reason::ClientGone)),
             Outcome::Expired(reason) => {
                 if *reason == Reason::ClientStalled {
                     self.wire.socket().reset_on_close(); // or the kernel goes on holding what it did not take
                 }
-                self.departure.set(Some(*reason));
+                self.cancellation.set(Some(*reason));
             }
         }
         false
@@ -368,14 +388,14 @@ impl Open {
         self,
         request: Request<RecvStream>,
         handler: Rc<H>,
-        lobby: Rc<Lobby>,
+        shutdown: Rc<ShutdownWatch>,
     ) -> impl Future<Output = ()> {
         // In a box of its own: it is large, and gone when the response has begun.
         let mut beginning = Box::pin(self.begin(request, handler));
         async move {
-            let mut place = lobby.place();
+            let mut registration = shutdown.register();
             let begun = poll_fn(|cx| {
-                place.take(cx);
+                registration.update(cx);
                 beginning.as_mut().poll(cx)
             });
             let begun = begun.await;
@@ -400,7 +420,12 @@ impl Open {
     ) -> Option<(Self, Option<Flowing<H::Body>>)> {
         let (head, stream) = request.into_parts();
         let is_head = head.method == Method::HEAD;
-        let most = self.reader.connection.clocks.limits.request_headers;
+        let most = self
+            .reader
+            .connection
+            .connection_settings
+            .limits
+            .request_headers;
         if head.headers.len() > most {
             let detail = format!("it has more than {most} fields");
             let reason = Reason::RequestHeadTooLarge;
@@ -458,7 +483,7 @@ impl Open {
         }
         let head = Response::from_parts(head, ());
         let stream = self.respond.send_response(head, ends).ok()?; // or the client is gone
-        (!ends).then(|| Outflow::new(body, stream, self.reader.backlog.clone()))
+        (!ends).then(|| Outflow::new(body, stream, self.reader.queued.clone()))
     }
 
     async fn pass<B>(&self, outflow: &mut Flowing<B>)
@@ -470,7 +495,7 @@ impl Open {
         let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), is_held_up, code_of));
         let sent = sent.await;
         if sent == Sent::Stalled {
-            reader.departure.set(Some(Reason::ClientStalled));
+            reader.cancellation.set(Some(Reason::ClientStalled));
         }
     }
 }
@@ -493,7 +518,7 @@ fn code_of(error: impl Into<Box<dyn Error + Send + Sync>>) -> Code {
         .unwrap_or(Code::INTERNAL_ERROR)
 }
 
-impl Reader for Stream {
+impl Downstream for Stream {
     fn peer(&self) -> Option<SocketAddr> {
         self.connection.peer
     }
@@ -511,23 +536,23 @@ impl Reader for Stream {
     }
 
     fn is_stalled(&self) -> bool {
-        !self.backlog.is_empty()
+        !self.queued.is_empty()
     }
 
     fn is_cut(&self) -> bool {
-        self.connection.lobby.stage() == Stage::Cutting
+        self.connection.shutdown.stage() == Stage::Cutting
     }
 
     fn drains_until(&self) -> Option<Instant> {
-        match self.connection.lobby.stage() {
+        match self.connection.shutdown.stage() {
             Stage::Draining { until } => Some(until),
             Stage::Running | Stage::Cutting => None,
         }
     }
 
-    fn departure(&self) -> Reason {
-        let own = self.departure.get();
-        own.or_else(|| self.connection.departure.get())
+    fn cancellation(&self) -> Reason {
+        let own = self.cancellation.get();
+        own.or_else(|| self.connection.cancellation.get())
             .unwrap_or(Reason::ClientGone)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::accept::{Accepting, Departed, Shortage};
+use super::accept::{Accepting, Detached, Shortage};
 use super::socket_file::{self, SocketFile};
 use crate::config::{self, ListenAddress};
 use crate::socket;
@@ -82,17 +82,17 @@ impl Listener {
     }
 
     /// A connection that waits; otherwise an error that says that there is none.
-    pub(super) fn accept_now(&self) -> io::Result<Departed> {
+    pub(super) fn accept_now(&self) -> io::Result<Detached> {
         match self {
             Self::Tcp(socket) => {
                 let (stream, peer) = socket.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok(Departed::Tcp(stream, peer))
+                Ok(Detached::Tcp(stream, peer))
             }
             Self::Unix(_, socket) => {
                 let (stream, _) = socket.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok(Departed::Unix(stream))
+                Ok(Detached::Unix(stream))
             }
         }
     }

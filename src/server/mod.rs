@@ -2,17 +2,17 @@
 
 mod accept;
 mod acceptor;
-mod admit;
 mod connection;
+mod handshake;
 mod http1;
 mod http2;
 mod listener;
-mod lobby;
-mod roster;
+mod panic_guard;
+mod shutdown;
+mod slots;
 mod socket_file;
 #[cfg(test)]
 pub(crate) mod testing;
-mod vital;
 mod worker;
 
 use std::future::Future;
@@ -23,15 +23,17 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-pub use self::accept::{Accepted, Accepting, Admission, Entrance, PAUSE, Reserve, Shortage};
-pub use self::admit::admit;
+pub use self::accept::{
+    Accepted, Accepting, Admission, ListenerSettings, PAUSE, Reserve, Shortage,
+};
 pub use self::connection::serve;
+pub use self::handshake::admit;
 pub use self::listener::Listener;
-pub use self::lobby::{Lobby, Stage};
+pub use self::shutdown::{ShutdownWatch, Stage};
 pub use self::socket_file::SocketFile;
 pub use self::worker::{Workers, available_cores};
 use crate::body::Incoming;
-use crate::client::Reader;
+use crate::client::Downstream;
 
 /// How long a stream that is ended by the shutdown has to say so to its client.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -44,7 +46,7 @@ pub trait Handler: 'static {
     /// Answers one request of `client`. The future is dropped when the client leaves.
     fn handle(
         self: Rc<Self>,
-        client: Rc<dyn Reader>,
+        client: Rc<dyn Downstream>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>>;
 }

@@ -9,7 +9,7 @@ use http_body_util::Full;
 
 use super::{Handler, Listener};
 use crate::body::Incoming;
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::config::ListenAddress;
 
 /// Answers with nothing.
@@ -21,7 +21,7 @@ impl Handler for Silent {
 
     async fn handle(
         self: Rc<Self>,
-        _: Rc<dyn Reader>,
+        _: Rc<dyn Downstream>,
         _: Request<Incoming>,
     ) -> Response<Self::Body> {
         Response::default()

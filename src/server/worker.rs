@@ -13,14 +13,14 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::accept::{Accepted, Departed, Shortage};
+use super::accept::{Accepted, Detached, Shortage};
 use super::acceptor::Acceptor;
-use super::admit::admit;
+use super::handshake::admit;
 use super::listener::Listener;
-use super::roster::{Permit, Roster};
-use super::vital::Vital;
-use super::{Admission, Entrance, Handler, Lobby, Stage, connection};
-use crate::client::Clocks;
+use super::panic_guard::PanicGuard;
+use super::slots::{ConnectionSlots, Slot};
+use super::{Admission, Handler, ListenerSettings, ShutdownWatch, Stage, connection};
+use crate::client::ConnectionSettings;
 use crate::metrics::Metrics;
 
 /// How long is waited for a worker to close its listeners: one that is stuck closes them when it can.
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Workers {
     orders: Arc<[UnboundedSender<Order>]>,
-    roster: Arc<Roster>,
+    slots: Arc<ConnectionSlots>,
     /// True as long as they accept; closed when none does any more.
     open: watch::Sender<bool>,
     /// Closed when the last worker has ended.
@@ -46,27 +46,27 @@ pub(super) enum Order {
         acceptor: Acceptor,
         open: watch::Receiver<bool>,
     },
-    Serve(Departed, Guest),
+    Serve(Detached, PendingConnection),
     Enter(Stage),
-    Answer(Question),
+    Answer(Query),
 }
 
 /// Something that a thread is asked, with the way back for its answer.
-pub(super) struct Question(Box<dyn FnOnce(&Lobby) + Send>);
+pub(super) struct Query(Box<dyn FnOnce(&ShutdownWatch) + Send>);
 
 /// What a connection was let in with, and its place.
 #[derive(Debug)]
-pub(super) struct Guest {
-    pub(super) entrance: Entrance,
-    pub(super) clocks: Clocks,
-    pub(super) permit: Permit,
+pub(super) struct PendingConnection {
+    pub(super) settings: ListenerSettings,
+    pub(super) connection_settings: ConnectionSettings,
+    pub(super) slot: Slot,
 }
 
 /// A worker, as its own tasks see it.
 #[derive(Debug)]
-pub(super) struct Desk<H> {
+pub(super) struct WorkerContext<H> {
     handler: Rc<H>,
-    lobby: Rc<Lobby>,
+    shutdown: Rc<ShutdownWatch>,
     pub(super) metrics: Arc<Metrics>,
     /// A connection has ended.
     parted: Rc<Notify>,
@@ -74,8 +74,8 @@ pub(super) struct Desk<H> {
 
 /// A connection that is served. When it is dropped, the worker may be idle.
 #[derive(Debug)]
-struct Presence {
-    permit: Option<Permit>,
+struct ConnectionGuard {
+    slot: Option<Slot>,
     parted: Rc<Notify>,
 }
 
@@ -87,13 +87,13 @@ impl Workers {
         handler: impl Fn() -> Rc<H> + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let (ended, running) = watch::channel(());
-        let roster = Arc::new(Roster::new(count));
+        let slots = Arc::new(ConnectionSlots::new(count));
         let failed = Arc::new(AtomicBool::new(false));
         let start = |index| {
-            let vital = Vital::new(&failed);
+            let panic_guard = PanicGuard::new(&failed);
             let running = running.clone();
             let (orders, received) = unbounded_channel();
-            let (handler, metrics, roster) = (handler.clone(), metrics.clone(), roster.clone());
+            let (handler, metrics, slots) = (handler.clone(), metrics.clone(), slots.clone());
             let runtime = || {
                 Builder::new_current_thread()
                     .enable_all()
@@ -107,9 +107,9 @@ impl Workers {
                         Ok(runtime) => {
                             let _ = started.send(Ok(()));
                             // A task, since what wakes the future of `block_on` goes through the kernel.
-                            let is_idle = move || roster.is_idle(index);
+                            let is_idle = move || slots.is_idle(index);
                             let work = async move {
-                                work(received, handler(), metrics, is_idle, vital).await;
+                                work(received, handler(), metrics, is_idle, panic_guard).await;
                             };
                             let _ = runtime.block_on(runtime.spawn_local(work));
                         }
@@ -123,7 +123,7 @@ impl Workers {
         };
         Ok(Self {
             orders: (0..count).map(start).collect::<io::Result<_>>()?,
-            roster,
+            slots,
             open: watch::Sender::new(true),
             ended,
             failed,
@@ -137,22 +137,22 @@ impl Workers {
 
     /// How many connections there are.
     pub fn connections(&self) -> usize {
-        self.roster.connections()
+        self.slots.connections()
     }
 
     /// Has the connections of `listeners`, which are one address, accepted: each by the next worker.
     pub fn listen(
         &self,
         listeners: Vec<Listener>,
-        entrance: &Entrance,
+        settings: &ListenerSettings,
         admission: &watch::Sender<Admission>,
     ) {
         let shortage = Arc::new(Shortage::default());
         for (here, (listener, worker)) in listeners.into_iter().zip(&*self.orders).enumerate() {
             let acceptor = Acceptor {
-                entrance: entrance.clone(),
+                settings: settings.clone(),
                 admission: admission.subscribe(),
-                roster: self.roster.clone(),
+                slots: self.slots.clone(),
                 workers: self.orders.clone(),
                 here,
             };
@@ -183,19 +183,19 @@ impl Workers {
     pub async fn ask<T: Send + 'static>(
         &self,
         patience: Duration,
-        question: impl FnOnce(&Lobby) -> T + Clone + Send + 'static,
+        question: impl FnOnce(&ShutdownWatch) -> T + Clone + Send + 'static,
     ) -> Vec<Option<T>> {
         let deadline = Instant::now() + patience;
         let ask = |worker: &UnboundedSender<Order>| {
             let (sender, answer) = oneshot::channel();
             let question = question.clone();
-            let answer_to = move |lobby: &Lobby| {
+            let answer_to = move |shutdown: &ShutdownWatch| {
                 // By now there may be nobody left to tell.
                 if !sender.is_closed() {
-                    let _ = sender.send(question(lobby));
+                    let _ = sender.send(question(shutdown));
                 }
             };
-            let question = Question(Box::new(answer_to));
+            let question = Query(Box::new(answer_to));
             let _ = worker.send(Order::Answer(question));
             answer
         };
@@ -214,48 +214,54 @@ impl Workers {
     }
 }
 
-impl fmt::Debug for Question {
+impl fmt::Debug for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Question")
+        f.write_str("Query")
     }
 }
 
-impl<H: Handler> Desk<H> {
+impl<H: Handler> WorkerContext<H> {
     /// Serves a connection that another worker has accepted.
-    pub(super) fn welcome(self: &Rc<Self>, departed: Departed, guest: Guest) {
-        if let Ok(accepted) = departed.arrive() {
-            self.serve(accepted, guest);
+    pub(super) fn serve_detached(self: &Rc<Self>, detached: Detached, pending: PendingConnection) {
+        if let Ok(accepted) = detached.arrive() {
+            self.serve(accepted, pending);
         }
     }
 
     /// Serves a connection.
-    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted, guest: Guest) {
-        let Guest {
-            entrance,
-            clocks,
-            permit,
-        } = guest;
-        let (lobby, metrics) = (self.lobby.clone(), self.metrics.clone());
+    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted, pending: PendingConnection) {
+        let PendingConnection {
+            settings,
+            connection_settings,
+            slot,
+        } = pending;
+        let (shutdown, metrics) = (self.shutdown.clone(), self.metrics.clone());
         // In a box of its own, with all that it needs: it is soon over.
-        let admitted = Box::pin(admit(accepted, entrance, clocks, lobby, metrics));
-        let desk = self.clone();
+        let admitted = Box::pin(admit(
+            accepted,
+            settings,
+            connection_settings,
+            shutdown,
+            metrics,
+        ));
+        let context = self.clone();
         spawn_local(async move {
-            let presence = Presence {
-                permit: Some(permit),
-                parted: desk.parted.clone(),
+            let presence = ConnectionGuard {
+                slot: Some(slot),
+                parted: context.parted.clone(),
             };
             if let Some(client) = admitted.await {
-                let (handler, lobby) = (desk.handler.clone(), desk.lobby.clone());
-                connection::serve(client, handler, lobby, &desk.metrics).await;
+                let (handler, shutdown) = (context.handler.clone(), context.shutdown.clone());
+                connection::serve(client, handler, shutdown, &context.metrics).await;
             }
             drop(presence);
         });
     }
 }
 
-impl Drop for Presence {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.permit = None;
+        self.slot = None;
         self.parted.notify_one();
     }
 }
@@ -265,29 +271,29 @@ async fn work<H: Handler>(
     handler: Rc<H>,
     metrics: Arc<Metrics>,
     is_idle: impl Fn() -> bool,
-    vital: Vital,
+    panic_guard: PanicGuard,
 ) {
-    let lobby = Rc::new(Lobby::new());
+    let shutdown = Rc::new(ShutdownWatch::new());
     let parted = Rc::new(Notify::new());
-    let desk = Rc::new(Desk {
+    let context = Rc::new(WorkerContext {
         handler,
-        lobby: lobby.clone(),
+        shutdown: shutdown.clone(),
         metrics,
         parted: parted.clone(),
     });
     loop {
-        let ends = lobby.stage() != Stage::Running;
+        let ends = shutdown.stage() != Stage::Running;
         if ends && is_idle() {
             return;
         }
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Listen { listener, shortage, acceptor, open }) => {
-                    let (desk, vital) = (desk.clone(), vital.clone());
+                    let (context, panic_guard) = (context.clone(), panic_guard.clone());
                     match listener.accepting("connections", shortage) {
                         Ok(connections) => drop(spawn_local(async move {
-                            acceptor.run(connections, open, &desk).await;
-                            drop(vital);
+                            acceptor.run(connections, open, &context).await;
+                            drop(panic_guard);
                         })),
                         Err(error) => tracing::error!(
                             error = &error as &dyn std::error::Error,
@@ -295,9 +301,9 @@ async fn work<H: Handler>(
                         ),
                     }
                 }
-                Some(Order::Serve(departed, guest)) => desk.welcome(departed, guest),
-                Some(Order::Enter(stage)) => lobby.enter(stage),
-                Some(Order::Answer(Question(answer))) => answer(&lobby),
+                Some(Order::Serve(detached, pending)) => context.serve_detached(detached, pending),
+                Some(Order::Enter(stage)) => shutdown.enter(stage),
+                Some(Order::Answer(Query(answer))) => answer(&shutdown),
                 None => return,
             },
             () = parted.notified(), if ends => {}
@@ -329,11 +335,11 @@ mod tests {
         let address = address_of(&listeners[0]);
         let admission = Admission {
             max_connections: usize::MAX,
-            clocks: Clocks::off(),
+            connection_settings: ConnectionSettings::off(),
         };
         workers.listen(
             listeners,
-            &Entrance::default(),
+            &ListenerSettings::default(),
             &watch::Sender::new(admission),
         );
         address
@@ -361,7 +367,7 @@ mod tests {
                 assert!(is_answered(&mut client).await);
                 clients.push(client);
             }
-            let loads = workers.ask(DEADLINE, Lobby::connections).await;
+            let loads = workers.ask(DEADLINE, ShutdownWatch::connections).await;
             assert_eq!(loads, [Some(4), Some(4)], "{sockets} sockets");
 
             workers.close().await;
@@ -392,7 +398,7 @@ mod tests {
         for panics in [true, false] {
             let workers = Workers::start(2, &Arc::new(Metrics::new()), || Rc::new(Silent)).unwrap();
             listen(&workers, 2).await;
-            let fall = move |_: &Lobby| {
+            let fall = move |_: &ShutdownWatch| {
                 let is_first = std::thread::current().name() == Some("worker-0");
                 assert!(!(panics && is_first), "a panic that a test has asked for");
             };
@@ -402,7 +408,7 @@ mod tests {
                 timeout(DEADLINE, workers.orders[0].closed()).await.unwrap();
             }
             assert_eq!(workers.have_failed(), panics);
-            let answers = workers.ask(DEADLINE, |_: &Lobby| ()).await;
+            let answers = workers.ask(DEADLINE, |_: &ShutdownWatch| ()).await;
             let first = (!panics).then_some(());
             assert_eq!(answers, [first, Some(())], "the other one goes on");
             workers.close().await;
@@ -417,7 +423,7 @@ mod tests {
     async fn a_stuck_worker_delays_the_answer_of_no_other() {
         let metrics = Arc::new(Metrics::new());
         let workers = Workers::start(2, &metrics, || Rc::new(Silent)).unwrap();
-        let name = |_: &Lobby| std::thread::current().name().map(str::to_owned);
+        let name = |_: &ShutdownWatch| std::thread::current().name().map(str::to_owned);
         let long = Duration::from_secs(60);
         let answers = workers.ask(long, name).await;
         let names: Vec<_> = answers.into_iter().flatten().flatten().collect();
@@ -425,8 +431,8 @@ mod tests {
 
         let (release, held) = mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
-        let stick = move |_: &Lobby| {
-            if name(&Lobby::new()).as_deref() == Some("worker-0") {
+        let stick = move |_: &ShutdownWatch| {
+            if name(&ShutdownWatch::new()).as_deref() == Some("worker-0") {
                 let _ = held.lock().map(|held| held.recv());
             }
         };

@@ -23,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 pub use self::stall::{Stall, flushed, taken};
 pub use self::tls::TlsSocket;
-use crate::asked::Asked;
+use crate::poll_cache::PollCache;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -196,13 +196,13 @@ impl Socket {
     /// It is asked again only when something may have changed: who waits for it wakes for each event of a stream.
     pub async fn closed(&self) {
         let mut closed = pin!(self.until_closed());
-        let mut asked = Asked::default();
+        let mut polled = PollCache::default();
         poll_fn(|cx| {
-            if asked.by(cx) && !self.may_be_closed() {
+            if polled.has(cx) && !self.may_be_closed() {
                 return Poll::Pending;
             }
             let answer = closed.as_mut().poll(cx);
-            asked.note(cx, &answer);
+            polled.note(cx, &answer);
             answer
         })
         .await;

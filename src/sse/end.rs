@@ -23,7 +23,7 @@ pub enum Manner {
 pub enum Reason {
     /// The upstream ended it.
     Complete,
-    /// The `total` clock.
+    /// The `total` timeout.
     Total,
     /// An operator has asked for it.
     Operator,
@@ -31,9 +31,9 @@ pub enum Reason {
     Rotated,
     /// The process stops.
     Shutdown,
-    /// The `first_event` clock.
+    /// The `first_event` timeout.
     FirstEventTimeout,
-    /// The `read` clock.
+    /// The `read` timeout.
     ReadTimeout,
     /// The upstream's connection closed before its response was complete.
     UpstreamClosed,

@@ -20,7 +20,6 @@
 //! Nothing here does I/O, reads a clock or allocates for a chunk: a driver moves the bytes and owns the timer. There is one for
 //! hyper's bodies (`body::EventStreamBody`), and this module knows neither it nor any other.
 
-mod clocks;
 mod end;
 mod failure;
 mod heartbeat;
@@ -29,10 +28,11 @@ mod position;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
-pub use self::clocks::Clocks;
 pub use self::end::{End, Manner, Reason, UpstreamEnd};
 pub use self::failure::{Failure, FailureEvent};
 pub use self::heartbeat::{FrameChoice, Heartbeat};
 pub use self::position::{Insertion, Position};
 pub use self::stream::{Client, Counts, EventStream, Output};
+pub use self::timeouts::Timeouts;

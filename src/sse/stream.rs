@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clocks::{Clocks, Deadlines};
 use super::end::{End, Manner, Reason, UpstreamEnd};
 use super::failure::{Failure, FailureEvent};
 use super::heartbeat::{FrameChoice, Heartbeat};
 use super::position::{BOM, Insertion, Position};
+use super::timeouts::{Deadlines, Timeouts};
 
 /// One event stream between an upstream and a client.
 ///
@@ -41,7 +41,7 @@ pub struct EventStream {
 enum Head {
     /// It came before the client's.
     Here,
-    /// The client has one, and the upstream's is still to come: until then its clocks do not run.
+    /// The client has one, and the upstream's is still to come: until then its timeouts do not run.
     Awaited,
 }
 
@@ -97,13 +97,13 @@ impl EventStream {
     pub fn new(
         heartbeat: Arc<Heartbeat>,
         frame: FrameChoice,
-        clocks: Clocks,
+        timeouts: Timeouts,
         failure: FailureEvent,
         now: Instant,
     ) -> Self {
         Self {
             position: Position::start(),
-            deadlines: Deadlines::new(clocks, now),
+            deadlines: Deadlines::new(timeouts, now),
             heartbeat,
             frame,
             failure,
@@ -286,7 +286,7 @@ impl EventStream {
         self.end_at_boundary(reason)
     }
 
-    /// The process drains: the stream is to end at `at` or the first boundary after it, unless its `total` clock ends it before.
+    /// The process drains: the stream is to end at `at` or the first boundary after it, unless its `total` timeout ends it before.
     /// An opaque stream shows no boundary, and goes on.
     pub fn handle_drain(&mut self, at: Instant) {
         if !self.opaque {

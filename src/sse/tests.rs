@@ -8,26 +8,26 @@ use proptest::prelude::*;
 
 use super::parse::parse;
 use super::{
-    Client, Clocks, End, EventStream, Failure, FailureEvent, FrameChoice, Heartbeat, Manner,
-    Output, Reason, UpstreamEnd,
+    Client, End, EventStream, Failure, FailureEvent, FrameChoice, Heartbeat, Manner, Output,
+    Reason, Timeouts, UpstreamEnd,
 };
 
 const INTERVAL: Duration = Duration::from_secs(15);
 
-fn stream(frame: FrameChoice, clocks: Clocks, now: Instant) -> EventStream {
+fn stream(frame: FrameChoice, timeouts: Timeouts, now: Instant) -> EventStream {
     EventStream::new(
         Arc::new(Heartbeat::new("heartbeat")),
         frame,
-        clocks,
+        timeouts,
         FailureEvent::None,
         now,
     )
 }
 
-fn heartbeats_only() -> Clocks {
-    Clocks {
+fn heartbeats_only() -> Timeouts {
+    Timeouts {
         heartbeat: Some(INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     }
 }
 
@@ -243,14 +243,14 @@ proptest! {
 
     #[test]
     fn time_always_moves_on(input in input(), steps in prop::collection::vec((0..40_u64, any::<bool>()), 0..30)) {
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             heartbeat: Some(Duration::from_secs(3)),
             first_event: Some(Duration::from_secs(50)),
             read: Some(Duration::from_secs(20)),
             total: Some(Duration::from_secs(90)),
         };
         let mut now = origin();
-        let mut stream = stream(FrameChoice::Block, clocks, now);
+        let mut stream = stream(FrameChoice::Block, timeouts, now);
         let mut trace = Trace::default();
         let mut data = input.chunks(3);
         for (seconds, stalled) in steps {
@@ -270,9 +270,9 @@ proptest! {
 
     #[test]
     fn a_planned_end_leaves_no_half_event(input in input(), cuts in places(), at in 0..120_usize, ordered in any::<bool>()) {
-        let clocks = Clocks { total: Some(INTERVAL), ..Clocks::default() };
+        let timeouts = Timeouts { total: Some(INTERVAL), ..Timeouts::default() };
         let start = origin();
-        let mut stream = stream(FrameChoice::Line, clocks, start);
+        let mut stream = stream(FrameChoice::Line, timeouts, start);
         let mut trace = Trace::default();
         let at = at.min(input.len());
         trace.push(&stream.handle_data(start, &input[..at]));
@@ -386,12 +386,12 @@ fn heartbeats_never_pile_up_behind_a_stalled_client() {
 #[test]
 fn heartbeats_do_not_hide_a_dead_upstream() {
     let start = origin();
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         heartbeat: Some(INTERVAL),
         read: Some(4 * INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
-    let mut stream = stream(FrameChoice::Block, clocks, start);
+    let mut stream = stream(FrameChoice::Block, timeouts, start);
     for beat in 1..4 {
         assert!(
             stream
@@ -416,12 +416,12 @@ fn heartbeats_do_not_hide_a_dead_upstream() {
 #[test]
 fn an_opaque_stream_gets_nothing_inserted() {
     let now = origin();
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         heartbeat: Some(INTERVAL),
         first_event: Some(INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
-    let mut stream = stream(FrameChoice::Block, clocks, now).opaque();
+    let mut stream = stream(FrameChoice::Block, timeouts, now).opaque();
     assert_eq!(
         written(&stream.handle_data(now, b"\x1f\x8b\n\n")),
         b"\x1f\x8b\n\n"
@@ -488,7 +488,7 @@ fn an_upstream_that_fails_is_never_a_clean_end() {
         ),
     ] {
         let now = origin();
-        let mut stream = stream(FrameChoice::Block, Clocks::default(), now);
+        let mut stream = stream(FrameChoice::Block, Timeouts::default(), now);
         stream.handle_data(now, bytes);
         let seen = stream.handle_end(end).end;
         assert_eq!(
@@ -516,7 +516,7 @@ fn last_words_are_said_between_events_only() {
         let mut stream = EventStream::new(
             heartbeat,
             FrameChoice::Block,
-            Clocks::default(),
+            Timeouts::default(),
             FailureEvent::Event,
             now,
         );
@@ -541,7 +541,7 @@ fn a_shutdown_is_clean_between_events_only() {
         (b"", Manner::Clean),
         (b"data: x\n", Manner::Abort),
     ] {
-        let mut stream = stream(FrameChoice::Block, Clocks::default(), now);
+        let mut stream = stream(FrameChoice::Block, Timeouts::default(), now);
         stream.handle_data(now, bytes);
         assert_eq!(
             stream.handle_shutdown().end,
@@ -556,11 +556,11 @@ fn a_shutdown_is_clean_between_events_only() {
 #[test]
 fn a_stalled_client_is_not_the_upstreams_silence() {
     let start = origin();
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         read: Some(INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
-    let mut stream = stream(FrameChoice::Block, clocks, start);
+    let mut stream = stream(FrameChoice::Block, timeouts, start);
     assert_eq!(
         stream.handle_timeout(start + INTERVAL, Client::Stalled),
         Output::default()
@@ -578,7 +578,7 @@ fn a_stalled_client_is_not_the_upstreams_silence() {
 fn a_planned_end_leaves_no_half_line_end() {
     let now = origin();
     let planned = || {
-        let mut stream = stream(FrameChoice::Line, Clocks::default(), now);
+        let mut stream = stream(FrameChoice::Line, Timeouts::default(), now);
         let _ = stream.handle_data(now, b"data: x\r");
         let _ = stream.handle_planned_end(Reason::Total);
         stream
@@ -603,11 +603,11 @@ fn a_planned_end_leaves_no_half_line_end() {
 #[test]
 fn a_stream_that_never_pauses_ends_at_its_time_too() {
     let now = origin();
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         total: Some(INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
-    let mut stream = stream(FrameChoice::Line, clocks, now);
+    let mut stream = stream(FrameChoice::Line, timeouts, now);
     let data = b"data: x\n\ndata: y";
     assert_eq!(written(&stream.handle_data(now, data)), data);
     let output = stream.handle_data(now + INTERVAL, b"\n\ndata: z\n\n");
@@ -622,12 +622,12 @@ fn a_stream_that_never_pauses_ends_at_its_time_too() {
 #[test]
 fn a_drain_never_lengthens_a_life() {
     let now = origin();
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         total: Some(INTERVAL),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
     for (after, reason) in [(5, Reason::Rotated), (500, Reason::Total)] {
-        let mut stream = stream(FrameChoice::Line, clocks, now);
+        let mut stream = stream(FrameChoice::Line, timeouts, now);
         let at = now + Duration::from_secs(after);
         stream.handle_drain(at);
         let due = at.min(now + INTERVAL);
@@ -640,13 +640,13 @@ fn a_drain_never_lengthens_a_life() {
 #[test]
 fn an_upstreams_clocks_wait_for_its_head() {
     let start = origin();
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         heartbeat: None,
         first_event: Some(3 * INTERVAL),
         read: Some(4 * INTERVAL),
         total: Some(100 * INTERVAL),
     };
-    let ahead = || stream(FrameChoice::Line, clocks, start).ahead();
+    let ahead = || stream(FrameChoice::Line, timeouts, start).ahead();
     assert_eq!(ahead().poll_timeout(), Some(start + 100 * INTERVAL));
     let head = start + 10 * INTERVAL;
 
@@ -669,7 +669,7 @@ fn an_upstreams_clocks_wait_for_its_head() {
 #[test]
 fn a_stream_without_heartbeats_gets_none_ahead_either() {
     let start = origin();
-    let stream = stream(FrameChoice::Line, Clocks::default(), start).ahead();
+    let stream = stream(FrameChoice::Line, Timeouts::default(), start).ahead();
     assert_eq!(stream.poll_timeout(), None);
 }
 

@@ -78,7 +78,7 @@ impl<C> Clone for Reloading<C> {
 
 impl<S: Settings> Watcher<S> {
     /// Watches as long as anybody has the configuration, and looks at once when `look` changes. Files that are no good, such as a new
-    /// certificate whose key is not there yet, change nothing and are told of once.
+    /// certificate whose key is not there yet, change nothing and are reported once.
     pub async fn run(mut self, mut look: channel::Receiver<()>) {
         while !self.seen.is_empty() {
             tokio::select! {

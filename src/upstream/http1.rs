@@ -19,7 +19,7 @@ use super::{
     Answer, AnswerBody, Error, Failed, Source, Terms, Tunnel, Upstream, opens_event_stream,
     wait_for_head,
 };
-use crate::body::{Incoming, Upload};
+use crate::body::{Incoming, RequestBody};
 use crate::http1::{self, Connection, Head, HeadError, HeadReader, Inflow, Keeper, Outflow};
 use crate::metrics::Phase;
 use crate::reason::Reason;
@@ -37,7 +37,7 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// for its client.
 pub(super) async fn send(
     mut connection: Connection,
-    mut request: Box<Request<Upload>>,
+    mut request: Box<Request<RequestBody>>,
     terms: &Terms<'_>,
     upstream: &Rc<Upstream>,
 ) -> Result<Answer, Failed> {
@@ -78,14 +78,14 @@ pub(super) async fn send(
             });
         }
     };
-    let mut upload = request.into_body();
+    let mut request_body = request.into_body();
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(upgraded(response, connection, outflow, upload, terms).await?);
+        return Ok(upgraded(response, connection, outflow, request_body, terms).await?);
     }
     let sending = (!is_sent).then(|| {
         Sending::spawn(async move {
-            let sent = poll_fn(|cx| outflow.poll(cx, &socket, &mut upload)).await;
-            sent.map_err(|unsent| upload.why(unsent))
+            let sent = poll_fn(|cx| outflow.poll(cx, &socket, &mut request_body)).await;
+            sent.map_err(|unsent| request_body.why(unsent))
         })
     });
     connection.is_login |= login::is_demanded(&response.headers);
@@ -102,8 +102,11 @@ pub(super) async fn send(
 }
 
 /// The request with the same body once more, if that is all here.
-fn repeated(mut request: Box<Request<Upload>>, terms: &Terms<'_>) -> Option<Box<Request<Upload>>> {
-    *request.body_mut() = terms.upload.again()?;
+fn repeated(
+    mut request: Box<Request<RequestBody>>,
+    terms: &Terms<'_>,
+) -> Option<Box<Request<RequestBody>>> {
+    *request.body_mut() = terms.request_body.again()?;
     Some(request)
 }
 
@@ -128,7 +131,7 @@ fn idle_limit(headers: &HeaderMap) -> Duration {
 }
 
 /// The bytes of the request's head.
-fn head_of(request: &mut Request<Upload>, length: Option<u64>, terms: &Terms<'_>) -> Vec<u8> {
+fn head_of(request: &mut Request<RequestBody>, length: Option<u64>, terms: &Terms<'_>) -> Vec<u8> {
     let headers = request.headers_mut();
     if headers.contains_key(TE) && !terms.upgrades {
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -217,7 +220,7 @@ async fn upgraded(
     response: http1::Response,
     connection: Connection,
     mut outflow: Outflow,
-    mut upload: Upload,
+    mut request_body: RequestBody,
     terms: &Terms<'_>,
 ) -> Result<Answer, Error> {
     if !terms.upgrades {
@@ -229,7 +232,7 @@ async fn upgraded(
     }
     let socket = connection.socket().clone();
     // What comes after the request is another protocol: the request is to be whole before.
-    let sent = poll_fn(|cx| outflow.poll(cx, &socket, &mut upload)).await;
+    let sent = poll_fn(|cx| outflow.poll(cx, &socket, &mut request_body)).await;
     sent.map_err(|_| broken_body(terms))?;
     let (rest, raw) = (response.rest.clone(), response.raw.clone());
     let mut head = parts_of(response);
@@ -259,7 +262,10 @@ fn parts_of(response: http1::Response) -> response::Parts {
 }
 
 fn broken_body(terms: &Terms<'_>) -> Error {
-    Error::new(terms.upload.failure().unwrap_or(Reason::ClientGone), None)
+    Error::new(
+        terms.request_body.failure().unwrap_or(Reason::ClientGone),
+        None,
+    )
 }
 
 /// Why there is no response's head.
@@ -271,7 +277,7 @@ fn before_head(error: &HeadError, terms: &Terms<'_>) -> Error {
         }
         HeadError::Io(error) => {
             let reason = terms
-                .upload
+                .request_body
                 .failure()
                 .unwrap_or(Reason::UpstreamClosedBeforeHead);
             (reason, error.to_string())

@@ -24,8 +24,8 @@ use super::{
     Answer, AnswerBody, Error, Failed, Source, StreamBody, Terms, opens_event_stream, wait_for_head,
 };
 use crate::alarm::Alarm;
-use crate::body::{Aborted, Incoming, Upload};
-use crate::http2::{self, Inflow, Io, Outflow, Payload, Pulse, STREAM_WINDOW, Sent, Wire};
+use crate::body::{Aborted, Incoming, RequestBody};
+use crate::http2::{self, Inflow, Io, Outflow, Payload, PingMonitor, STREAM_WINDOW, Sent, Wire};
 use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::sending::{Remainder, Sending, Unsent};
@@ -114,7 +114,7 @@ pub(super) async fn handshake(socket: Socket, scheme: Scheme) -> Result<Rc<Conne
 
 /// Drives the connection until nobody has a stream or a handle of it, or the upstream is gone.
 async fn drive(mut http: Http<Io, Payload>, wire: Rc<Wire>, streams: Rc<Streams>) {
-    let mut pulse = Pulse::new(http.ping_pong());
+    let mut pings = PingMonitor::new(http.ping_pong());
     let result = poll_fn(|cx| {
         let polled = Pin::new(&mut http).poll(cx);
         if let Poll::Ready(Err(error)) = wire.poll_send(cx) {
@@ -126,7 +126,7 @@ async fn drive(mut http: Http<Io, Payload>, wire: Rc<Wire>, streams: Rc<Streams>
         }
         if polled.is_pending()
             && streams.open.get() > 0
-            && pulse.poll(cx, wire.last_read()).is_ready()
+            && pings.poll(cx, wire.last_read()).is_ready()
         {
             tracing::debug!("upstream connection lost: a PING was not answered");
             return Poll::Ready(Ok(()));
@@ -172,7 +172,7 @@ impl Connection {
     /// Sends `request` on a stream of its own and waits for its response's head.
     pub(super) async fn send(
         self: Rc<Self>,
-        request: Box<Request<Upload>>,
+        request: Box<Request<RequestBody>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Failed> {
         terms.phase.set(Phase::WaitingForHead);
@@ -186,7 +186,7 @@ impl Connection {
         }
         let copy = copy_of(&request);
         let to_head = request.method() == Method::HEAD;
-        let (mut head, upload) = (*request).into_parts();
+        let (mut head, request_body) = (*request).into_parts();
         self.translate(&mut head)?;
         self.streams.open.set(self.streams.open.get() + 1);
         let mut lease = Lease {
@@ -201,16 +201,16 @@ impl Connection {
                 || error.is_go_away() && error.reason() == Some(Code::NO_ERROR),
             is_unsent: false,
             request: repeated(request, terms),
-            error: before_head(error, terms.upload.failure()),
+            error: before_head(error, terms.request_body.failure()),
         };
-        let ends = upload.is_end_stream();
+        let ends = request_body.is_end_stream();
         let stream = send.send_request(Request::from_parts(head, ()), ends);
         let (mut response, stream) = match stream {
             Ok(streams) => streams,
             Err(error) => return Err(failed(&error, copy)),
         };
         if !ends {
-            let mut outflow = Outflow::new(upload, stream, Rc::default());
+            let mut outflow = Outflow::new(request_body, stream, Rc::default());
             lease.sending = Some(Sending::spawn(async move {
                 let ended =
                     poll_fn(|cx| outflow.poll(cx, None, || false, |Aborted { .. }| Code::CANCEL));
@@ -307,11 +307,11 @@ fn too_long(terms: &Terms<'_>) -> Error {
 }
 
 /// A copy of a request that may be sent twice, without its body.
-fn copy_of(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
+fn copy_of(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     if !request.body().is_repeatable() {
         return None;
     }
-    let mut copy = Box::new(Request::new(Upload::empty()));
+    let mut copy = Box::new(Request::new(RequestBody::empty()));
     request.method().clone_into(copy.method_mut());
     request.uri().clone_into(copy.uri_mut());
     request.headers().clone_into(copy.headers_mut());
@@ -319,18 +319,21 @@ fn copy_of(request: &Request<Upload>) -> Option<Box<Request<Upload>>> {
 }
 
 /// The request with the same body once more, if that is all here.
-fn repeated(copy: Option<Box<Request<Upload>>>, terms: &Terms<'_>) -> Option<Box<Request<Upload>>> {
+fn repeated(
+    copy: Option<Box<Request<RequestBody>>>,
+    terms: &Terms<'_>,
+) -> Option<Box<Request<RequestBody>>> {
     let mut copy = copy?;
-    *copy.body_mut() = terms.upload.again()?;
+    *copy.body_mut() = terms.request_body.again()?;
     Some(copy)
 }
 
 /// Why h2 failed before there was a response's head.
-fn before_head(error: &h2::Error, upload: Option<Reason>) -> Error {
+fn before_head(error: &h2::Error, request_body: Option<Reason>) -> Error {
     if let Some(failed) = error.get_io().filter(|failed| tls::is_tls_error(failed)) {
         return Error::new(Reason::UpstreamTlsFailed, Some(tls::explain(failed)));
     }
-    let reason = match upload {
+    let reason = match request_body {
         Some(reason) => reason,
         None if error.is_library() => Reason::UpstreamInvalidHead,
         None => Reason::UpstreamClosedBeforeHead,

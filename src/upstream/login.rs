@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::client::{Login, Reader};
+use crate::client::{Downstream, Login};
 use crate::config;
 use crate::http1::{Connection, Keeper};
 use crate::wire::elements;
@@ -15,7 +15,7 @@ use crate::wire::elements;
 /// Keeps a connection for the one client that has logged in on it.
 #[derive(Debug)]
 pub(super) struct LoginKeeper {
-    pub(super) client: Rc<dyn Reader>,
+    pub(super) client: Rc<dyn Downstream>,
     pub(super) upstream: Arc<config::Upstream>,
 }
 

@@ -32,14 +32,14 @@ use self::retry::{Backoff, patience};
 pub use self::source::{Source, StreamBody};
 pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
-use crate::body::{Incoming, Upload, UploadProgress};
-use crate::client::Reader;
+use crate::body::{Incoming, RequestBody, RequestBodyProgress};
+use crate::client::Downstream;
 use crate::config::{self, ConnectRetry, Detect};
-use crate::health::Health;
 use crate::http1::{Connection, Keeper, Limits};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
 use crate::tls::{self, ClientConfig, Reloading};
+use crate::upstream_stats::UpstreamStats;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
 const IDLE: Duration = Duration::from_secs(4);
@@ -69,7 +69,7 @@ pub struct Upstream {
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
     metrics: Arc<Metrics>,
-    health: Arc<Health>,
+    health: Arc<UpstreamStats>,
 }
 
 /// How a request is to be sent.
@@ -89,11 +89,11 @@ pub struct Terms<'a> {
     /// It asks for events.
     pub wants_events: bool,
     /// Whose request it is.
-    pub client: &'a Rc<dyn Reader>,
-    /// The `response_head` clock.
+    pub client: &'a Rc<dyn Downstream>,
+    /// The `response_head` timeout.
     pub response_head: Option<Duration>,
     /// What the request's body says of itself.
-    pub upload: &'a Rc<UploadProgress>,
+    pub request_body: &'a Rc<RequestBodyProgress>,
     /// Who is told of interim responses.
     pub interim: &'a dyn Fn(StatusCode, HeaderMap),
     /// Where the sending shows how far it has come.
@@ -133,7 +133,7 @@ pub struct Error {
 }
 
 /// A connection that a request is about to go out on.
-enum Way {
+enum Transport {
     Http1(Connection),
     Http2(Rc<http2::Connection>),
 }
@@ -161,7 +161,7 @@ impl Upstream {
     }
 
     /// How it is doing, on all threads.
-    pub fn health(&self) -> &Arc<Health> {
+    pub fn health(&self) -> &Arc<UpstreamStats> {
         &self.health
     }
 
@@ -171,14 +171,14 @@ impl Upstream {
     /// has refused it unseen, or has closed a kept connection and the request is idempotent (RFC 9110, section 9.2.2).
     pub async fn send(
         self: &Rc<Self>,
-        request: Box<Request<Upload>>,
+        request: Box<Request<RequestBody>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
-        let way = match self.kept(&request, terms) {
+        let transport = match self.kept(&request, terms) {
             Some(kept) => kept,
             None => self.connect(terms).await?,
         };
-        let mut failed = match self.send_on(way, request, terms).await {
+        let mut failed = match self.send_on(transport, request, terms).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
@@ -192,13 +192,13 @@ impl Upstream {
 
     async fn send_on(
         self: &Rc<Self>,
-        way: Way,
-        request: Box<Request<Upload>>,
+        transport: Transport,
+        request: Box<Request<RequestBody>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Failed> {
-        match way {
-            Way::Http1(connection) => http1::send(connection, request, terms, self).await,
-            Way::Http2(connection) => connection.send(request, terms).await,
+        match transport {
+            Transport::Http1(connection) => http1::send(connection, request, terms, self).await,
+            Transport::Http2(connection) => connection.send(request, terms).await,
         }
     }
 
@@ -240,17 +240,17 @@ impl Upstream {
 
     /// A connection that is there. Of those with HTTP/1 the one that was used last: the others may then grow old, until they are
     /// [discarded](Self::tend).
-    fn kept(&self, request: &Request<Upload>, terms: &Terms<'_>) -> Option<Way> {
+    fn kept(&self, request: &Request<RequestBody>, terms: &Terms<'_>) -> Option<Transport> {
         if let Some(connection) = self.logged_in(terms) {
             self.metrics.upstream_reuses.inc();
-            return Some(Way::Http1(connection));
+            return Some(Transport::Http1(connection));
         }
         self.discard_expired_shared();
         if !terms.upgrades
             && let Some(connection) = self.usable()
         {
             self.metrics.upstream_reuses.inc();
-            return Some(Way::Http2(connection));
+            return Some(Transport::Http2(connection));
         }
         let newest = if may_repeat(request) { IDLE } else { RECENT };
         loop {
@@ -262,7 +262,7 @@ impl Upstream {
             let (connection, since) = idle.pop()?;
             if since.elapsed() < connection.idle_limit.min(IDLE) && connection.is_quiet() {
                 self.metrics.upstream_reuses.inc();
-                return Some(Way::Http1(connection));
+                return Some(Transport::Http1(connection));
             }
         }
     }
@@ -280,7 +280,7 @@ impl Upstream {
     }
 
     /// A new connection; or one with HTTP/2 that another request has made meanwhile. Connecting is tried again where it fails at once.
-    async fn connect(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Way, Error> {
+    async fn connect(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Transport, Error> {
         terms.phase.set(Phase::Connecting);
         let deadline = terms.connect.map(|timeout| Instant::now() + timeout);
         let until = patience(terms).map(|patience| Instant::now() + patience);
@@ -289,7 +289,7 @@ impl Upstream {
         loop {
             let connecting = self.connect_once(terms);
             let error = match at_most_until(deadline, connecting).await {
-                Some(Ok(way)) => return Ok(way),
+                Some(Ok(transport)) => return Ok(transport),
                 Some(Err(error)) => error,
                 None => {
                     let timeout = || Error::new(Reason::UpstreamConnectTimeout, None);
@@ -306,7 +306,7 @@ impl Upstream {
         }
     }
 
-    async fn connect_once(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Way, Error> {
+    async fn connect_once(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Transport, Error> {
         // Only HTTP/1.1 changes its protocol.
         let may_share = !terms.upgrades && self.may_speak_http2();
         // Requests that come together share what the first of them opens, unless that turns out to be of use to nobody else.
@@ -315,7 +315,7 @@ impl Upstream {
             turn = timeout(SHARED_CONNECT, self.turn.lock()).await.ok();
         }
         if may_share && let Some(connection) = self.usable() {
-            return Ok(Way::Http2(connection));
+            return Ok(Transport::Http2(connection));
         }
         if self.prefers_http1.get() {
             turn = None;
@@ -332,7 +332,7 @@ impl Upstream {
                 if may_share {
                     self.prefers_http1.set(true); // it has had the choice
                 }
-                return Ok(Way::Http1(Connection::new(socket)));
+                return Ok(Transport::Http1(Connection::new(socket)));
             }
         };
         self.prefers_http1.set(false);
@@ -340,7 +340,7 @@ impl Upstream {
         self.shared.borrow_mut().push(connection.clone());
         self.tend();
         drop(turn);
-        Ok(Way::Http2(connection))
+        Ok(Transport::Http2(connection))
     }
 
     fn may_speak_http2(&self) -> bool {
@@ -386,7 +386,7 @@ impl Keeper for Upstream {
 struct Failed {
     error: Error,
     /// The request, if it is here to be sent again.
-    request: Option<Box<Request<Upload>>>,
+    request: Option<Box<Request<RequestBody>>>,
     /// None of it was sent.
     is_unsent: bool,
     /// The upstream closed a kept connection before it answered: it may never have seen the request.
@@ -397,8 +397,8 @@ struct Failed {
 
 impl Failed {
     /// The request, if it may be sent again.
-    fn take_request(&mut self) -> Option<Box<Request<Upload>>> {
-        let is_safe = |request: &Request<Upload>| {
+    fn take_request(&mut self) -> Option<Box<Request<RequestBody>>> {
+        let is_safe = |request: &Request<RequestBody>| {
             self.is_unsent || self.is_refused || self.is_stale && request.method().is_idempotent()
         };
         self.request.take().filter(|request| is_safe(request))
@@ -406,7 +406,7 @@ impl Failed {
 }
 
 /// Whether a request that was sent can be sent again: nothing of it is lost, and doing it twice does no harm (RFC 9110, section 9.2.2).
-fn may_repeat(request: &Request<Upload>) -> bool {
+fn may_repeat(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_repeatable()
 }
 
@@ -435,7 +435,7 @@ fn opens_event_stream(status: StatusCode, is_labelled: bool, terms: &Terms<'_>) 
     terms.detect.is_event_stream(status.as_u16(), is_labelled)
 }
 
-/// Polls for a response's head under the `response_head` clock, with this `alarm`.
+/// Polls for a response's head under the `response_head` timeout, with this `alarm`.
 async fn wait_for_head<T>(
     terms: &Terms<'_>,
     alarm: &mut Alarm,
@@ -450,7 +450,7 @@ async fn wait_for_head<T>(
         };
         // While the request's body comes in, the client's clock runs and not this one.
         let since = terms
-            .upload
+            .request_body
             .waiting_for_upstream_since()
             .unwrap_or_else(Instant::now);
         ready!(alarm.poll(cx, since + timeout));

@@ -15,7 +15,7 @@ use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::{Probe, Proxy};
 use sse_sidecar::reload;
-use sse_sidecar::server::{self, Entrance, Listener, Lobby, Stage, admit};
+use sse_sidecar::server::{self, Listener, ListenerSettings, ShutdownWatch, Stage, admit};
 use sse_sidecar::tls::{self, ClientConfigs};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -36,7 +36,7 @@ pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     /// Through which its connections hear of a shutdown.
-    pub(crate) lobby: Rc<Lobby>,
+    pub(crate) shutdown: Rc<ShutdownWatch>,
 }
 
 /// Runs `test` on a thread of its own with a paused clock, and fails if it hangs.
@@ -108,7 +108,7 @@ impl Sidecar {
     }
 
     pub(crate) async fn with_config(config: &config::Config) -> Self {
-        let clocks = reload::clocks(config);
+        let connection_settings = reload::connection_settings(config);
         let metrics = Arc::new(Metrics::new());
         let upstreams = config.routes.iter().map(|route| &route.upstream);
         let settings = upstreams.filter_map(|upstream| upstream.tls.as_ref());
@@ -121,31 +121,36 @@ impl Sidecar {
             spawn_local(watcher.run(watch::channel(()).1));
             tls
         });
-        let entrance = Entrance {
+        let settings = ListenerSettings {
             proxy_protocol: config.listeners[0].proxy_protocol,
             tls: server_tls,
         };
         let proxy = Rc::new(Proxy::new(config, &upstream_tls, &metrics));
         proxy.set_probe(Probe::of(config, None));
-        let lobby = Rc::new(Lobby::new());
+        let shutdown = Rc::new(ShutdownWatch::new());
         let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
         let listener = Listener::bind(&any_port).await.unwrap();
         let ListenAddress::Tcp(address) = listener.address().unwrap() else {
             unreachable!()
         };
         let mut accepting = listener.accepting("connections", Arc::default()).unwrap();
-        let (for_connections, counted) = (lobby.clone(), metrics.clone());
+        let (for_connections, counted) = (shutdown.clone(), metrics.clone());
         spawn_local(async move {
             loop {
                 let accepted = accepting.next().await;
-                let (proxy, lobby, metrics) =
+                let (proxy, shutdown, metrics) =
                     (proxy.clone(), for_connections.clone(), counted.clone());
-                let entrance = entrance.clone();
+                let settings = settings.clone();
                 spawn_local(async move {
-                    let admitted =
-                        admit(accepted, entrance, clocks, lobby.clone(), metrics.clone());
+                    let admitted = admit(
+                        accepted,
+                        settings,
+                        connection_settings,
+                        shutdown.clone(),
+                        metrics.clone(),
+                    );
                     if let Some(client) = admitted.await {
-                        server::serve(client, proxy, lobby, &metrics).await;
+                        server::serve(client, proxy, shutdown, &metrics).await;
                     }
                 });
             }
@@ -153,14 +158,14 @@ impl Sidecar {
         Self {
             address,
             metrics,
-            lobby,
+            shutdown,
         }
     }
 
     /// The shutdown has begun, and open requests have so long.
     pub(crate) fn drain(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
-        self.lobby.enter(Stage::Draining { until });
+        self.shutdown.enter(Stage::Draining { until });
     }
 
     /// A connection to it.

@@ -422,7 +422,7 @@ fn an_operator_sees_what_is_waited_for_and_can_end_it() {
         assert_eq!(open[0].counts.heartbeats, 1);
         assert_eq!(open[0].silence.unwrap().as_secs(), 10);
         assert!(end_stream(open[0].number));
-        sidecar.lobby.wake();
+        sidecar.shutdown.wake();
         assert_eq!(asker.rest().await, (String::new(), End::Clean));
         assert_is(sidecar.ends("ended_by_operator", "proxy"), 1.0);
     });
@@ -438,7 +438,7 @@ fn a_drain_waits_for_the_upstream_and_a_cut_is_clean() {
             early(&mut asker).await;
             sidecar.drain(seconds(30));
             sleep(seconds(25)).await;
-            sidecar.lobby.enter(Stage::Cutting);
+            sidecar.shutdown.enter(Stage::Cutting);
             let (seen, end) = asker.rest().await;
             assert_eq!(end, End::Clean);
             if thinks == 20 {

@@ -53,9 +53,9 @@ fn an_open_stream_shows_what_it_has_carried_and_is_gone_with_its_end() {
             };
             assert_eq!((open.version, open.is_tls), (version, false));
             assert!(open.peer.is_some_and(|peer| peer.ip().is_loopback()));
-            let way = open.way.unwrap();
-            assert_eq!(way.route, "/events accept");
-            assert_eq!(way.upstream, url);
+            let route_info = open.route_info.unwrap();
+            assert_eq!(route_info.route, "/events accept");
+            assert_eq!(route_info.upstream, url);
             assert_eq!(open.phase, Phase::Streaming);
             assert_eq!(seconds(open.age), 20);
             assert_eq!(
@@ -174,7 +174,7 @@ fn a_stream_is_ended_between_two_events_and_its_upstream_cancelled() {
             let number = only().number;
             assert!(!end_stream(number + 1), "there is no such stream");
             assert!(end_stream(number));
-            sidecar.lobby.wake();
+            sidecar.shutdown.wake();
             sleep(Duration::from_secs(1)).await;
             assert!(only().is_ending);
             let whole = "data: x\n\ndata: half\n\n".to_owned();
@@ -206,7 +206,7 @@ fn a_silent_stream_is_ended_at_once_and_nothing_else_is() {
             sleep(Duration::from_secs(1)).await;
             let oldest = snapshots(10).0.into_iter().map(|open| open.number).min();
             assert!(end_stream(oldest.unwrap()));
-            sidecar.lobby.wake();
+            sidecar.shutdown.wake();
             let ordered = Instant::now();
             assert_eq!(asker.rest().await, ("data: x\n\n".to_owned(), End::Clean));
             assert_eq!(ordered.elapsed().as_millis(), 0);

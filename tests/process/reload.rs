@@ -335,7 +335,7 @@ fn a_config_map_is_followed_without_a_signal() {
     let mut kept = sidecar.connect();
     assert_eq!(ask(&mut kept), "old");
 
-    // One that is wrong is told of once, however often it is looked at.
+    // One that is wrong is reported once, however often it is looked at.
     publish("..2", "");
     sidecar.wait_for("what was in force stays");
     std::thread::sleep(Duration::from_secs(11));

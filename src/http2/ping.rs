@@ -14,13 +14,13 @@ const SILENCE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The PINGs of one connection.
-pub struct Pulse {
+pub struct PingMonitor {
     pings: Option<PingPong>,
     asked: Option<Instant>,
     alarm: Alarm,
 }
 
-impl Pulse {
+impl PingMonitor {
     /// Of the connection that gave `pings`.
     pub fn new(pings: Option<PingPong>) -> Self {
         Self {
@@ -53,9 +53,9 @@ impl Pulse {
     }
 }
 
-impl std::fmt::Debug for Pulse {
+impl std::fmt::Debug for PingMonitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pulse")
+        f.debug_struct("PingMonitor")
             .field("asked", &self.asked)
             .finish_non_exhaustive()
     }

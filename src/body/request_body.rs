@@ -1,4 +1,4 @@
-//! A request's body on its way to the upstream, under its own clock.
+//! A request's body on its way to the upstream, under its own timeout.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,11 +19,11 @@ use crate::reason::Reason;
 use crate::sending::Unsent;
 
 /// A request's body.
-pub struct Upload {
+pub struct RequestBody {
     /// `None` where there is none.
     incoming: Option<Incoming>,
-    progress: Rc<UploadProgress>,
-    /// The `request_body` clock, which runs until the response begins.
+    progress: Rc<RequestBodyProgress>,
+    /// The `request_body` timeout, which runs until the response begins.
     timeout: Option<Duration>,
     alarm: Alarm,
     /// What the client is not to be asked for yet.
@@ -57,7 +57,7 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of a request's body while it is on its way.
 #[derive(Debug)]
-pub struct UploadProgress {
+pub struct RequestBodyProgress {
     empty: bool,
     done: Cell<bool>,
     /// Whether the client's next bytes are waited for, rather than the upstream that takes none.
@@ -74,16 +74,16 @@ pub struct UploadProgress {
     length: Option<u64>,
 }
 
-impl Upload {
+impl RequestBody {
     /// The body `incoming`, which may pause for `timeout`. Its first `keep` bytes are kept.
     pub fn new(
         incoming: Incoming,
         timeout: Option<Duration>,
         keep: usize,
-    ) -> (Self, Rc<UploadProgress>) {
+    ) -> (Self, Rc<RequestBodyProgress>) {
         let empty = incoming.is_end_stream();
         let length = incoming.size_hint().exact();
-        let progress = Rc::new(UploadProgress::new(empty, keep, length));
+        let progress = Rc::new(RequestBodyProgress::new(empty, keep, length));
         let incoming = Some(incoming).filter(|_| !empty);
         (
             Self {
@@ -101,7 +101,7 @@ impl Upload {
     pub fn empty() -> Self {
         Self {
             incoming: None,
-            progress: Rc::new(UploadProgress::new(true, 0, Some(0))),
+            progress: Rc::new(RequestBodyProgress::new(true, 0, Some(0))),
             timeout: None,
             alarm: Alarm::default(),
             hold: None,
@@ -144,7 +144,7 @@ impl Upload {
     }
 }
 
-impl UploadProgress {
+impl RequestBodyProgress {
     fn new(empty: bool, keep: usize, length: Option<u64>) -> Self {
         Self {
             empty,
@@ -191,16 +191,16 @@ impl UploadProgress {
     }
 
     /// The same body once more, if all of it has passed and was kept.
-    pub fn again(self: &Rc<Self>) -> Option<Upload> {
+    pub fn again(self: &Rc<Self>) -> Option<RequestBody> {
         if self.empty {
-            return Some(Upload::empty());
+            return Some(RequestBody::empty());
         }
         let kept = self.kept.borrow();
         if !self.done.get() || self.length != Some(kept.len() as u64) {
             return None;
         }
         self.keep.set(kept.len()); // it is not kept twice
-        Some(Upload {
+        Some(RequestBody {
             incoming: Some(Incoming::Kept(Bytes::copy_from_slice(&kept))),
             progress: self.clone(),
             timeout: None,
@@ -228,7 +228,7 @@ impl UploadProgress {
     }
 }
 
-impl Body for Upload {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Aborted;
 
@@ -236,48 +236,52 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let upload = &mut *self;
-        if let Some(hold) = &mut upload.hold {
+        let request_body = &mut *self;
+        if let Some(hold) = &mut request_body.hold {
             ready!(hold.as_mut().poll(cx));
-            upload.hold = None;
+            request_body.hold = None;
         }
-        let Some(incoming) = &mut upload.incoming else {
+        let Some(incoming) = &mut request_body.incoming else {
             return Poll::Ready(None);
         };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                upload
+                request_body
                     .progress
                     .moved(frame.data_ref().map_or(&[], Bytes::as_ref));
-                if frame.is_trailers() || upload.is_end_stream() {
-                    upload.progress.finished();
+                if frame.is_trailers() || request_body.is_end_stream() {
+                    request_body.progress.finished();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(Broken::Failed))) => upload.fail(Reason::RequestBodyFailed),
+            Poll::Ready(Some(Err(Broken::Failed))) => request_body.fail(Reason::RequestBodyFailed),
             Poll::Ready(Some(Err(Broken::Closed | Broken::Reset(_)))) => {
-                upload.incoming = None;
+                request_body.incoming = None;
                 Poll::Ready(Some(Err(Aborted { code: None })))
             }
             Poll::Ready(None) => {
-                upload.progress.finished();
-                upload.incoming = None;
+                request_body.progress.finished();
+                request_body.incoming = None;
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                if !upload.progress.waiting_for_client.replace(true) {
-                    upload.progress.moved.set(Instant::now());
+                if !request_body.progress.waiting_for_client.replace(true) {
+                    request_body.progress.moved.set(Instant::now());
                 }
-                let Some(timeout) = upload.timeout else {
+                let Some(timeout) = request_body.timeout else {
                     return Poll::Pending;
                 };
-                ready!(upload.alarm.poll(cx, upload.progress.moved.get() + timeout));
-                if !upload.progress.is_being_answered() {
-                    return upload.fail(Reason::RequestBodyTimeout);
+                ready!(
+                    request_body
+                        .alarm
+                        .poll(cx, request_body.progress.moved.get() + timeout)
+                );
+                if !request_body.progress.is_being_answered() {
+                    return request_body.fail(Reason::RequestBodyTimeout);
                 }
                 let now = Instant::now();
-                upload.progress.moved.set(now);
-                upload.alarm.poll(cx, now + timeout).map(|()| None)
+                request_body.progress.moved.set(now);
+                request_body.alarm.poll(cx, now + timeout).map(|()| None)
             }
         }
     }
@@ -293,9 +297,9 @@ impl Body for Upload {
     }
 }
 
-impl fmt::Debug for Upload {
+impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload")
+        f.debug_struct("RequestBody")
             .field("incoming", &self.incoming)
             .field("progress", &self.progress)
             .finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! The clocks of an open stream, as data: settings and the instants they count from.
+//! The timeouts of an open stream, as data: settings and the instants they count from.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::end::Reason;
 
 /// How long each clock of a stream may run; `None` switches it off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Clocks {
+pub struct Timeouts {
     /// Nothing written to the client: a heartbeat.
     pub heartbeat: Option<Duration>,
     /// No event yet: the stream ends.
@@ -17,10 +17,10 @@ pub struct Clocks {
     pub total: Option<Duration>,
 }
 
-/// The instants that the clocks of one stream count from.
+/// The instants that the timeouts of one stream count from.
 #[derive(Debug, Clone)]
 pub(super) struct Deadlines {
-    clocks: Clocks,
+    timeouts: Timeouts,
     opened: Instant,
     last_read: Instant,
     silent_since: Instant,
@@ -29,9 +29,9 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    pub(super) fn new(clocks: Clocks, opened: Instant) -> Self {
+    pub(super) fn new(timeouts: Timeouts, opened: Instant) -> Self {
         Self {
-            clocks,
+            timeouts,
             opened,
             last_read: opened,
             silent_since: opened,
@@ -42,8 +42,8 @@ impl Deadlines {
     /// The stream's life is over at `at`, for `reason`, unless it is sooner.
     pub(super) fn shorten_life(&mut self, at: Instant, reason: Reason) {
         let life = at.saturating_duration_since(self.opened);
-        if self.clocks.total.is_none_or(|total| life < total) {
-            self.clocks.total = Some(life);
+        if self.timeouts.total.is_none_or(|total| life < total) {
+            self.timeouts.total = Some(life);
             self.end_of_life = reason;
         }
     }
@@ -56,17 +56,17 @@ impl Deadlines {
         self.silent_since = now;
     }
 
-    /// The upstream's head is here only `now`: its clocks count from it.
+    /// The upstream's head is here only `now`: its timeouts count from it.
     pub(super) fn head_at(&mut self, now: Instant) {
         let waited = now.saturating_duration_since(self.opened);
-        let first_event = self.clocks.first_event;
-        self.clocks.first_event = first_event.map(|clock| clock.saturating_add(waited));
+        let first_event = self.timeouts.first_event;
+        self.timeouts.first_event = first_event.map(|clock| clock.saturating_add(waited));
         self.last_read = now;
     }
 
     /// The first heartbeat is due at once.
     pub(super) fn beat_at_once(&mut self) {
-        let interval = self.clocks.heartbeat.unwrap_or_default();
+        let interval = self.timeouts.heartbeat.unwrap_or_default();
         self.silent_since = self
             .opened
             .checked_sub(interval)
@@ -82,20 +82,20 @@ impl Deadlines {
     }
 
     pub(super) fn heartbeat(&self) -> Option<Instant> {
-        self.silent_since.checked_add(self.clocks.heartbeat?)
+        self.silent_since.checked_add(self.timeouts.heartbeat?)
     }
 
     pub(super) fn first_event(&self) -> Option<Instant> {
-        self.opened.checked_add(self.clocks.first_event?)
+        self.opened.checked_add(self.timeouts.first_event?)
     }
 
     pub(super) fn read(&self) -> Option<Instant> {
-        self.last_read.checked_add(self.clocks.read?)
+        self.last_read.checked_add(self.timeouts.read?)
     }
 
     /// When the stream's life is over.
     pub(super) fn total(&self) -> Option<Instant> {
-        self.opened.checked_add(self.clocks.total?)
+        self.opened.checked_add(self.timeouts.total?)
     }
 
     /// Why it is.

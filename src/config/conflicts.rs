@@ -70,7 +70,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         warn(
             &["heartbeat.interval", "timeouts.read"],
             Mistake::new(format!(
-                "no heartbeat is ever sent: the `read` clock ends a silent stream after `{}`",
+                "no heartbeat is ever sent: the `read` timeout ends a silent stream after `{}`",
                 written(read)
             ))
             .help("make `heartbeat.interval` shorter than `timeouts.read`"),
@@ -91,7 +91,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
     if heartbeat.interval.is_none() && timeouts.write.is_none() {
         warn(
             &["heartbeat.interval", "timeouts.write"],
-            Mistake::new("a client that vanished without a word is never noticed without heartbeats and the `write` clock")
+            Mistake::new("a client that vanished without a word is never noticed without heartbeats and the `write` timeout")
                 .help("turn one of `heartbeat.interval` and `timeouts.write` on again"),
         );
     }
@@ -101,7 +101,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         warn(
             &["timeouts.first_event", "timeouts.read"],
             Mistake::new(format!(
-                "the `read` clock ends a stream that is silent for `{}` before `first_event` does",
+                "the `read` timeout ends a stream that is silent for `{}` before `first_event` does",
                 written(read)
             ))
             .help("make `timeouts.read` at least as long as `timeouts.first_event`"),
@@ -165,7 +165,7 @@ fn before_head(settings: &Settings, warn: &mut impl FnMut(&[&str], Mistake)) {
         warn(
                 &["heartbeat.before_head", "timeouts.response_head"],
                 Mistake::new(format!(
-                    "the `response_head` clock ends a request after `{}`, before its client gets an early head",
+                    "the `response_head` timeout ends a request after `{}`, before its client gets an early head",
                     written(response_head)
                 ))
                 .help("make `heartbeat.before_head` shorter than `timeouts.response_head`"),

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Held by the tasks that a worker cannot do without. Dropped in a panic, it says so.
 #[derive(Debug, Clone)]
-pub(super) struct Vital {
+pub(super) struct PanicGuard {
     failed: Arc<AtomicBool>,
 }
 
-impl Vital {
+impl PanicGuard {
     /// One that sets `failed`.
     pub(super) fn new(failed: &Arc<AtomicBool>) -> Self {
         Self {
@@ -18,7 +18,7 @@ impl Vital {
     }
 }
 
-impl Drop for Vital {
+impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.failed.store(true, Ordering::Relaxed);

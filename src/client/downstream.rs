@@ -17,14 +17,14 @@ use crate::reason::Reason;
 use crate::sending::Remainder;
 
 /// Whoever made a request and reads its response: an HTTP/1 connection, or one stream of an HTTP/2 connection.
-pub trait Reader: fmt::Debug {
+pub trait Downstream: fmt::Debug {
     /// The client's address; none on a Unix socket.
     fn peer(&self) -> Option<SocketAddr>;
 
     /// Whether the request came over TLS.
     fn is_tls(&self) -> bool;
 
-    /// The `write` clock of the request's route.
+    /// The `write` timeout of the request's route.
     fn set_write_timeout(&self, timeout: Option<Duration>);
 
     /// Whether bytes wait that the client does not take.
@@ -37,7 +37,7 @@ pub trait Reader: fmt::Debug {
     fn drains_until(&self) -> Option<Instant>;
 
     /// Why the request is about to be dropped before its end; the client's own leaving if nobody has said.
-    fn departure(&self) -> Reason;
+    fn cancellation(&self) -> Reason;
 
     /// Makes the end of the connection a reset: for a client whose protocol version has no other sign that a body was cut.
     fn reset_on_close(&self);

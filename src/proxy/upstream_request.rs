@@ -7,22 +7,22 @@ use http::{StatusCode, Version};
 use super::interim;
 use super::request::Outgoing;
 use super::route::Route;
-use crate::client::Reader;
+use crate::client::Downstream;
 use crate::exchange::Progress;
 use crate::upstream::{Answer, Error, Terms};
 
 /// A request as it is about to be sent. It owns what it needs, so that its answer may come after the response has begun.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct UpstreamRequest {
     pub(super) route: Rc<Route>,
     pub(super) outgoing: Outgoing,
     /// What the client speaks.
     pub(super) version: Version,
-    pub(super) client: Rc<dyn Reader>,
+    pub(super) client: Rc<dyn Downstream>,
     pub(super) progress: Progress,
 }
 
-impl Question {
+impl UpstreamRequest {
     /// Sends the request, and waits for its answer's head. Dropping the future cancels the request.
     pub(super) async fn ask(self) -> Result<Answer, Error> {
         let Self {
@@ -51,7 +51,7 @@ impl Question {
             wants_events: outgoing.wants_events,
             client: &client,
             response_head: timeouts.response_head,
-            upload: &outgoing.progress,
+            request_body: &outgoing.progress,
             interim: &interim,
             phase: progress.phase(),
         };

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use super::{Accepted, Entrance, Lobby, Stage};
+use super::{Accepted, ListenerSettings, ShutdownWatch, Stage};
 use crate::alarm::Alarm;
-use crate::client::{Client, Clocks};
+use crate::client::{Client, ConnectionSettings};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
@@ -46,27 +46,27 @@ enum Lost {
 
 /// The client on a connection, once it has passed the `entrance`; `None` if it is closed instead.
 ///
-/// A PROXY protocol header and the TLS handshake are waited for together, as long as the `request_head` clock allows.
+/// A PROXY protocol header and the TLS handshake are waited for together, as long as the `request_head` timeout allows.
 pub async fn admit(
     accepted: Accepted,
-    entrance: Entrance,
-    clocks: Clocks,
-    lobby: Rc<Lobby>,
+    settings: ListenerSettings,
+    connection_settings: ConnectionSettings,
+    shutdown: Rc<ShutdownWatch>,
     metrics: Arc<Metrics>,
 ) -> Option<Rc<Client>> {
     let peer = accepted.peer();
     let admitted = async {
         let socket = accepted.into_socket();
-        if !entrance.proxy_protocol && entrance.tls.is_none() {
+        if !settings.proxy_protocol && settings.tls.is_none() {
             return Ok((socket, peer));
         }
-        let passing = Box::pin(pass(&entrance, socket, peer)); // short-lived, and large
-        in_time(passing, clocks.request_head, &lobby).await
+        let passing = Box::pin(pass(&settings, socket, peer)); // short-lived, and large
+        in_time(passing, connection_settings.request_head, &shutdown).await
     };
     match admitted.await {
-        Ok((socket, peer)) => Some(Rc::new(Client::new(socket, peer, clocks))),
+        Ok((socket, peer)) => Some(Rc::new(Client::new(socket, peer, connection_settings))),
         Err(lost) => {
-            if matches!(lost, Lost::Tls(_)) || matches!(lost, Lost::Late) && entrance.tls.is_some()
+            if matches!(lost, Lost::Tls(_)) || matches!(lost, Lost::Late) && settings.tls.is_some()
             {
                 metrics.tls_handshakes_failed.inc();
             }
@@ -86,13 +86,17 @@ pub async fn admit(
 type Introduced = Result<(Socket, Option<SocketAddr>), Lost>;
 
 /// Says who is on a connection that was opened from `peer`, and decrypts it.
-async fn pass(entrance: &Entrance, mut socket: Socket, peer: Option<SocketAddr>) -> Introduced {
-    let named = if entrance.proxy_protocol {
+async fn pass(
+    settings: &ListenerSettings,
+    mut socket: Socket,
+    peer: Option<SocketAddr>,
+) -> Introduced {
+    let named = if settings.proxy_protocol {
         read_header(&mut socket).await?
     } else {
         None
     };
-    if let Some(tls) = &entrance.tls {
+    if let Some(tls) = &settings.tls {
         // A record of TLS begins with a number below 32 (RFC 8446, section 5.1), a method with a letter.
         if socket
             .first_byte()
@@ -111,18 +115,18 @@ async fn pass(entrance: &Entrance, mut socket: Socket, peer: Option<SocketAddr>)
 async fn in_time(
     passing: Pin<Box<impl Future<Output = Introduced>>>,
     clock: Option<Duration>,
-    lobby: &Lobby,
+    shutdown: &ShutdownWatch,
 ) -> Introduced {
     let deadline = clock.and_then(|clock| Instant::now().checked_add(clock));
     let mut alarm = Alarm::default();
-    let mut place = lobby.place();
+    let mut registration = shutdown.register();
     let mut passing = passing;
     poll_fn(|cx| {
-        place.take(cx);
+        registration.update(cx);
         if let Poll::Ready(passed) = passing.as_mut().poll(cx) {
             return Poll::Ready(passed);
         }
-        if lobby.stage() != Stage::Running {
+        if shutdown.stage() != Stage::Running {
             return Poll::Ready(Err(Lost::Draining));
         }
         match deadline {

@@ -11,11 +11,11 @@ use crate::reason::Reason;
 
 /// The upstreams by their URLs, as long as anybody has one; all threads share them.
 #[derive(Debug, Default)]
-pub struct Upstreams(Mutex<BTreeMap<String, Weak<Health>>>);
+pub struct Upstreams(Mutex<BTreeMap<String, Weak<UpstreamStats>>>);
 
 /// How one upstream is doing.
 #[derive(Debug, Default)]
-pub struct Health {
+pub struct UpstreamStats {
     connects: AtomicU64,
     failures: AtomicU64,
     active: AtomicUsize,
@@ -39,11 +39,11 @@ pub struct Report {
 
 /// A request that is with an upstream, for as long as this lives.
 #[derive(Debug)]
-pub struct Engaged(Arc<Health>);
+pub struct InFlight(Arc<UpstreamStats>);
 
 impl Upstreams {
     /// The upstream at `url`.
-    pub fn at(&self, url: &str) -> Arc<Health> {
+    pub fn at(&self, url: &str) -> Arc<UpstreamStats> {
         let mut upstreams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         upstreams.retain(|_, health| health.strong_count() > 0);
         let known = upstreams.entry(url.to_owned()).or_default();
@@ -57,21 +57,22 @@ impl Upstreams {
     /// All of them, by their URLs.
     pub fn report(&self) -> Vec<Report> {
         let upstreams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = |(url, health): (&String, &Weak<Health>)| Some(health.upgrade()?.report(url));
+        let report =
+            |(url, health): (&String, &Weak<UpstreamStats>)| Some(health.upgrade()?.report(url));
         upstreams.iter().filter_map(report).collect()
     }
 }
 
-impl Health {
+impl UpstreamStats {
     /// A connection was made.
     pub fn connected(&self) {
         self.connects.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request goes to it; it is over with the guard.
-    pub fn engage(self: &Arc<Self>) -> Engaged {
+    pub fn engage(self: &Arc<Self>) -> InFlight {
         self.active.fetch_add(1, Ordering::Relaxed);
-        Engaged(self.clone())
+        InFlight(self.clone())
     }
 
     fn report(&self, url: &str) -> Report {
@@ -92,7 +93,7 @@ impl Health {
     }
 }
 
-impl Engaged {
+impl InFlight {
     /// It failed the request, for `reason`.
     pub fn failed(&self, reason: Reason) {
         self.0.failures.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +101,7 @@ impl Engaged {
     }
 }
 
-impl Drop for Engaged {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);
     }

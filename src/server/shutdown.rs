@@ -22,20 +22,20 @@ pub enum Stage {
 
 /// The connections of one thread.
 #[derive(Debug)]
-pub struct Lobby {
+pub struct ShutdownWatch {
     stage: Cell<Stage>,
     connections: RefCell<HashMap<u64, Waker>>,
     next: Cell<u64>,
 }
 
-/// A connection's place in its [`Lobby`], given up on drop.
+/// A connection's place in its [`ShutdownWatch`], given up on drop.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    lobby: &'a Lobby,
+pub(super) struct Registration<'a> {
+    shutdown: &'a ShutdownWatch,
     id: Option<u64>,
 }
 
-impl Lobby {
+impl ShutdownWatch {
     /// An empty one.
     pub fn new() -> Self {
         Self {
@@ -69,27 +69,27 @@ impl Lobby {
         self.connections.borrow().len()
     }
 
-    pub(super) fn place(&self) -> Place<'_> {
-        Place {
-            lobby: self,
+    pub(super) fn register(&self) -> Registration<'_> {
+        Registration {
+            shutdown: self,
             id: None,
         }
     }
 }
 
-impl Default for Lobby {
+impl Default for ShutdownWatch {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Place<'_> {
+impl Registration<'_> {
     /// To be called from the connection's task, whose waker never changes.
-    pub(super) fn take(&mut self, cx: &Context<'_>) {
+    pub(super) fn update(&mut self, cx: &Context<'_>) {
         if self.id.is_none() {
-            let id = self.lobby.next.get();
-            self.lobby.next.set(id + 1);
-            self.lobby
+            let id = self.shutdown.next.get();
+            self.shutdown.next.set(id + 1);
+            self.shutdown
                 .connections
                 .borrow_mut()
                 .insert(id, cx.waker().clone());
@@ -98,10 +98,10 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.lobby.connections.borrow_mut().remove(&id);
+            self.shutdown.connections.borrow_mut().remove(&id);
         }
     }
 }

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The connections of all workers.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(super) struct ConnectionSlots {
     loads: Vec<AtomicUsize>,
     total: AtomicUsize,
 }
 
 /// One connection's place with a worker, given up on drop.
 #[derive(Debug)]
-pub(super) struct Permit {
-    roster: Arc<Roster>,
+pub(super) struct Slot {
+    slots: Arc<ConnectionSlots>,
     worker: usize,
 }
 
-impl Roster {
+impl ConnectionSlots {
     /// That of so many workers, without connections.
     pub(super) fn new(workers: usize) -> Self {
         Self {
@@ -37,15 +37,15 @@ impl Roster {
     }
 
     /// A place for a connection that `here` has accepted; `None` if there are `max` already.
-    pub(super) fn place(self: &Arc<Self>, here: usize, max: usize) -> Option<Permit> {
+    pub(super) fn reserve(self: &Arc<Self>, here: usize, max: usize) -> Option<Slot> {
         let one_more = |total| (total < max).then_some(total + 1);
         self.total
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .ok()?;
         let worker = self.choose(here);
         self.loads[worker].fetch_add(1, Ordering::Relaxed);
-        Some(Permit {
-            roster: self.clone(),
+        Some(Slot {
+            slots: self.clone(),
             worker,
         })
     }
@@ -65,7 +65,7 @@ impl Roster {
     }
 }
 
-impl Permit {
+impl Slot {
     /// Whose connection it is.
     pub(super) fn worker(&self) -> usize {
         self.worker
@@ -73,16 +73,16 @@ impl Permit {
 
     /// It is that of `worker` now.
     pub(super) fn move_to(&mut self, worker: usize) {
-        self.roster.loads[worker].fetch_add(1, Ordering::Relaxed);
-        self.roster.loads[self.worker].fetch_sub(1, Ordering::Relaxed);
+        self.slots.loads[worker].fetch_add(1, Ordering::Relaxed);
+        self.slots.loads[self.worker].fetch_sub(1, Ordering::Relaxed);
         self.worker = worker;
     }
 }
 
-impl Drop for Permit {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.roster.loads[self.worker].fetch_sub(1, Ordering::Relaxed);
-        self.roster.total.fetch_sub(1, Ordering::Relaxed);
+        self.slots.loads[self.worker].fetch_sub(1, Ordering::Relaxed);
+        self.slots.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -92,15 +92,15 @@ mod tests {
 
     /// The loads of `workers` after the connections that were accepted by those that `accepting` names, in turn.
     fn loads(workers: usize, accepting: impl IntoIterator<Item = usize>) -> Vec<usize> {
-        let roster = Arc::new(Roster::new(workers));
-        let permits: Vec<_> = accepting
+        let slots = Arc::new(ConnectionSlots::new(workers));
+        let taken: Vec<_> = accepting
             .into_iter()
-            .map(|here| roster.place(here, usize::MAX))
+            .map(|here| slots.reserve(here, usize::MAX))
             .collect();
-        let loads = (0..workers).map(|worker| roster.load(worker)).collect();
-        drop(permits);
-        assert!((0..workers).all(|worker| roster.is_idle(worker)));
-        assert_eq!(roster.connections(), 0);
+        let loads = (0..workers).map(|worker| slots.load(worker)).collect();
+        drop(taken);
+        assert!((0..workers).all(|worker| slots.is_idle(worker)));
+        assert_eq!(slots.connections(), 0);
         loads
     }
 
@@ -123,29 +123,29 @@ mod tests {
 
     #[test]
     fn there_are_never_more_than_there_may_be() {
-        let roster = Arc::new(Roster::new(2));
+        let slots = Arc::new(ConnectionSlots::new(2));
         let taken: Vec<_> = (0..8)
             .map(|worker| {
-                let roster = roster.clone();
+                let slots = slots.clone();
                 std::thread::spawn(move || {
-                    let places = (0..1000).map(|_| roster.place(worker % 2, 100));
+                    let places = (0..1000).map(|_| slots.reserve(worker % 2, 100));
                     places.flatten().collect::<Vec<_>>()
                 })
             })
             .flat_map(|thread| thread.join().unwrap())
             .collect();
         assert_eq!(taken.len(), 100);
-        assert!(roster.place(0, 100).is_none());
+        assert!(slots.reserve(0, 100).is_none());
         drop(taken);
-        assert!(roster.place(0, 100).is_some());
+        assert!(slots.reserve(0, 100).is_some());
     }
 
     #[test]
     fn a_place_can_move() {
-        let roster = Arc::new(Roster::new(2));
-        let mut permit = roster.place(0, 1).unwrap();
-        permit.move_to(1);
-        assert!(roster.is_idle(0) && !roster.is_idle(1));
-        assert_eq!((permit.worker(), roster.connections()), (1, 1));
+        let slots = Arc::new(ConnectionSlots::new(2));
+        let mut slot = slots.reserve(0, 1).unwrap();
+        slot.move_to(1);
+        assert!(slots.is_idle(0) && !slots.is_idle(1));
+        assert_eq!((slot.worker(), slots.connections()), (1, 1));
     }
 }
