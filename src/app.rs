@@ -210,7 +210,7 @@ impl App {
         tracing::info!(
             connections = workers.connections(),
             ?timeout,
-            "draining: accepting no more"
+            "draining: accepting no more; a second signal closes what is open"
         );
         let until = Instant::now() + timeout;
         workers.enter(Stage::Draining { until });

@@ -1,5 +1,6 @@
 //! `run`: be the proxy.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,6 +32,23 @@ pub fn run(settings: &Settings) -> ExitCode {
         }
     };
     warnings.iter().for_each(log::problem);
+    let upstreams: BTreeSet<_> = config
+        .routes
+        .iter()
+        .map(|route| route.upstream.address.to_string())
+        .collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = source
+            .file()
+            .map(|path| tracing::field::display(path.display())),
+        upstreams = upstreams.into_iter().collect::<Vec<_>>().join(" "),
+        status = config
+            .admin
+            .listen
+            .map(|address| format!("http://{address}/status")),
+        "starting"
+    );
     let ending = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())

@@ -91,7 +91,7 @@ pub(super) fn upstream_address(text: &str) -> Result<UpstreamAddress, Mistake> {
         .help("name the backend's HTTP port, such as `http://127.0.0.1:3000`"));
     };
     let (host, port) = host_and_port(scheme, authority)?;
-    if path.is_empty() {
+    if path.is_empty() || path == "/" {
         Ok(UpstreamAddress::Tcp { scheme, host, port })
     } else {
         Err(Mistake::new(format!(
@@ -313,6 +313,7 @@ mod tests {
         for (text, shown) in [
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
             ("HTTP://App.Local", "http://app.local:80"),
+            ("http://app:3000/", "http://app:3000"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://[::1]", "http://[::1]:80"),
             ("http://my_app.svc.:81", "http://my_app.svc.:81"),
@@ -332,7 +333,7 @@ mod tests {
             ("127.0.0.1:3000", "write `http://127.0.0.1:3000`"),
             ("localhost", "write `http://localhost`"),
             ("http://a/b", "write `http://a`"),
-            ("http://a:80/", "write `http://a:80`"),
+            ("http://a:80//", "write `http://a:80`"),
             ("http://::1", "write `http://[::1]`"),
             ("https://::1", "write `https://[::1]`"),
             ("https://a/b", "write `https://a`"),

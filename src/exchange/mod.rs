@@ -106,11 +106,7 @@ impl Exchange {
             path = &*self.open.path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
-            upstream = self
-                .open
-                .route_info
-                .get()
-                .map(|route_info| &*route_info.upstream),
+            upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
             phase = self.open.phase.get().name(),
@@ -161,11 +157,7 @@ impl Exchange {
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
-            upstream = self
-                .open
-                .route_info
-                .get()
-                .map(|route_info| &*route_info.upstream),
+            upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
@@ -251,6 +243,7 @@ impl Exchange {
                     path = &*self.open.path,
                     request_id = self.ids().request(),
                     trace_id = self.ids().trace().map(tracing::field::display),
+                    upstream = self.open.upstream(),
                     $sentence
                 )
             };
@@ -303,6 +296,7 @@ impl Exchange {
                 path,
                 request_id = self.ids().request(),
                 trace_id = self.ids().trace().map(tracing::field::display),
+                upstream = self.open.upstream(),
                 phase,
                 duration_ms,
                 "request ended"
@@ -329,6 +323,7 @@ impl Exchange {
             path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
+            upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = stream.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = stream

@@ -166,6 +166,11 @@ impl Open {
         });
     }
 
+    /// The URL of the upstream that it goes to, for the log.
+    pub(super) fn upstream(&self) -> Option<&str> {
+        self.route_info.get().map(|info| &*info.upstream)
+    }
+
     /// The client's address, for the log.
     pub(super) fn peer(&self) -> Option<String> {
         self.client.peer().map(address_text)

@@ -6,6 +6,7 @@ mod kept;
 mod names;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{FORWARDED, HOST, HeaderMap};
@@ -14,6 +15,9 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::headers::found;
+
+/// Whoever forgets to trust the proxy in front is told so once, not for each request.
+static HAS_WARNED: AtomicBool = AtomicBool::new(false);
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -42,7 +46,17 @@ fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
 
 /// Tells of a stranger.
 fn replace(headers: &mut HeaderMap, ip: IpAddr, scheme: &Scheme) {
-    for name in found(headers, names::is_relative) {
+    let dropped = found(headers, names::is_relative);
+    if let Some(name) = dropped.first()
+        && !HAS_WARNED.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(
+            peer = %ip,
+            field = name.as_str(),
+            "forwarded fields are dropped: if this peer is a proxy in front, add its address to `server.trusted_proxies`; reported once"
+        );
+    }
+    for name in dropped {
         headers.remove(name);
     }
     let host = headers.get(HOST).cloned();
