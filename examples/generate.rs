@@ -45,10 +45,23 @@ pub(crate) fn write(folder: &Path) -> io::Result<()> {
     }
     let whole = File::create(folder.join("sse-sidecar.1"))?;
     write_whole(&page(&definition), &mut &whole)?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+    for shell in [Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut cli::definition(), "sse-sidecar", folder)?;
     }
+    fs::write(folder.join("sse-sidecar.bash"), bash())?;
     Ok(())
+}
+
+/// clap_complete 4.6.11 writes the `-` of a program's name in two ways, and then completes nothing after a command.
+fn bash() -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        Shell::Bash,
+        &mut cli::definition(),
+        "sse-sidecar",
+        &mut script,
+    );
+    String::from_utf8_lossy(&script).replace("sse__subcmd__sidecar", "sse__sidecar")
 }
 
 /// A command's page; each command has one, as git's have.

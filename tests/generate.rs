@@ -111,3 +111,20 @@ fn each_shell_completes_every_command_and_flag() {
         }
     }
 }
+
+#[test]
+fn what_bash_takes_a_command_for_has_completions() {
+    let script = &GENERATED["sse-sidecar.bash"];
+    let commands = script.split("cmd=\"").skip(1);
+    let commands: Vec<_> = commands
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|command| !command.is_empty())
+        .collect();
+    assert!(commands.len() >= 5, "{commands:?}");
+    for command in commands {
+        assert!(
+            script.contains(&format!("\n        {command})\n")),
+            "{command}: {script}"
+        );
+    }
+}
