@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 from harness import PROJECT
 from harness.package import EPOCH, build, copy
@@ -75,6 +76,16 @@ def test_a_binary_that_is_not_static_is_refused(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "/usr/bin/true is not static" in done.stderr
+
+
+def test_a_binary_for_aarch64_makes_a_package_for_arm64(tmp_path):
+    binary = bytearray(Path(os.environ["SSE_SIDECAR_BIN"]).read_bytes())
+    # e_machine; nothing of it is run.
+    binary[18:20] = b"\xb7\x00"
+    (tmp_path / "sse-sidecar").write_bytes(binary)
+    package = build(tmp_path, SSE_SIDECAR_BIN=str(tmp_path / "sse-sidecar"))
+    field = ["dpkg-deb", "--field", str(package), "Architecture"]
+    assert subprocess.run(field, capture_output=True).stdout == b"arm64\n"
 
 
 def test_lintian_finds_no_error(package):
