@@ -52,7 +52,7 @@ pub(crate) fn write(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// clap_complete 4.6.11 writes the `-` of a program's name in two ways, and then completes nothing after a command.
+/// `clap_complete` 4.6.11 writes the `-` of a program's name in two ways, and then completes nothing after a command.
 fn bash() -> String {
     let mut script = Vec::new();
     clap_complete::generate(
