@@ -62,7 +62,7 @@ impl Command {
     pub fn from_args(
         args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let matches = Arguments::command().try_get_matches_from(args)?;
+        let matches = definition().try_get_matches_from(args)?;
         let Arguments { command, run } = Arguments::from_arg_matches(&matches)?;
         let given = matches
             .subcommand()
@@ -76,6 +76,11 @@ impl Command {
             Some(Subcommands::Health(flags)) => Self::Health(flags.settings(given)),
         })
     }
+}
+
+/// The commands and flags, from which the man pages and the completions are generated (`examples/generate.rs`).
+pub fn definition() -> clap::Command {
+    Arguments::command()
 }
 
 /// Shows help, version or what is wrong with the arguments, and gives the exit code.

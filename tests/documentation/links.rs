@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Folders with pages of the project's own; what is below `target` or installed for tests is not.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "",
     "docs",
     "docker",
     "deploy/kubernetes",
     "deploy/systemd",
     "tests/end_to_end",
+    "tests/packages",
     "tests/pods",
     "benches",
     "fuzz",
