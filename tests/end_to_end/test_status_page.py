@@ -86,7 +86,7 @@ def test_an_operator_sees_what_is_wrong_with_the_file(start):
     assert page["errors"] == []
     file = page["later"]["file"]
     assert file["keys"] == ["drian"]
-    assert "what was in force stays" in file["note"]
+    assert "the previous one stays active" in file["note"]
     assert page["faults"] == {"light": [], "dark": [], "phone": []}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PAGES = Path(os.environ["SSE_SIDECAR_PAGES"])
-COMMANDS = {"run", "check", "demo", "health"}
+COMMANDS = {"run", "check", "demo", "doctor", "health"}
 FLAGS = {"--config", "--listen", "--upstream", "--admin", "--help"}
 
 

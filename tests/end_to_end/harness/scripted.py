@@ -42,6 +42,15 @@ class Peer:
         body, self._read = self._read[:length], self._read[length:]
         return body
 
+    def until(self, end: bytes) -> bool:
+        """Reads up to `end`; whether it came before the other side closed."""
+        while end not in self._read:
+            if not (data := self.connection.recv(65536)):
+                return False
+            self._read += data
+        self._read = self._read.split(end, 1)[1]
+        return True
+
     def answer(self, body: bytes = b"", *fields: str, status: str = "200 OK") -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields]
         self.connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
