@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use sse_sidecar::sse::parse::parse;
 use sse_sidecar::sse::{
-    Client, Timeouts, EventStream, FailureEvent, FrameChoice, Heartbeat, Output, UpstreamEnd,
+    Client, EventStream, FailureEvent, FrameChoice, Heartbeat, Output, Timeouts, UpstreamEnd,
 };
 
 const INTERVAL: Duration = Duration::from_secs(15);
