@@ -55,8 +55,8 @@ fn commands() -> Vec<(String, Command)> {
 
 /// The long flags of a command, `--help` among them.
 fn flags(command: &Command) -> Vec<&str> {
-    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
-    flags.collect()
+    let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    shown.filter_map(clap::Arg::get_long).collect()
 }
 
 /// As roff has it: a plain `-` would be a hyphen, which nobody can search for or paste.

@@ -367,9 +367,11 @@ pub enum Format {
 }
 
 impl Detect {
-    /// Whether a response is an event stream: by its status, and by whether its media type says so.
+    /// Whether a response is an event stream: by its status, and by whether its media type says so. A range of one (206) is not:
+    /// what is inserted would be inside the range.
     pub fn is_event_stream(self, status: u16, labelled: bool) -> bool {
         match self {
+            _ if status == 206 => false,
             Self::Auto => labelled,
             Self::Always => labelled || (200..300).contains(&status),
             Self::Never => false,

@@ -152,6 +152,7 @@ fn a_part_of_a_page() {
         assert_eq!(seen_upstream(request, "\r\n\r\n").await, request.as_bytes());
         for response in [
             "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/10\r\nETag: \"x\"\r\nContent-Length: 2\r\n\r\nok",
+            "HTTP/1.1 206 Partial Content\r\nContent-Type: text/event-stream\r\nContent-Range: bytes 0-1/10\r\nContent-Length: 2\r\n\r\nok",
             "HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=b\r\nContent-Length: 61\r\n\r\n\
              --b\r\nContent-Range: bytes 0-1/10\r\n\r\nok\r\n--b\r\n\r\nmore\r\n--b--\r\n",
             "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */10\r\nContent-Length: 0\r\n\r\n",
