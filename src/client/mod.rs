@@ -80,7 +80,7 @@ pub struct ConnectionSettings {
 
 #[cfg(test)]
 impl ConnectionSettings {
-    /// No clock runs, and little may come.
+    /// No timeout runs, and little may come.
     pub(crate) fn off() -> Self {
         Self {
             request_head: None,
@@ -230,7 +230,7 @@ impl Client {
         }
     }
 
-    /// The next instant at which a clock of this connection runs out, and what that means.
+    /// The next instant at which a timeout of this connection expires, or its client is to be looked at, and which one it is.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
         let phase = match self.state.borrow().clock() {

@@ -167,8 +167,8 @@ impl Upstream {
 
     /// Sends `request` and waits for its response's head. Dropping the future cancels the request.
     ///
-    /// It goes out once more, on another connection if need be, if nothing of it was sent; or if it has no body and the upstream
-    /// has refused it unseen, or has closed a kept connection and the request is idempotent (RFC 9110, section 9.2.2).
+    /// It goes out once more, on another connection if need be, if nothing of it was sent; or if all of its body is still here, and the
+    /// upstream has refused it unseen, or has closed a kept connection and the request is idempotent (RFC 9110, section 9.2.2).
     pub async fn send(
         self: &Rc<Self>,
         request: Box<Request<RequestBody>>,
