@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
 use crate::common::{Closed, Peer, Sidecar, backend, moment, run};
+use crate::frames::{Frame, Kind, PSEUDO, Raw};
 
 /// A backend that logs connections in, in two steps, as NTLM does; and when each of them was closed, by number.
 async fn logging_in(scheme: &'static str) -> (SocketAddr, UnboundedReceiver<(Instant, usize)>) {
@@ -21,9 +22,11 @@ async fn logging_in(scheme: &'static str) -> (SocketAddr, UnboundedReceiver<(Ins
         async move {
             let mut user = None;
             while let Some(head) = peer.try_head().await {
-                let credentials = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("Authorization: "));
+                let mut lines = head.lines();
+                let credentials = lines.find_map(|line| {
+                    let (name, value) = line.split_once(": ")?;
+                    name.eq_ignore_ascii_case("authorization").then_some(value)
+                });
                 let step = credentials.and_then(|credentials| credentials.split_once(' '));
                 let response = match (step, &user) {
                     (Some((_, "hello")), _) => challenge(&format!("{scheme} challenge")),
@@ -156,5 +159,25 @@ fn other_schemes_share_their_connections() {
             .send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
             .await;
         assert_eq!(client.closed().await, Closed::Fin);
+    });
+}
+
+/// Requests of many users may share an HTTP/2 connection.
+#[test]
+fn a_login_over_http2_is_nobody_elses() {
+    run(|| async {
+        let (backend, mut gone) = logging_in("NTLM").await;
+        let sidecar = Sidecar::start(backend, "").await;
+        let mut client = Raw::connect(&sidecar).await;
+        client.settings(&[]).await;
+        let alice = [&PSEUDO[..], &[("authorization", "NTLM alice")]].concat();
+        client.send(Frame::request(1, &alice)).await;
+        assert_eq!(client.next_of(Kind::Data).await.payload, b"alice on 1.");
+        assert_eq!(gone.recv().await.unwrap().1, 1);
+        for stream in [3, 5] {
+            client.send(Frame::request(stream, &PSEUDO)).await;
+            let head = client.next_of(Kind::Headers).await;
+            assert_ne!(head.payload[0], 0x88, "it is not `:status: 200`");
+        }
     });
 }
