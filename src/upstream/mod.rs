@@ -292,6 +292,7 @@ impl Upstream {
                 Some(Ok(transport)) => return Ok(transport),
                 Some(Err(error)) => error,
                 None => {
+                    self.resolver.forget(); // the addresses may have changed
                     let timeout = || Error::new(Reason::UpstreamConnectTimeout, None);
                     return Err(last.unwrap_or_else(timeout));
                 }
