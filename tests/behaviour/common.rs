@@ -65,13 +65,37 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
     }
 }
 
-/// Lets the kernel of a client that does not read acknowledge the last that it takes: it may do so 40 ms late (delayed acknowledgements),
-/// which a paused clock would count as any time.
-pub(crate) async fn full_sockets() {
-    for _ in 0..5 {
+/// Waits until the sockets to the clients of `sidecar`, who do not read, are as full as they get.
+///
+/// The kernel of such a client takes the last bytes late: an acknowledgement may be delayed by 40 ms, and what is left of a window is
+/// filled when the timer of the zero-window probe first expires, after 200 ms or more. A paused clock would count either as any time.
+pub(crate) async fn full_sockets(sidecar: &Sidecar) {
+    const LOOKS_WITHOUT_CHANGE: u32 = 12;
+    let deadline = std::time::Instant::now() + DEADLINE / 2;
+    let mut unchanged = 0;
+    let mut before = Vec::new();
+    while unchanged < LOOKS_WITHOUT_CHANGE {
+        assert!(std::time::Instant::now() < deadline, "{before:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;
         std::thread::sleep(Duration::from_millis(50));
+        let queues = send_queues(sidecar.address.port());
+        let is_unchanged = !queues.is_empty() && queues == before;
+        unchanged = if is_unchanged { unchanged + 1 } else { 0 };
+        before = queues;
     }
+}
+
+/// What the kernel holds of each connection at `port` that waits for its peer's window to open (proc_pid_net(5), timer 4).
+fn send_queues(port: u16) -> Vec<String> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{port:04X}");
+    let columns = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    columns
+        .filter(|columns| columns[1].ends_with(&port) && columns[5].starts_with("04:"))
+        .map(|columns| columns[4].to_owned())
+        .collect()
 }
 
 /// What every test ends with: its clients are gone, and so is everything that was done for them.

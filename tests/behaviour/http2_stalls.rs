@@ -190,7 +190,7 @@ fn what_stalled_streams_make_the_sidecar_hold_is_bounded() {
             for stream in 0..20 {
                 client.send(Frame::get(2 * stream + 1, "/flood")).await;
             }
-            full_sockets().await;
+            full_sockets(&sidecar).await;
             let start = Instant::now();
             sleep(Duration::from_secs(29)).await;
             let held = sent.get();
@@ -302,7 +302,7 @@ fn a_full_socket_is_waited_for_as_long_as_the_most_patient_request_says() {
         client.settings(&[(4, 1 << 30)]).await;
         client.send(Frame::window_update(0, 1 << 30)).await;
         client.send(Frame::get(1, "/flood")).await;
-        full_sockets().await;
+        full_sockets(&sidecar).await;
         let start = Instant::now();
         let (at, ()) = seen.recv().await.unwrap();
         let after = (at - start).as_secs_f64();

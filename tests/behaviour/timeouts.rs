@@ -295,7 +295,7 @@ fn write_drops_a_client_that_takes_nothing() {
         .await;
         let sidecar = Sidecar::start(backend, "").await;
         let mut client = sidecar.get_events().await;
-        full_sockets().await;
+        full_sockets(&sidecar).await;
         let start = Instant::now();
         let (at, sent) = seen.recv().await.unwrap();
         let after = (at - start).as_secs_f64();

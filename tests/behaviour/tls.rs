@@ -392,7 +392,7 @@ fn a_client_that_takes_nothing_is_dropped() {
             let sidecar = Sidecar::start(backend, &setup.listener("")).await;
             let mut client = setup.request(&sidecar, GET_EVENTS).await;
             client.head().await;
-            full_sockets().await;
+            full_sockets(&sidecar).await;
             let start = Instant::now();
             let (at, _) = seen.recv().await.unwrap();
             let after = (at - start).as_secs_f64();
