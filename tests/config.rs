@@ -89,27 +89,40 @@ mod example {
 
     #[test]
     fn the_route_in_it_is_a_good_one() {
-        assert_eq!(config(&example_with_route()).routes.len(), 2);
+        assert_eq!(config(&example_with_route()).routes.len(), 4);
     }
 
     #[test]
     fn shows_every_key() {
-        // TLS has no defaults: its keys are comments there.
-        let text = example_with_route().replace("\n# tls.", "\ntls.");
-        let text = text.replacen("\n# host =", "\nhost =", 1);
-        let text = text.replacen("\n# token =", "\ntoken =", 1);
+        // What has no default is a comment there.
+        let is_key = |line: &str| {
+            let word = line.split([' ', '.']).next().unwrap_or_default();
+            line.starts_with('[')
+                || (line.contains(" = ")
+                    && !word.contains(|c: char| c != '_' && !c.is_ascii_lowercase()))
+        };
+        let lines = EXAMPLE.lines().map(|line| match line.strip_prefix("# ") {
+            Some(key) if is_key(key) => key,
+            _ => line,
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
         let example = DeTable::parse(&text).unwrap();
         for header in known_keys("") {
-            let table = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();
-            let table = table.get(0).map_or(*table, |first| first.get_ref());
+            let entry = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();
+            let tables: Vec<_> = match entry.as_array() {
+                Some(array) => array.iter().map(|table| table.get_ref()).collect(),
+                None => vec![*entry],
+            };
             for key in known_keys(&header) {
                 let key = key.trim_end_matches(".*");
                 assert!(
-                    table.get(key).is_some(),
+                    tables.iter().any(|table| table.get(key).is_some())
+                        // Shown once, for all routes.
+                        || (header == "[[route]]" && example.get_ref().contains_key(key)),
                     "`{key}` of {header} is not in the example"
                 );
             }
-            if let Some(tls) = table.get("tls") {
+            if let Some(tls) = tables[0].get("tls") {
                 let name = header.trim_matches(['[', ']']);
                 for key in known_keys(&format!("{header}\n[{name}.tls]")) {
                     assert!(
@@ -197,10 +210,10 @@ mod meaning {
             "#,
         );
         let matcher = &config.routes[0].matcher;
-        assert_eq!(matcher.host.as_deref(), Some("api.example.com"));
-        assert_eq!(matcher.path.as_deref(), Some("/v1/chat"));
-        assert_eq!(matcher.method, Some(http::Method::POST));
-        let header = matcher.header.as_ref().unwrap();
+        assert_eq!(matcher.hosts[0].to_string(), "api.example.com");
+        assert_eq!(matcher.path.as_ref().unwrap().to_string(), "/v1/chat");
+        assert_eq!(matcher.methods, [http::Method::POST]);
+        let header = &matcher.headers[0];
         assert_eq!(header.name, "x-tenant");
         assert_eq!(header.value.as_ref().unwrap(), "one");
         assert_eq!(config.routes[1].matcher, config.routes[2].matcher);
@@ -228,11 +241,12 @@ mod meaning {
         let [a, b, c, d, rest] = config.routes.as_slice() else {
             panic!("{config:#?}")
         };
-        assert!(Arc::ptr_eq(&a.upstream, &rest.upstream));
-        assert_eq!(c.upstream.address, d.upstream.address);
-        assert_ne!(c.upstream, d.upstream);
+        let [a, b, c, d, rest] = [a, b, c, d, rest].map(|route| route.action.upstream().unwrap());
+        assert!(Arc::ptr_eq(a, rest));
+        assert_eq!(c.address, d.address);
+        assert_ne!(c, d);
         assert_eq!(
-            b.upstream.address,
+            b.address,
             UpstreamAddress::Unix {
                 scheme: Scheme::Http,
                 path: PathBuf::from("/run/b.sock")
@@ -399,7 +413,10 @@ mod overrides {
             config.listeners[1].address,
             ListenAddress::Unix(PathBuf::from("/run/a.sock"))
         );
-        assert_eq!(config.routes[0].upstream.address.to_string(), "http://b:80");
+        assert_eq!(
+            config.upstreams().next().unwrap().address.to_string(),
+            "http://b:80"
+        );
         assert_eq!(config.admin.listen, None);
     }
 
@@ -576,7 +593,7 @@ mod files {
         assert_eq!(warnings, []);
         let tls = config.listeners[0].tls.as_ref().unwrap();
         assert_eq!(tls.identity.certificate, folder.0.join("one.crt"));
-        let tls = config.routes[0].upstream.tls.as_ref().unwrap();
+        let tls = config.upstreams().next().unwrap().tls.as_ref().unwrap();
         assert_eq!(tls.ca, Some(folder.0.join("one.crt")));
         assert_eq!(tls.server_name.to_str(), "app");
     }

@@ -793,8 +793,8 @@ fn rotated_streams_end_one_by_one_and_cleanly() {
         .build()
         .unwrap();
     for http2 in [false, true] {
-        let drain = "drain = { delay = \"off\", timeout = \"4s\", streams = \"rotate\" }";
-        let mut sidecar = Sidecar::start(&config(backend(), drain));
+        let rest = "drain = { delay = \"off\", timeout = \"4s\", streams = \"rotate\" }\nheartbeat.interval = \"off\"";
+        let mut sidecar = Sidecar::start(&config(backend(), rest));
         let ends: Vec<Duration> = runtime.block_on(async {
             let mut open = Vec::new();
             for _ in 0..STREAMS {
@@ -1109,7 +1109,11 @@ fn running_out_of_file_descriptors_costs_no_stream_no_cpu_and_one_warning() {
             .filter(|line| line.contains(text))
             .count()
     };
-    assert_eq!(warnings("cannot accept"), 1);
+    // One for each time that there was room again: on a busy machine several may have left before the next was let in.
+    assert_eq!(
+        warnings("cannot accept"),
+        warnings("accepting connections again")
+    );
 }
 
 /// The CPU time that a process has used.

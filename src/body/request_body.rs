@@ -145,6 +145,11 @@ impl RequestBody {
 }
 
 impl RequestBodyProgress {
+    /// Of a body that nobody reads.
+    pub fn of_none() -> Rc<Self> {
+        Rc::new(Self::new(true, 0, Some(0)))
+    }
+
     fn new(empty: bool, keep: usize, length: Option<u64>) -> Self {
         Self {
             empty,

@@ -33,9 +33,8 @@ pub fn run(settings: &Settings) -> ExitCode {
     };
     warnings.iter().for_each(log::problem);
     let upstreams: BTreeSet<_> = config
-        .routes
-        .iter()
-        .map(|route| route.upstream.address.to_string())
+        .upstreams()
+        .map(|upstream| upstream.address.to_string())
         .collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

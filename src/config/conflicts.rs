@@ -41,6 +41,9 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         heartbeat,
         events,
         drain_streams,
+        request_headers: _,
+        response_headers: _,
+        cors: _,
     } = settings;
     // At the first of the keys that is written in this very table.
     let mut warn = |keys: &[&str], mistake: Mistake| {

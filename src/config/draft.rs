@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use http::HeaderValue;
 
+use super::action::{Forwarded, OwnAction};
 use super::address::{admin_address, listen_address, network, upstream_address};
+use super::cors::Cors;
+use super::fields::{HeaderEdits, Message};
 use super::file::Table;
-use super::matcher::{self, matcher, probe_path};
+use super::matcher::{self, matcher, probe_path, replacement};
 use super::problem::Mistake;
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
@@ -67,6 +70,9 @@ pub(super) struct RouteDraft {
     pub(super) key: String,
     pub(super) matcher: Matcher,
     pub(super) upstream: Target,
+    /// What it does by itself.
+    pub(super) own_action: Option<OwnAction>,
+    pub(super) replace_prefix: Option<String>,
     pub(super) settings: Settings,
 }
 
@@ -77,6 +83,9 @@ pub(super) struct Settings {
     pub(super) heartbeat: Heartbeat,
     pub(super) events: Events,
     pub(super) drain_streams: DrainStreams,
+    pub(super) request_headers: HeaderEdits,
+    pub(super) response_headers: HeaderEdits,
+    pub(super) cors: Option<Cors>,
 }
 
 /// An upstream that a table does or does not name.
@@ -89,6 +98,7 @@ pub(super) struct Target {
     pub(super) address: Option<UpstreamAddress>,
     /// What its Host field is to say.
     pub(super) host: Option<HeaderValue>,
+    pub(super) forwarded: Option<Forwarded>,
     pub(super) tls: TlsDraft,
 }
 
@@ -247,6 +257,13 @@ impl RouteDraft {
     /// `inherited` is what the route does not say itself.
     fn read(table: &mut Table<'_>, inherited: &Settings) -> Self {
         let matcher = matcher(table);
+        let mut replace_prefix = None;
+        table.set(
+            "replace_prefix",
+            &mut replace_prefix,
+            text(|text| replacement(text).map(Some)),
+        );
+        let own_action = OwnAction::read(table, replace_prefix.as_deref());
         let upstream = Target::read(table);
         let mut settings = inherited.clone();
         settings.read(table, Scope::Route);
@@ -262,6 +279,8 @@ impl RouteDraft {
             key: table.path().to_owned(),
             matcher,
             upstream,
+            own_action,
+            replace_prefix,
             settings,
         }
     }
@@ -281,7 +300,13 @@ impl Settings {
             heartbeat,
             events,
             drain_streams: _, // beside clocks that only the top level has
+            request_headers,
+            response_headers,
+            cors,
         } = self;
+        request_headers.read(table, "request_headers", Message::Request);
+        response_headers.read(table, "response_headers", Message::Response);
+        Cors::read(cors, table);
         table.table("timeouts", |table| read_timeouts(table, timeouts, scope));
         table.table("heartbeat", |table| {
             table.set("interval", &mut heartbeat.interval, interval);
@@ -401,6 +426,8 @@ impl Target {
             table.set("url", &mut target.address, text(upstream_address));
             target.is_given = table.has("url");
             table.set("host", &mut target.host, text(host));
+            let forwarded = [("on", Forwarded::On), ("off", Forwarded::Off)];
+            table.set("forwarded", &mut target.forwarded, choice(&forwarded));
             target.tls = TlsDraft::read(table, TlsSide::Upstream);
         });
         target
@@ -413,6 +440,7 @@ impl Target {
             is_given: false,
             address: None,
             host: None,
+            forwarded: None,
             tls: TlsDraft::default(),
         }
     }

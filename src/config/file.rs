@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 use super::problem::{Mistake, Place, Problem, Problems, Severity};
+use super::value::text;
 
 /// What was found on the way: the problems, and the place of every key.
 #[derive(Debug)]
@@ -222,6 +223,59 @@ impl<'a> Table<'a> {
                 Err(mistake) => self.report.error(&path, &mistake),
             }
         }
+    }
+
+    /// Reads one string or an array of them into `target`, as [`list`](Self::list) does.
+    pub(super) fn one_or_more<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut Vec<T>,
+        read: impl Fn(&str) -> Result<T, Mistake>,
+    ) {
+        let is_array = matches!(self.entries.get(key), Some(value) if value.get_ref().is_array());
+        if is_array {
+            return self.list(key, target, read);
+        }
+        let mut one = None;
+        self.set(key, &mut one, text(|text| read(text).map(Some)));
+        if let Some(one) = one {
+            *target = vec![one];
+        }
+    }
+
+    /// Reads a table whose keys are names of the user's own, each with one string.
+    pub(super) fn names(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &str) -> Result<(), Mistake>,
+    ) {
+        let Some((path, value)) = self.find(key, Form::Value) else {
+            return;
+        };
+        let example = format!("write `{key} = {{ \"X-Name\" = \"value\" }}`");
+        let DeValue::Table(entries) = value else {
+            let mistake = Mistake::new(format!("expected a table, found {}", Value::from(value)));
+            return self.report.error(&path, &mistake.help(example));
+        };
+        for (name, value) in entries {
+            let path = format!("{path}.{}", name.get_ref());
+            self.report.places.insert(path.clone(), value.span());
+            let read = match value.get_ref() {
+                DeValue::String(text) => read(name.get_ref(), text),
+                other => {
+                    let found = Value::from(other);
+                    Err(Mistake::new(format!("expected a string, found {found}")).help(&example))
+                }
+            };
+            if let Err(mistake) = read {
+                self.report.error(&path, &mistake);
+            }
+        }
+    }
+
+    /// Reports a key that is missing, or right by itself but not beside the others.
+    pub(super) fn wrong(&mut self, key: &str, mistake: &Mistake) {
+        self.report.error(&self.join(key), mistake);
     }
 
     /// Reports a key that stands here though it belongs elsewhere.

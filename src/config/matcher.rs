@@ -1,64 +1,267 @@
 //! The conditions of a route.
 
+use std::fmt;
+
 use http::{HeaderName, HeaderValue, Method};
 
 use super::file::Table;
 use super::path::normal_path;
 use super::problem::Mistake;
 use super::value::text;
-use super::{HeaderMatch, Matcher};
+
+/// The conditions of a route; all that are given must hold. One that lists nothing is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matcher {
+    /// The request's host is one of these.
+    pub hosts: Vec<HostPattern>,
+    /// Its path is this one.
+    pub path: Option<PathPattern>,
+    /// Its method is one of these.
+    pub methods: Vec<Method>,
+    /// It carries all of these headers.
+    pub headers: Vec<HeaderMatch>,
+    /// Its query has all of these parameters.
+    pub query: Vec<QueryMatch>,
+}
+
+/// A host without its port and its trailing dot, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This one.
+    Exact(String),
+    /// Every host that ends with this, which begins with a dot: `.example.com` for `*.example.com`.
+    Below(String),
+}
+
+/// A path in its normal form ([`normal_path`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    text: String,
+    /// Not also whatever is below it.
+    is_exact: bool,
+    /// Some segments are `*`, which is any one segment.
+    has_wildcards: bool,
+}
+
+/// A header that a route asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// The field name.
+    pub name: HeaderName,
+    /// The exact value; any value if `None`.
+    pub value: Option<HeaderValue>,
+}
+
+/// A query parameter that a route asks for, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryMatch {
+    /// Its name.
+    pub name: String,
+    /// The exact value; any value if `None`.
+    pub value: Option<String>,
+}
+
+impl HostPattern {
+    /// Whether `host`, which may be in capitals, is meant.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => host.eq_ignore_ascii_case(name),
+            Self::Below(suffix) => host
+                .len()
+                .checked_sub(suffix.len())
+                .filter(|rest| *rest > 0)
+                .and_then(|rest| host.get(rest..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix)),
+        }
+    }
+
+    /// Whether every host that `other` means is meant.
+    fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(name) => self.matches(name),
+            Self::Below(suffix) => match self {
+                Self::Exact(_) => false,
+                Self::Below(own) => suffix.ends_with(own.as_str()),
+            },
+        }
+    }
+}
+
+impl PathPattern {
+    /// Whether `path`, in its normal form, is meant.
+    pub fn matches(&self, path: &str) -> bool {
+        if self.has_wildcards {
+            return self.matches_segments(path);
+        }
+        let rest = path.strip_prefix(self.text.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || (!self.is_exact && rest.starts_with('/')))
+    }
+
+    fn matches_segments(&self, path: &str) -> bool {
+        let mut segments = path.split('/');
+        let mut wanted = self.text.split('/');
+        let is_begin = wanted.by_ref().all(|wanted| {
+            let is_it = |segment: &str| match wanted {
+                "*" => !segment.is_empty(),
+                wanted => segment == wanted,
+            };
+            segments.next().is_some_and(is_it)
+        });
+        is_begin && (!self.is_exact || segments.next().is_none())
+    }
+
+    /// How many segments it has, each with the slash before it.
+    pub fn segments(&self) -> usize {
+        self.text.matches('/').count()
+    }
+
+    /// The text before the first wildcard, without a last slash, and whether it is all.
+    pub fn literal(&self) -> (&str, bool) {
+        match self.text.find("/*") {
+            Some(end) if self.has_wildcards => (&self.text[..end], false),
+            _ => (&self.text, true),
+        }
+    }
+
+    /// Whether it takes this path only, and nothing below it.
+    pub fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// Whether every path that `other` means is meant.
+    fn covers(&self, other: &Self) -> bool {
+        if self.is_exact && !other.is_exact {
+            return false;
+        }
+        // A `*` of the other's is a segment that only a `*` here takes, as any other text is.
+        self.matches(&other.text)
+    }
+}
+
+impl QueryMatch {
+    /// Whether the query of a request has it.
+    pub fn matches(&self, query: &str) -> bool {
+        query.split('&').any(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let is_value = |wanted: &String| is_decoded(value, wanted);
+            is_decoded(name, &self.name) && self.value.as_ref().is_none_or(is_value)
+        })
+    }
+}
+
+/// Whether `raw` of a query is `wanted` when decoded as forms are (URL Standard, section 5.1).
+fn is_decoded(raw: &str, wanted: &str) -> bool {
+    let mut wanted = wanted.bytes();
+    let mut rest = raw.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        let (byte, tail) = match (byte, tail) {
+            (b'+', tail) => (b' ', tail),
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |digit: u8| char::from(digit).to_digit(16);
+                let decoded = digit(*high).zip(digit(*low));
+                match decoded.and_then(|(high, low)| u8::try_from(high << 4 | low).ok()) {
+                    Some(byte) => (byte, after),
+                    None => (b'%', tail),
+                }
+            }
+            (byte, tail) => (*byte, tail),
+        };
+        if wanted.next() != Some(byte) {
+            return false;
+        }
+        rest = tail;
+    }
+    wanted.next().is_none()
+}
 
 /// Reads the conditions of one `[[route]]`.
 pub(super) fn matcher(table: &mut Table<'_>) -> Matcher {
     let mut matcher = Matcher::default();
-    table.set("path", &mut matcher.path, text(path));
-    table.set("host", &mut matcher.host, text(host));
-    table.set("method", &mut matcher.method, text(method));
-    table.set("header", &mut matcher.header, text(header));
+    if table.has("path") && table.has("path_exact") {
+        let mistake = Mistake::new("a route has either a `path` or a `path_exact`")
+            .help("leave out one of the two");
+        table.refuse("path_exact", &mistake);
+    } else {
+        table.set("path_exact", &mut matcher.path, text(exact_path));
+    }
+    table.set("path", &mut matcher.path, text(path_prefix));
+    table.one_or_more("host", &mut matcher.hosts, host_pattern);
+    table.one_or_more("method", &mut matcher.methods, method);
+    table.one_or_more("header", &mut matcher.headers, header);
+    table.one_or_more("query", &mut matcher.query, query);
     matcher
 }
 
 /// Whether `first` takes every request that `second` would.
 pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
-    fn implied<T>(
-        first: Option<&T>,
-        second: Option<&T>,
-        is_within: impl Fn(&T, &T) -> bool,
-    ) -> bool {
-        match (first, second) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(first), Some(second)) => is_within(second, first),
-        }
+    /// One of several: each of the second's is within one of the first's.
+    fn any<T>(first: &[T], second: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
+        first.is_empty()
+            || (!second.is_empty()
+                && second
+                    .iter()
+                    .all(|second| first.iter().any(|first| covers(first, second))))
     }
-    implied(first.host.as_ref(), second.host.as_ref(), PartialEq::eq)
-        && implied(first.method.as_ref(), second.method.as_ref(), PartialEq::eq)
-        && implied(first.path.as_ref(), second.path.as_ref(), |path, prefix| {
-            path.strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    /// All of several: each of the first's is asked for by the second too.
+    fn all<T>(first: &[T], second: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
+        first
+            .iter()
+            .all(|first| second.iter().any(|second| covers(first, second)))
+    }
+    let path = match (&first.path, &second.path) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(first), Some(second)) => first.covers(second),
+    };
+    path && any(&first.hosts, &second.hosts, HostPattern::covers)
+        && any(&first.methods, &second.methods, PartialEq::eq)
+        && all(&first.headers, &second.headers, |first, second| {
+            first.name == second.name && (first.value.is_none() || first.value == second.value)
         })
-        && implied(
-            first.header.as_ref(),
-            second.header.as_ref(),
-            |header, wanted| {
-                header.name == wanted.name
-                    && (wanted.value.is_none() || header.value == wanted.value)
-            },
-        )
+        && all(&first.query, &second.query, |first, second| {
+            first.name == second.name && (first.value.is_none() || first.value == second.value)
+        })
 }
 
 /// A prefix in its normal form and without its last slash; `None` for `/`, which every path begins with.
-fn path(text: &str) -> Result<Option<String>, Mistake> {
+fn path_prefix(text: &str) -> Result<Option<PathPattern>, Mistake> {
+    let normal = path(text)?;
+    let prefix = normal.trim_end_matches('/');
+    let pattern = pattern(prefix, false)?;
+    Ok((!prefix.is_empty()).then_some(pattern))
+}
+
+fn exact_path(text: &str) -> Result<Option<PathPattern>, Mistake> {
+    pattern(&path(text)?, true).map(Some)
+}
+
+fn pattern(normal: &str, is_exact: bool) -> Result<PathPattern, Mistake> {
+    let stars = |segment: &&str| segment.contains('*');
+    if let Some(segment) = normal.split('/').find(|s| stars(s) && *s != "*") {
+        return Err(Mistake::new(format!(
+            "a `*` is one whole segment, not a part of `{segment}`"
+        ))
+        .help("write such as `\"/jobs/*/events\"`"));
+    }
+    if let Some(prefix) = normal.strip_suffix("/*").filter(|_| !is_exact) {
+        return Err(
+            Mistake::new("a path matches everything below it, without a last `*`")
+                .help(format!("write `\"{prefix}/\"`")),
+        );
+    }
+    Ok(PathPattern {
+        text: normal.to_owned(),
+        is_exact,
+        has_wildcards: normal.contains('*'),
+    })
+}
+
+/// A path in its normal form.
+fn path(text: &str) -> Result<String, Mistake> {
     if !text.starts_with('/') {
         return Err(
             Mistake::new(format!("`{text}` does not begin with a slash"))
                 .help(format!("write `\"/{text}\"`")),
-        );
-    }
-    if let Some(prefix) = text.strip_suffix('*') {
-        return Err(
-            Mistake::new("a path matches everything below it, without a `*`")
-                .help(format!("write `\"{prefix}\"`")),
         );
     }
     if let Some(c) = text
@@ -68,17 +271,34 @@ fn path(text: &str) -> Result<Option<String>, Mistake> {
         return Err(Mistake::new(format!("`{c}` cannot stand in a path"))
             .help("write the path alone, other characters percent-encoded"));
     }
-    let normal = normal_path(text);
-    let prefix = normal.trim_end_matches('/');
-    Ok((!prefix.is_empty()).then(|| prefix.to_owned()))
+    Ok(normal_path(text).into_owned())
+}
+
+/// `replace_prefix`: a path in its normal form and without its last slash, so that nothing is left of `/`.
+pub(super) fn replacement(text: &str) -> Result<String, Mistake> {
+    Ok(path(text)?.trim_end_matches('/').to_owned())
 }
 
 /// `probe.path`: one path, other than the root.
 pub(super) fn probe_path(text: &str) -> Result<String, Mistake> {
-    path(text)?.ok_or_else(|| {
-        Mistake::new("the probe would stand before the whole site")
-            .help("write a path of its own, such as `\"/.well-known/sse-sidecar/probe\"`")
-    })
+    match path_prefix(text)? {
+        Some(PathPattern {
+            text,
+            has_wildcards: false,
+            ..
+        }) => Ok(text),
+        Some(_) => Err(Mistake::new("the probe has one path, without a `*`")
+            .help("write such as `\"/.well-known/sse-sidecar/probe\"`")),
+        None => Err(Mistake::new("the probe would stand before the whole site")
+            .help("write a path of its own, such as `\"/.well-known/sse-sidecar/probe\"`")),
+    }
+}
+
+fn host_pattern(text: &str) -> Result<HostPattern, Mistake> {
+    match text.strip_prefix("*.") {
+        Some(rest) => host(rest).map(|name| HostPattern::Below(format!(".{name}"))),
+        None => host(text).map(HostPattern::Exact),
+    }
 }
 
 /// A host in lower case, without the dot that may stand at the end of a full name.
@@ -107,7 +327,7 @@ fn method(text: &str) -> Result<Method, Mistake> {
             Err(Mistake::new("methods are case-sensitive").help(format!("write `\"{upper}\"`")))
         }
         Err(_) => Err(Mistake::new(format!("`{text}` is not a method"))
-            .help("write one method such as `\"POST\"`")),
+            .help("write such as `\"POST\"`, or `[\"GET\", \"HEAD\"]`")),
     }
 }
 
@@ -127,14 +347,116 @@ fn header(text: &str) -> Result<HeaderMatch, Mistake> {
     Ok(HeaderMatch { name, value })
 }
 
+/// `name` or `name=value`.
+fn query(text: &str) -> Result<QueryMatch, Mistake> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if name.is_empty() || text.starts_with('?') || text.contains('&') {
+        return Err(Mistake::new(format!("`{text}` is not a query parameter"))
+            .help("write `\"name\"` or `\"name=value\"`, decoded, and several as a list"));
+    }
+    Ok(QueryMatch {
+        name: name.to_owned(),
+        value,
+    })
+}
+
+/// What a request has to be, in a few words: `POST api.example.com/v1/chat X-Tenant`. A value may be a secret.
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn joined<T: ToString>(items: &[T]) -> String {
+            items.iter().map(T::to_string).collect::<Vec<_>>().join("|")
+        }
+        let Self {
+            hosts,
+            path,
+            methods,
+            headers,
+            query,
+        } = self;
+        let path = path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mut words = vec![joined(methods), joined(hosts) + &path];
+        words.extend(headers.iter().map(|header| header.name.to_string()));
+        words.extend(query.iter().map(|query| format!("?{}", query.name)));
+        words.retain(|word| !word.is_empty());
+        match &*words {
+            [] => f.write_str("any"),
+            words => f.write_str(&words.join(" ")),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+/// As it is written in the file.
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn with_path(text: &str) -> Matcher {
         Matcher {
-            path: path(text).unwrap(),
+            path: path_prefix(text).unwrap(),
             ..Matcher::default()
+        }
+    }
+
+    fn exactly(text: &str) -> Matcher {
+        Matcher {
+            path: exact_path(text).unwrap(),
+            ..Matcher::default()
+        }
+    }
+
+    #[test]
+    fn prefixes_end_on_segment_borders() {
+        let prefix = path_prefix("/v1/chat").unwrap().unwrap();
+        for (path, expected) in [
+            ("/v1/chat", true),
+            ("/v1/chat/", true),
+            ("/v1/chat/x", true),
+            ("/v1/chats", false),
+            ("/v1", false),
+            ("/V1/chat", false),
+        ] {
+            assert_eq!(prefix.matches(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_one_segment() {
+        let prefix = path_prefix("/jobs/*/events/").unwrap().unwrap();
+        let exact = exact_path("/*/x").unwrap().unwrap();
+        for (path, by_prefix, exactly) in [
+            ("/jobs/1/events", true, false),
+            ("/jobs/1/events/x", true, false),
+            ("/jobs/1/2/events", false, false),
+            ("/jobs//events", false, false),
+            ("/jobs/events", false, false),
+            ("/jobs/1/eventsx", false, false),
+            ("/jobs/*/events", true, false),
+            ("/a/x", false, true),
+            ("/a/x/", false, false),
+            ("/a/x/b", false, false),
+            ("//x", false, false),
+            ("/x", false, false),
+        ] {
+            assert_eq!(prefix.matches(path), by_prefix, "{path}");
+            assert_eq!(exact.matches(path), exactly, "{path}");
         }
     }
 
@@ -148,42 +470,66 @@ mod tests {
             ("/v1", "/v10", false),
             ("/v1/chat", "/v1", false),
             ("/v1", "/", false),
+            ("/jobs/*/x", "/jobs/1/x", true),
+            ("/jobs/*/x", "/jobs/*/x/y", true),
+            ("/jobs", "/jobs/*/x", true),
+            ("/jobs/1/x", "/jobs/*/x", false),
         ] {
-            assert_eq!(
-                covers(&with_path(first), &with_path(second)),
-                covered,
-                "{first} {second}"
-            );
+            let (first, second) = (with_path(first), with_path(second));
+            assert_eq!(covers(&first, &second), covered, "{first} {second}");
         }
+        assert!(covers(&with_path("/v1"), &exactly("/v1")));
+        assert!(!covers(&exactly("/v1"), &with_path("/v1")));
+        assert!(covers(&exactly("/v1"), &exactly("/v1")));
+        assert!(!covers(&exactly("/v1"), &exactly("/v1/")));
     }
 
     #[test]
     fn a_path_is_written_in_any_form() {
         for text in ["/v1/chat", "/v1/%63hat/", "//v1/./chat", "/x/../v1/chat"] {
-            assert_eq!(path(text).unwrap().as_deref(), Some("/v1/chat"), "{text}");
+            let pattern = path_prefix(text).unwrap().unwrap();
+            assert_eq!(pattern.to_string(), "/v1/chat", "{text}");
         }
-        assert_eq!(path("/.//").unwrap(), None);
+        assert_eq!(path_prefix("/.//").unwrap(), None);
+        for text in ["v1", "/a b", "/a?b", "/v1/*", "/v*/x", "/**/x"] {
+            assert!(path_prefix(text).is_err(), "{text}");
+        }
     }
 
     #[test]
     fn every_condition_must_be_covered() {
         let post = Matcher {
-            method: Some(Method::POST),
+            methods: vec![Method::POST],
+            ..with_path("/v1")
+        };
+        let both = Matcher {
+            methods: vec![Method::POST, Method::GET],
             ..with_path("/v1")
         };
         assert!(covers(&with_path("/v1"), &post));
         assert!(!covers(&post, &with_path("/v1")));
+        assert!(covers(&both, &post) && !covers(&post, &both));
 
-        let any = Matcher {
-            header: Some(header("X-A").unwrap()),
+        let with = |headers: &[&str], hosts: &[&str], queries: &[&str]| Matcher {
+            headers: headers.iter().map(|text| header(text).unwrap()).collect(),
+            hosts: hosts
+                .iter()
+                .map(|text| host_pattern(text).unwrap())
+                .collect(),
+            query: queries.iter().map(|text| query(text).unwrap()).collect(),
             ..Matcher::default()
         };
-        let one = Matcher {
-            header: Some(header("x-a: 1").unwrap()),
-            ..Matcher::default()
-        };
-        assert!(covers(&any, &one));
-        assert!(!covers(&one, &any));
+        for (wide, narrow) in [
+            (with(&["X-A"], &[], &[]), with(&["x-a: 1"], &[], &[])),
+            (with(&["X-A"], &[], &[]), with(&["X-A", "X-B"], &[], &[])),
+            (with(&[], &["*.b.test"], &[]), with(&[], &["a.b.test"], &[])),
+            (with(&[], &["*.test"], &[]), with(&[], &["*.b.test"], &[])),
+            (with(&[], &["a.b", "c.d"], &[]), with(&[], &["c.d"], &[])),
+            (with(&[], &[], &["a"]), with(&[], &[], &["a=1"])),
+        ] {
+            assert!(covers(&wide, &narrow), "{wide:?} {narrow:?}");
+            assert!(!covers(&narrow, &wide), "{narrow:?} {wide:?}");
+        }
     }
 
     #[test]
@@ -203,5 +549,34 @@ mod tests {
         ] {
             assert!(host(text).is_err(), "{text}");
         }
+        let below = host_pattern("*.Example.com").unwrap();
+        for (host, matches) in [
+            ("a.example.com", true),
+            ("a.b.EXAMPLE.com", true),
+            ("example.com", false),
+            (".example.com", false),
+            ("aexample.com", false),
+            ("com", false),
+        ] {
+            assert_eq!(below.matches(host), matches, "{host}");
+        }
+    }
+
+    #[test]
+    fn queries_are_compared_decoded() {
+        let wanted = query("a b=1+1").unwrap();
+        for (text, matches) in [
+            ("a+b=1%2B1", true),
+            ("x&a%20b=1%2b1&y", true),
+            ("a+b=1+1", false),
+            ("a+b", false),
+            ("a+b=1%2B11", false),
+            ("a+b=1%2", false),
+            ("", false),
+        ] {
+            assert_eq!(wanted.matches(text), matches, "{text}");
+        }
+        let any = query("stream").unwrap();
+        assert!(any.matches("stream") && any.matches("x=1&stream=true") && !any.matches("streams"));
     }
 }

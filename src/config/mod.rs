@@ -4,9 +4,12 @@
 //! they mean together and makes these types of it. Every problem found on the way is collected and told at once. A [`Source`] can
 //! do all of that again. `config.example.toml` is the reference of the keys.
 
+mod action;
 mod address;
 mod conflicts;
+mod cors;
 mod draft;
+mod fields;
 mod file;
 mod host;
 mod matcher;
@@ -16,7 +19,9 @@ mod probe;
 mod problem;
 mod resolve;
 mod restart;
+mod routes;
 mod source;
+mod template;
 mod tls;
 mod units;
 mod value;
@@ -31,12 +36,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::action::{Action, Forwarded, Proxied, Redirect, Respond};
+pub use self::cors::{Cors, Origin};
+pub use self::fields::HeaderEdits;
 pub use self::host::requested_host;
+pub use self::matcher::{HeaderMatch, HostPattern, Matcher, PathPattern, QueryMatch};
 pub use self::path::normal_path;
 pub use self::probe::Probe;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, load, load_admin, parse};
 pub use self::source::{Reloaded, Source};
+pub use self::template::{Part, Placeholder, Template};
 pub use self::units::{DurationError, duration};
 use crate::tls::{ClientTls, ServerTls};
 
@@ -135,10 +145,12 @@ pub enum Workers {
 pub struct Route {
     /// Which requests take it.
     pub matcher: Matcher,
-    /// Where they go. Routes with the same URL share it, and so its pool of connections.
-    pub upstream: Arc<Upstream>,
-    /// What the Host field says there; `None` is what the client's says.
-    pub host: Option<http::HeaderValue>,
+    /// What becomes of them.
+    pub action: Action,
+    /// What is changed in the heads of the answers.
+    pub response_headers: HeaderEdits,
+    /// Which pages of other origins may read them; `None` leaves that to the backend.
+    pub cors: Option<Cors>,
     /// The timeouts.
     pub timeouts: Timeouts,
     /// What keeps silent streams alive.
@@ -147,29 +159,6 @@ pub struct Route {
     pub events: Events,
     /// What becomes of its event streams when the process drains.
     pub drain_streams: DrainStreams,
-}
-
-/// The conditions of a route; all that are given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Matcher {
-    /// The request's host without its port and its trailing dot, in lower case.
-    pub host: Option<String>,
-    /// A path prefix on segment borders in its normal form ([`normal_path`]), without its last slash: `/v1/chat` matches `/v1/chat` and `/v1/chat/x`, never
-    /// `/v1/chats`. Never empty: `/` in the file is no condition at all.
-    pub path: Option<String>,
-    /// The request's method.
-    pub method: Option<http::Method>,
-    /// A header the request must carry, and the value it must have if one is given.
-    pub header: Option<HeaderMatch>,
-}
-
-/// A header that a route asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderMatch {
-    /// The field name.
-    pub name: http::HeaderName,
-    /// The exact value; any value if `None`.
-    pub value: Option<http::HeaderValue>,
 }
 
 /// A backend.
@@ -390,6 +379,15 @@ impl UpstreamAddress {
     }
 }
 
+impl Config {
+    /// The backend of each route that has one.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.routes
+            .iter()
+            .filter_map(|route| route.action.upstream())
+    }
+}
+
 impl UpstreamAddress {
     /// Which protocol is spoken there.
     pub fn scheme(&self) -> Scheme {
@@ -414,28 +412,6 @@ impl Scheme {
         match self {
             Self::Http | Self::H2c => 80,
             Self::Https => 443,
-        }
-    }
-}
-
-/// What a request has to be, in a few words: `POST api.example.com/v1/chat X-Tenant`. A value may be a secret.
-impl fmt::Display for Matcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            host,
-            path,
-            method,
-            header,
-        } = self;
-        let place = [host.as_deref(), path.as_deref()];
-        let place = place.map(Option::unwrap_or_default).concat();
-        let method = method.as_ref().map(http::Method::as_str);
-        let header = header.as_ref().map(|header| header.name.as_str());
-        let words = [method, Some(&*place), header].map(Option::unwrap_or_default);
-        let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        match &*words {
-            [] => f.write_str("any"),
-            words => f.write_str(&words.join(" ")),
         }
     }
 }

@@ -1,18 +1,14 @@
 //! From the file, the flags and the environment to a [`Config`], or to everything that is wrong with them.
 
-use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
-use super::draft::{Draft, ListenerDraft, Settings, Target};
+use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
-use super::{
-    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream, conflicts, tls,
-};
+use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, routes, tls};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -194,7 +190,11 @@ fn check_upstreams(draft: &Draft, report: &mut Report) {
             .help("write `upstream.url = \"http://127.0.0.1:3000\"`, or start with `--upstream http://127.0.0.1:3000`");
         report.error(&draft.upstream.key, &mistake);
     }
-    for route in draft.routes.iter().filter(|route| !route.upstream.is_given) {
+    let without_upstream = draft
+        .routes
+        .iter()
+        .filter(|route| !route.upstream.is_given && route.own_action.is_none());
+    for route in without_upstream {
         let mistake = Mistake::new("missing, and there is no `[upstream]` for all routes either")
             .help("write `upstream.url = \"http://127.0.0.1:3000\"` in this route");
         report.error(&route.upstream.key, &mistake);
@@ -217,51 +217,8 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         routes,
     } = draft;
     let timeouts = settings.timeouts.clone();
-    let upstream = |target: &Target| {
-        Some(Upstream {
-            address: target.address.clone()?,
-            tls: tls::client(target, folder),
-        })
-    };
-    let host = fallback.host.clone();
-    let fallback = upstream(&fallback);
-    let last = fallback
-        .clone()
-        .map(|upstream| (Matcher::default(), upstream, host.clone(), settings));
-    // `check_upstreams` saw to it that no route is lost here.
-    let routes = routes.into_iter().filter_map(|route| {
-        let own = upstream(&route.upstream);
-        // Another upstream has another name.
-        let inherited = host.clone().filter(|_| own.is_none());
-        let host = route.upstream.host.or(inherited);
-        let upstream = own.or_else(|| fallback.clone())?;
-        Some((route.matcher, upstream, host, route.settings))
-    });
-    let mut upstreams: HashMap<Upstream, Arc<Upstream>> = HashMap::new();
-    let routes = routes
-        .chain(last)
-        .map(|(matcher, upstream, host, settings)| {
-            let Settings {
-                timeouts,
-                heartbeat,
-                events,
-                drain_streams,
-            } = settings;
-            let upstream = upstreams
-                .entry(upstream)
-                .or_insert_with_key(|upstream| Arc::new(upstream.clone()));
-            Route {
-                matcher,
-                upstream: Arc::clone(upstream),
-                host,
-                timeouts,
-                heartbeat,
-                events,
-                drain_streams,
-            }
-        });
     Config {
-        routes: routes.collect(),
+        routes: routes::resolve(routes, &fallback, settings, folder),
         probe: probe.token.map(|token| Probe {
             path: probe.path,
             token,

@@ -26,6 +26,7 @@ fn check_upstream(target: &Target, report: &mut Report) {
         is_given,
         address,
         host: _,
+        forwarded: _,
         tls,
     } = target;
     let mistake = match address {

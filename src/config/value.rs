@@ -286,7 +286,7 @@ fn no_duration(value: Value<'_>) -> Mistake {
     ))
 }
 
-fn number<N>(value: Value<'_>, range: RangeInclusive<N>) -> Result<N, Mistake>
+pub(super) fn number<N>(value: Value<'_>, range: RangeInclusive<N>) -> Result<N, Mistake>
 where
     N: TryFrom<i64> + PartialOrd + Display,
 {
@@ -301,6 +301,6 @@ where
         .ok_or_else(|| Mistake::new(format!("`{number}` is out of range")).help(help))
 }
 
-fn expected(what: &str, found: Value<'_>) -> Mistake {
+pub(super) fn expected(what: &str, found: Value<'_>) -> Mistake {
     Mistake::new(format!("expected {what}, found {found}"))
 }

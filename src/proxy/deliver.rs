@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
 
+use super::changes::AnswerChanges;
 use super::headers::remove_hop_by_hop;
 use super::request::names;
 use super::response::{Coding, edit_event_stream_head, opens_event_stream};
@@ -27,6 +28,8 @@ pub(super) struct Delivery {
     pub(super) route: Rc<Route>,
     pub(super) context: RequestContext,
     pub(super) request_body: Rc<RequestBodyProgress>,
+    /// What the route changes in the answer's head.
+    pub(super) changes: Option<Box<AnswerChanges>>,
     /// What the client sends in a WebSocket over HTTP/2.
     pub(super) websocket: Option<Incoming>,
     pub(super) client: Rc<dyn Downstream>,
@@ -88,6 +91,9 @@ impl Delivery {
         } = answer;
         head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
         self.exchange.head(head.status);
+        if let Some(changes) = &self.changes {
+            changes.apply(&mut head.headers);
+        }
         match body {
             AnswerBody::Events(source) => self.events(head, raw, source),
             AnswerBody::Upgraded(tunnel) => self.upgraded(head, &raw, tunnel),

@@ -76,6 +76,9 @@ impl Delivery {
         pending_answer: PendingAnswer,
     ) -> Option<Response<ResponseBody>> {
         let (mut head, ()) = Response::new(()).into_parts();
+        if let Some(changes) = &self.changes {
+            changes.apply(&mut head.headers);
+        }
         edit_event_stream_head(&mut head.headers, &Coding::Identity);
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.early_head();

@@ -27,7 +27,13 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+        "alt-svc" // RFC 7838: other ports that speak for this one; the sidecar has none
+            | "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
     )
 }
 

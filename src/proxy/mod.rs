@@ -1,11 +1,17 @@
 //! The way of a request: [`Proxy::handle`] tells it from top to bottom.
 
 mod authority;
+mod changes;
+mod cors;
 mod deliver;
 mod early;
+mod edits;
 mod forwarded;
 mod headers;
 mod interim;
+mod matching;
+mod own_answer;
+mod prefix;
 mod probe;
 mod relay;
 mod request;
@@ -14,6 +20,7 @@ mod route;
 mod routing;
 mod upgrade;
 mod upstream_request;
+mod values;
 mod websocket;
 
 use std::cell::RefCell;
@@ -22,13 +29,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use ipnet::IpNet;
 
+use self::changes::{AnswerChanges, Changes};
 use self::deliver::{Delivery, RequestContext};
 use self::early::First;
 pub use self::probe::Probe;
+use self::request::RequestChanges;
+use self::route::Route;
 use self::routing::Routing;
 use self::upstream_request::UpstreamRequest;
-use crate::body::{Incoming, ResponseBody};
+use self::websocket::Handshake;
+use crate::body::{Incoming, RequestBodyProgress, ResponseBody};
 use crate::client::Downstream;
 use crate::config::Config;
 use crate::exchange::Exchange;
@@ -37,7 +49,7 @@ use crate::problem;
 use crate::reason::Reason;
 use crate::server::Handler;
 use crate::tls::ClientConfigs;
-use crate::upstream::Error;
+use crate::upstream::{Answer, Error};
 
 /// The proxy as one thread sees it.
 #[derive(Debug)]
@@ -71,32 +83,13 @@ impl Proxy {
         *self.probe.borrow_mut() = probe;
     }
 
-    /// What is asked of the upstream of the request's route.
-    fn upstream_request(
-        &self,
-        mut request: Request<Incoming>,
-        client: &Rc<dyn Downstream>,
-        exchange: &mut Exchange,
-    ) -> Result<UpstreamRequest, Error> {
-        let handshake = websocket::translate(&mut request);
-        request::check(&request)?;
-        let routing = self.routing.borrow();
-        let route = route::find(&routing.routes, &request)
-            .ok_or_else(|| Error::new(Reason::NoRoute, None))?;
-        client.set_write_timeout(route.config.timeouts.write);
-        let version = request.version();
-        let ids = exchange.ids();
-        let trusted_proxies = &routing.trusted_proxies;
-        let outgoing =
-            request::outgoing(request, handshake, route, &**client, ids, trusted_proxies)?;
-        exchange.start_upstream(&route.info, route.upstream.health());
-        Ok(UpstreamRequest {
-            route: route.clone(),
-            outgoing,
-            version,
-            client: client.clone(),
-            progress: exchange.progress(),
-        })
+    /// The route that a request takes.
+    fn route_of(&self, request: &Request<Incoming>) -> Result<(Rc<Route>, Rc<Routing>), Error> {
+        request::check(request)?;
+        let routing = self.routing.borrow().clone();
+        let route = matching::find(&routing.routes, request).cloned();
+        let route = route.ok_or_else(|| Error::new(Reason::NoRoute, None))?;
+        Ok((route, routing))
     }
 }
 
@@ -106,7 +99,7 @@ impl Handler for Proxy {
     async fn handle(
         self: Rc<Self>,
         client: Rc<dyn Downstream>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         if let Some(probe) = &*self.probe.borrow()
             && let Some(answer) = probe.answer(&request, &*client)
@@ -115,24 +108,46 @@ impl Handler for Proxy {
         }
         let context = RequestContext::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
-        let mut upstream_request = match self.upstream_request(request, &client, &mut exchange) {
-            Ok(upstream_request) => upstream_request,
-            Err(error) => return refuse(error, &context, exchange),
+        let handshake = websocket::translate(&mut request);
+        let (route, routing) = match self.route_of(&request) {
+            Ok(found) => found,
+            Err(error) => return refuse(error, &context, None, exchange),
+        };
+        client.set_write_timeout(route.config.timeouts.write);
+        let trusted = &routing.trusted_proxies;
+        let request_id = exchange.ids().request();
+        let mut changes = Changes::of(&route, &request, &*client, trusted, request_id);
+        let (next, request_body, websocket) = match changes.own_answer.take() {
+            Some(answer) => (Next::Deliver(answer), RequestBodyProgress::of_none(), None),
+            None => match upstream_request(
+                request,
+                handshake.clone(),
+                &route,
+                trusted,
+                changes.request,
+                &client,
+                &mut exchange,
+            ) {
+                Ok(mut asked) => {
+                    let progress = asked.outgoing.progress.clone();
+                    let websocket = asked.outgoing.websocket.take();
+                    (Next::Ask(asked), progress, websocket)
+                }
+                Err(error) => return refuse(error, &context, changes.answer.as_deref(), exchange),
+            },
         };
         let delivery = Delivery {
-            route: upstream_request.route.clone(),
+            route,
             context,
-            request_body: upstream_request.outgoing.progress.clone(),
-            websocket: upstream_request.outgoing.websocket.take(),
+            changes: changes.answer,
+            request_body,
+            websocket,
             client,
             exchange,
         };
-        let response = match early::ask(upstream_request).await {
-            First::Answer(Ok(answer)) => delivery.deliver(answer),
-            // Whoever serves the client is about to see that it is gone, and to drop this.
-            First::Answer(Err(error)) if error.reason == Reason::ClientGone => None,
-            First::Answer(Err(error)) => Some(refuse(error, &delivery.context, delivery.exchange)),
-            First::HeadDeadline(pending_answer) => delivery.deliver_early(pending_answer),
+        let response = match next {
+            Next::Deliver(answer) => delivery.own(answer, handshake.as_ref()),
+            Next::Ask(upstream_request) => delivery.proxy(upstream_request).await,
         };
         match response {
             Some(response) => response,
@@ -141,15 +156,81 @@ impl Handler for Proxy {
     }
 }
 
+/// What answers a request.
+enum Next {
+    /// The route, by itself.
+    Deliver(Answer),
+    /// Its backend.
+    Ask(UpstreamRequest),
+}
+
+/// What is asked of the route's backend.
+fn upstream_request(
+    request: Request<Incoming>,
+    handshake: Option<Handshake>,
+    route: &Rc<Route>,
+    trusted: &[IpNet],
+    changes: RequestChanges,
+    client: &Rc<dyn Downstream>,
+    exchange: &mut Exchange,
+) -> Result<UpstreamRequest, Error> {
+    let Some(backend) = route.backend.clone() else {
+        return Err(Error::new(Reason::NoRoute, None)); // a route without one has answered by itself
+    };
+    let version = request.version();
+    let target = (&**route, &*backend);
+    let ids = exchange.ids();
+    let outgoing = request::outgoing(request, handshake, target, &**client, ids, trusted, changes)?;
+    exchange.start_upstream(&route.info, backend.upstream.health());
+    Ok(UpstreamRequest {
+        route: route.clone(),
+        backend,
+        outgoing,
+        version,
+        client: client.clone(),
+        progress: exchange.progress(),
+    })
+}
+
+impl Delivery {
+    /// Asks the backend, and delivers what it answers; `None` if that is written past hyper, or nobody is there to read it.
+    async fn proxy(self, upstream_request: UpstreamRequest) -> Option<Response<ResponseBody>> {
+        match early::ask(upstream_request).await {
+            First::Answer(Ok(answer)) => self.deliver(answer),
+            // Whoever serves the client is about to see that it is gone, and to drop this.
+            First::Answer(Err(error)) if error.reason == Reason::ClientGone => None,
+            First::Answer(Err(error)) => Some(self.refuse(error)),
+            First::HeadDeadline(pending_answer) => self.deliver_early(pending_answer),
+        }
+    }
+
+    /// Delivers what the route answers by itself.
+    fn own(self, answer: Answer, handshake: Option<&Handshake>) -> Option<Response<ResponseBody>> {
+        match handshake.map(|handshake| handshake.check(&answer)) {
+            Some(Err(error)) => Some(self.refuse(error)),
+            _ => self.deliver(answer),
+        }
+    }
+
+    /// Answers with the error, since there is no answer of a backend's.
+    fn refuse(self, error: Error) -> Response<ResponseBody> {
+        refuse(error, &self.context, self.changes.as_deref(), self.exchange)
+    }
+}
+
 /// The sidecar's own answer: there is none of the upstream's.
 fn refuse(
     error: Error,
     context: &RequestContext,
+    changes: Option<&AnswerChanges>,
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
     let Error { reason, detail } = error;
     exchange.refuse(reason, detail.as_deref());
     let mut response = problem::response(reason, detail.as_deref(), &context.accept);
+    if let Some(changes) = changes {
+        changes.apply(response.headers_mut());
+    }
     exchange.ids().tell_client(response.headers_mut());
     response.map(ResponseBody::Own)
 }

@@ -12,13 +12,15 @@ use http::{HeaderValue, Method, Request, Uri, Version, request};
 use http_body::Body;
 use ipnet::IpNet;
 
+use super::edits::Edits;
 use super::headers::remove_hop_by_hop;
-use super::route::Route;
+use super::prefix::Replacement;
+use super::route::{Backend, Route};
 use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
 use crate::body::{Hold, Incoming, RequestBody, RequestBodyProgress};
 use crate::client::Downstream;
-use crate::config::{self, Detect};
+use crate::config::{self, Detect, Forwarded};
 use crate::exchange::Ids;
 use crate::reason::Reason;
 use crate::upstream::Error;
@@ -69,6 +71,13 @@ pub(super) struct Outgoing {
     pub(super) before_head: Option<Duration>,
 }
 
+/// What a route changes in a request.
+#[derive(Debug, Default)]
+pub(super) struct RequestChanges {
+    pub(super) edits: Option<Edits>,
+    pub(super) prefix: Option<Replacement>,
+}
+
 /// How long a body may be, in bytes, that is kept so that an idempotent request can be sent again.
 const REPEATED: usize = 16 * 1024;
 
@@ -79,17 +88,20 @@ const ADDED: usize = 10;
 pub(super) fn outgoing(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
-    route: &Route,
+    (route, backend): (&Route, &Backend),
     client: &dyn Downstream,
     ids: &Ids,
     trusted_proxies: &[IpNet],
+    changes: RequestChanges,
 ) -> Result<Outgoing, Error> {
+    let RequestChanges { edits, prefix } = changes;
     let config = &route.config;
+    let proxied = &backend.config;
     let detect = match *request.method() {
         Method::HEAD => Detect::Never, // there is no stream to come
         _ => config.events.detect,
     };
-    let is_http2 = config.upstream.address.scheme() == config::Scheme::H2c;
+    let is_http2 = proxied.upstream.address.scheme() == config::Scheme::H2c;
     if handshake.is_some() && is_http2 {
         let detail = "its route's upstream speaks HTTP/2 only, and WebSockets pass over HTTP/1.1";
         return Err(Error::new(Reason::MethodRefused, Some(detail.to_owned())));
@@ -108,7 +120,7 @@ pub(super) fn outgoing(
     }
     let (request_body, progress) = RequestBody::new(incoming, config.timeouts.request_body, kept);
 
-    let host = host(&parts, &route.authority);
+    let host = host(&parts, &backend.authority);
     parts.headers.reserve(ADDED);
     join_cookies(&mut parts.headers);
     edit_connection(&mut parts.headers, offer);
@@ -121,8 +133,21 @@ pub(super) fn outgoing(
     } else {
         Scheme::HTTP
     };
-    forwarded::tell(&mut parts.headers, client.peer(), &scheme, trusted_proxies);
-    if let Some(host) = &config.host {
+    let peer = client.peer();
+    match proxied.forwarded {
+        Forwarded::On => forwarded::tell(&mut parts.headers, peer, &scheme, trusted_proxies),
+        Forwarded::Off => forwarded::remove(&mut parts.headers),
+    }
+    if let Some(prefix) = prefix
+        .as_ref()
+        .filter(|_| proxied.forwarded == Forwarded::On)
+    {
+        forwarded::tell_prefix(&mut parts.headers, &prefix.of_client);
+    }
+    if let Some(edits) = edits {
+        edits.apply(&mut parts.headers);
+    }
+    if let Some(host) = &proxied.host {
         parts.headers.insert(HOST, host.clone());
     }
     let events = &config.events;
@@ -138,7 +163,15 @@ pub(super) fn outgoing(
         // expectation." The upstream cannot, since it gets the request as HTTP/1.1.
         parts.headers.remove(EXPECT);
     }
-    parts.uri = Uri::from(target(&parts));
+    let mut raw_head = client.take_raw_head();
+    let target = target(&parts);
+    parts.uri = match prefix.filter(|_| target != "*") {
+        Some(prefix) => {
+            raw_head = prefix.in_raw_head(&raw_head, target.path());
+            prefix.in_target(&target)
+        }
+        None => Uri::from(target),
+    };
 
     let mut request = Box::new(Request::from_parts(parts, request_body));
     let waits = !progress.is_empty() && names(request.headers(), EXPECT, "100-continue");
@@ -153,7 +186,7 @@ pub(super) fn outgoing(
         upgrades,
         handshake,
         websocket,
-        raw_head: client.take_raw_head(),
+        raw_head,
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),
     })
 }

@@ -1,18 +1,16 @@
-//! Which route a request takes, and what the route makes of its streams.
+//! A route, and what it makes of its streams.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::deliver::RequestContext;
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
-use crate::config::{self, Frame, Matcher, OnUpstreamFailure, normal_path, requested_host};
+use crate::config::{self, Action, Frame, OnUpstreamFailure, PathPattern, Proxied};
 use crate::exchange::RouteInfo;
 use crate::http1::Limits;
 use crate::sse::{EventStream, FailureEvent, FrameChoice, Heartbeat, Timeouts};
@@ -22,35 +20,65 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) config: config::Route,
-    pub(super) upstream: Rc<Upstream>,
+    /// What answers, unless the route does so itself.
+    pub(super) backend: Option<Rc<Backend>>,
+    /// Requests and answers pass as they are.
+    pub(super) changes_nothing: bool,
     /// Both of them in the log and on the status page.
     pub(super) info: Arc<RouteInfo>,
+    heartbeat: Arc<Heartbeat>,
+}
+
+/// How a route's requests go to its backend.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) config: Proxied,
+    pub(super) upstream: Rc<Upstream>,
     /// The upstream's `host:port`, for a request that names no host.
     pub(super) authority: String,
     /// How much the head of a response may hold.
     pub(super) limits: Limits,
-    heartbeat: Arc<Heartbeat>,
 }
 
 /// How much of a request's body is kept to find the ID that an MCP error answers.
 const KEPT_FOR_MCP: usize = 64 * 1024;
 
 impl Route {
-    pub(super) fn new(config: config::Route, upstream: Rc<Upstream>, limits: Limits) -> Self {
+    pub(super) fn new(
+        config: config::Route,
+        upstream: Option<Rc<Upstream>>,
+        limits: Limits,
+    ) -> Self {
+        let upstream_name = config.action.upstream();
         let info = Arc::new(RouteInfo {
             route: config.matcher.to_string(),
-            upstream: config.upstream.address.to_string(),
+            upstream: upstream_name
+                .map(|upstream| upstream.address.to_string())
+                .unwrap_or_default(),
         });
-        let authority = config.upstream.address.authority();
+        let backend = match (&config.action, upstream) {
+            (Action::Proxy(proxied), Some(upstream)) => Some(Rc::new(Backend {
+                config: proxied.clone(),
+                upstream,
+                authority: proxied.upstream.address.authority(),
+                limits,
+            })),
+            _ => None,
+        };
         let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
         Self {
+            changes_nothing: changes_nothing(&config),
             config,
-            upstream,
+            backend,
             info,
-            authority,
-            limits,
             heartbeat,
         }
+    }
+
+    /// How many segments of a request's path the route has matched.
+    pub(super) fn segments(&self) -> usize {
+        let path = self.config.matcher.path.as_ref();
+        path.map_or(0, PathPattern::segments)
     }
 
     /// How many bytes of a request's body are needed later.
@@ -96,67 +124,16 @@ impl Route {
     }
 }
 
-/// The first route that takes the request.
-pub(super) fn find<'a, B>(routes: &'a [Rc<Route>], request: &Request<B>) -> Option<&'a Rc<Route>> {
-    let context = RouteKey::new(request);
-    routes
-        .iter()
-        .find(|route| matches(&route.config.matcher, &context))
-}
-
-/// What a request asks for, as routes compare it: found out once for all of them, and not at all if none has such a condition.
-struct RouteKey<'a, B> {
-    request: &'a Request<B>,
-    host: OnceCell<Option<&'a str>>,
-    path: OnceCell<Cow<'a, str>>,
-}
-
-impl<'a, B> RouteKey<'a, B> {
-    fn new(request: &'a Request<B>) -> Self {
-        Self {
-            request,
-            host: OnceCell::new(),
-            path: OnceCell::new(),
+fn changes_nothing(route: &config::Route) -> bool {
+    let of_action = match &route.action {
+        Action::Proxy(proxied) => {
+            proxied.host.is_none()
+                && proxied.replace_prefix.is_none()
+                && proxied.request_headers.is_empty()
         }
-    }
-
-    fn host(&self) -> Option<&'a str> {
-        *self.host.get_or_init(|| requested_host(self.request))
-    }
-
-    fn path(&self) -> &str {
-        let path = || normal_path(self.request.uri().path());
-        self.path.get_or_init(path)
-    }
-}
-
-fn matches<B>(matcher: &Matcher, context: &RouteKey<'_, B>) -> bool {
-    let Matcher {
-        host,
-        path,
-        method,
-        header,
-    } = matcher;
-    host.as_deref().is_none_or(|host| {
-        context
-            .host()
-            .is_some_and(|seen| seen.eq_ignore_ascii_case(host))
-    }) && path
-        .as_deref()
-        .is_none_or(|prefix| is_under(context.path(), prefix))
-        && method
-            .as_ref()
-            .is_none_or(|method| context.request.method() == method)
-        && header.as_ref().is_none_or(|wanted| {
-            let mut values = context.request.headers().get_all(&wanted.name).iter();
-            values.any(|value| wanted.value.as_ref().is_none_or(|wanted| value == wanted))
-        })
-}
-
-/// Whether `prefix`, which ends in no slash, is the beginning of `path` on a segment's border.
-fn is_under(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        Action::Redirect(_) | Action::Respond(_) => false,
+    };
+    of_action && route.response_headers.is_empty() && route.cors.is_none()
 }
 
 /// The heartbeat's form for a client (F74 to F86): a client with a real parser takes the bare line; one that splits on blank
@@ -209,77 +186,9 @@ fn json_rpc_id(request: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
-    use crate::config::HeaderMatch;
-
-    #[test]
-    fn prefixes_end_on_segment_borders() {
-        for (path, expected) in [
-            ("/v1/chat", true),
-            ("/v1/chat/", true),
-            ("/v1/chat/x", true),
-            ("/v1/chats", false),
-            ("/v1", false),
-            ("/V1/chat", false),
-        ] {
-            assert_eq!(is_under(path, "/v1/chat"), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn all_conditions_must_hold() {
-        let request = |method: &str, uri: &str, host: &str| {
-            Request::builder()
-                .method(method)
-                .uri(uri)
-                .header("host", host)
-                .header("x-tenant", "a")
-                .body(())
-                .unwrap()
-        };
-        let takes =
-            |matcher: &Matcher, request: &Request<()>| matches(matcher, &RouteKey::new(request));
-        let matcher = Matcher {
-            host: Some("example.com".to_owned()),
-            path: Some("/events".to_owned()),
-            method: Some(http::Method::GET),
-            header: Some(HeaderMatch {
-                name: "x-tenant".parse().unwrap(),
-                value: Some(HeaderValue::from_static("a")),
-            }),
-        };
-        assert!(takes(
-            &matcher,
-            &request("GET", "/events/1?x", "Example.COM:8080")
-        ));
-        assert!(takes(
-            &matcher,
-            &request("GET", "http://example.com/events", "other")
-        ));
-        for (uri, host) in [
-            ("/%65vents", "example.com"),
-            ("//events/1", "example.com"),
-            ("/x/../events", "example.com."),
-            ("/./events", "EXAMPLE.com.:80"),
-        ] {
-            assert!(takes(&matcher, &request("GET", uri, host)), "{uri} {host}");
-        }
-        assert!(!takes(&matcher, &request("POST", "/events", "example.com")));
-        assert!(!takes(&matcher, &request("GET", "/event", "example.com")));
-        assert!(!takes(&matcher, &request("GET", "/events", "example.org")));
-        let other = HeaderMatch {
-            name: "x-tenant".parse().unwrap(),
-            value: Some(HeaderValue::from_static("b")),
-        };
-        assert!(!takes(
-            &Matcher {
-                header: Some(other),
-                ..matcher.clone()
-            },
-            &request("GET", "/events", "example.com")
-        ));
-        assert!(takes(&Matcher::default(), &request("GET", "/", "x")));
-    }
 
     #[test]
     fn frames_by_client() {

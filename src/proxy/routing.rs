@@ -30,8 +30,12 @@ impl Routing {
         metrics: &Arc<Metrics>,
         before: &Self,
     ) -> Self {
-        let known = before.routes.iter();
-        let known = known.map(|route| (route.config.upstream.clone(), route.upstream.clone()));
+        let known = before
+            .routes
+            .iter()
+            .filter_map(|route| route.backend.as_ref());
+        let known =
+            known.map(|backend| (backend.config.upstream.clone(), backend.upstream.clone()));
         let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
             let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
@@ -46,7 +50,7 @@ impl Routing {
             .routes
             .iter()
             .map(|route| {
-                let upstream = upstream_of(&route.upstream);
+                let upstream = route.action.upstream().map(&mut upstream_of);
                 Rc::new(Route::new(route.clone(), upstream, limits))
             })
             .collect();

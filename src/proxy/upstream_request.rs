@@ -6,7 +6,7 @@ use http::{StatusCode, Version};
 
 use super::interim;
 use super::request::Outgoing;
-use super::route::Route;
+use super::route::{Backend, Route};
 use crate::client::Downstream;
 use crate::exchange::Progress;
 use crate::upstream::{Answer, Error, Terms};
@@ -15,6 +15,7 @@ use crate::upstream::{Answer, Error, Terms};
 #[derive(Debug)]
 pub(super) struct UpstreamRequest {
     pub(super) route: Rc<Route>,
+    pub(super) backend: Rc<Backend>,
     pub(super) outgoing: Outgoing,
     /// What the client speaks.
     pub(super) version: Version,
@@ -27,6 +28,7 @@ impl UpstreamRequest {
     pub(super) async fn ask(self) -> Result<Answer, Error> {
         let Self {
             route,
+            backend,
             outgoing,
             version,
             client,
@@ -45,7 +47,7 @@ impl UpstreamRequest {
             detect: outgoing.detect,
             upgrades: outgoing.upgrades,
             raw_head: outgoing.raw_head,
-            limits: route.limits,
+            limits: backend.limits,
             connect: timeouts.connect,
             connect_retry: timeouts.connect_retry,
             wants_events: outgoing.wants_events,
@@ -55,7 +57,7 @@ impl UpstreamRequest {
             interim: &interim,
             phase: progress.phase(),
         };
-        let answer = route.upstream.send(outgoing.request, &terms).await?;
+        let answer = backend.upstream.send(outgoing.request, &terms).await?;
         if let Some(handshake) = &outgoing.handshake {
             handshake.check(&answer)?;
         }

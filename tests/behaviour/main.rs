@@ -33,6 +33,7 @@ mod messages;
 mod ordinary;
 mod probe;
 mod proxy_protocol;
+mod rewriting;
 mod rotation;
 mod seams;
 mod status;

@@ -320,6 +320,8 @@ fn write_does_not_drop_a_client_that_reads_slowly() {
     use tokio::io::AsyncReadExt;
     run(|| async {
         const LENGTH: usize = 400_000;
+        // What the kernel may need to open a window: an acknowledgement can be delayed by 40 ms.
+        const DELAY: Duration = Duration::from_millis(60);
         let response = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n{}",
             "x".repeat(LENGTH)
@@ -332,9 +334,10 @@ fn write_does_not_drop_a_client_that_reads_slowly() {
         client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").await;
         client.head().await;
         let mut left = LENGTH - client.take().len();
-        let mut block = [0; 2500];
+        let mut block = [0; 5000];
         while left > 0 {
             sleep(Duration::from_secs(1)).await;
+            std::thread::sleep(DELAY);
             left -= client.stream.read(&mut block).await.unwrap();
         }
     });

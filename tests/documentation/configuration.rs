@@ -22,15 +22,22 @@ pub(crate) fn example() -> BTreeMap<String, String> {
     let mut flatten = |table: &str, key: &str, span: std::ops::Range<usize>| {
         keys.insert(format!("{table}.{key}"), text[span].to_owned());
     };
+    let is_top_level = |key: &str| document.get_ref().contains_key(key);
     for (table, value) in document.get_ref() {
         let name = table.get_ref().as_ref();
-        let value = value.get_ref();
-        let value = value.get(0).map_or(value, |first| first.get_ref());
-        for (key, value) in value.as_table().unwrap() {
+        let tables: Vec<_> = match value.get_ref() {
+            DeValue::Array(tables) => tables.iter().map(toml::Spanned::get_ref).collect(),
+            table => vec![table],
+        };
+        for (key, value) in tables.iter().flat_map(|table| table.as_table().unwrap()) {
             let key = key.get_ref().as_ref();
             match value.get_ref() {
                 // Which keys a route has besides its own is told by their scope.
-                DeValue::Table(_) if name == "route" => {}
+                DeValue::Table(_) if name == "route" && is_top_level(key) => {}
+                // Its keys are names of the user's own.
+                DeValue::Table(_) if ["set", "add"].contains(&key) => {
+                    flatten(name, key, value.span());
+                }
                 DeValue::Table(inner) => {
                     for (inner, value) in inner {
                         flatten(name, &format!("{key}.{}", inner.get_ref()), value.span());
@@ -51,11 +58,14 @@ pub(crate) fn uncommented() -> String {
         let is_key = key
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b"._".contains(&b));
-        let is_toml = rest == "[[route]]" || is_key && rest.contains(" = ");
+        let is_toml = rest.starts_with('[') || is_key && rest.contains(" = ");
         format!("{}\n", if is_toml { rest } else { line })
     };
     EXAMPLE.lines().map(uncomment).collect()
 }
+
+/// What other keys of the table need.
+const CORS: &str = "cors.origins = 'https://a'\n";
 
 /// `key = value` where the key belongs.
 fn set(key: &str, value: &str) -> String {
@@ -96,7 +106,17 @@ fn its_defaults_are_those_of_the_code() {
             continue;
         };
         // Only a Unix socket has a mode.
-        let (bare, written) = if key == "listener.mode" {
+        let of_route = key
+            .strip_prefix("route.")
+            .and_then(|key| key.split_once('.'));
+        let (bare, written) = if key.starts_with("cors.") {
+            let bare = format!("{CORS}{bare}");
+            let written = format!("{}{bare}", set(key, &default));
+            (bare, written)
+        } else if let Some((table, key)) = of_route {
+            let route = |rest: &str| format!("{bare}route = [{{ {table} = {{ {rest} }} }}]");
+            (route(""), route(&format!("{key} = {default}")))
+        } else if key == "listener.mode" {
             let socket = |mode: &str| format!("{bare}listener = [{{ address = 'unix:/x'{mode} }}]");
             (socket(""), socket(&format!(", mode = {default}")))
         } else {
@@ -126,10 +146,14 @@ fn it_names_every_choice_that_the_code_has() {
         let Kind::OneOf(mut documented) = entry.kind else {
             continue;
         };
+        if documented[0].parse::<u16>().is_ok() {
+            continue; // a number that is none of them is refused: that is tested with the values
+        }
         // A word that is like none of them gets all of them as help.
         let problems = parse(&set(key, "\"zzzzzzzz\"")).unwrap_err();
         let mut problems = problems.iter();
-        let problem = problems.find(|problem| problem.key.as_deref() == Some(key));
+        let indexed = key.replace("route.", "route[0].");
+        let problem = problems.find(|problem| problem.key.as_deref() == Some(&indexed));
         let help = problem.unwrap().help.as_deref().unwrap();
         let mut known: Vec<_> = help.split('"').skip(1).step_by(2).collect();
         known.sort_unstable();
@@ -140,10 +164,18 @@ fn it_names_every_choice_that_the_code_has() {
 
 /// Values that a key of this kind may have, and others.
 fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
-    let quoted = |word: &String| format!("\"{word}\"");
+    let quoted = |word: &String| match word.parse::<u16>() {
+        Ok(number) => number.to_string(),
+        Err(_) => format!("\"{word}\""),
+    };
     let (mut allowed, mut refused) = match &entry.kind {
         Kind::String => (vec![], vec!["1".to_owned()]),
         Kind::Strings => (vec!["[]".to_owned()], vec!["\"x\"".to_owned()]),
+        Kind::OneOrMore => (vec!["[]".to_owned()], vec!["1".to_owned()]),
+        Kind::Table => (
+            vec!["{ X-A = 'b', X-C = '' }".to_owned()],
+            vec!["1".to_owned(), "[]".to_owned()],
+        ),
         Kind::Boolean => (
             vec!["true".to_owned(), "false".to_owned()],
             vec!["1".to_owned()],
@@ -179,7 +211,7 @@ fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
         ),
     };
     // A path is a string, and any string may be one.
-    if !matches!(entry.kind, Kind::String) {
+    if !matches!(entry.kind, Kind::String | Kind::OneOrMore) {
         let side = if entry.off {
             &mut allowed
         } else {
@@ -230,6 +262,9 @@ fn a_change_takes_a_restart_exactly_where_it_is_marked() {
             "listener.mode" => "upstream.url = 'http://a'\nlistener = [{ address = 'unix:/x' }]",
             // Without a token there is no probe.
             "probe.path" => "upstream.url = 'http://a'\nprobe.token = '0123456789abcdef'",
+            key if key.starts_with("cors.") => {
+                "upstream.url = 'http://a'\ncors.origins = 'https://a'"
+            }
             _ => "upstream.url = 'http://a'",
         };
         let before = match key {
@@ -243,6 +278,7 @@ fn a_change_takes_a_restart_exactly_where_it_is_marked() {
             }
             "probe.path" => format!("probe.path = '/other'\n{beside}"),
             "probe.token" => format!("probe.token = '0123456789abcdef'\n{beside}"),
+            "cors.origins" => beside.replace("https://a", "https://b"),
             _ => format!("{}{beside}", set(key, &other(key, &entry))),
         };
         fs::write(&file, before).unwrap();
@@ -271,7 +307,8 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::Integer(range, _) => range.start().to_string(),
         Kind::Duration { .. } => "\"7s\"".to_owned(),
         Kind::OneOf(words) => format!("\"{}\"", words.last().unwrap()),
-        Kind::Strings => "[\"10.0.0.1\"]".to_owned(),
+        Kind::Strings | Kind::OneOrMore => "[\"10.0.0.1\"]".to_owned(),
+        Kind::Table => "{ X-A = 'b' }".to_owned(),
         Kind::String => match key {
             "listener.address" | "admin.listen" => "\"127.0.0.1:8181\"".to_owned(),
             "upstream.url" => "\"http://b\"".to_owned(),

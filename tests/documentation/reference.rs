@@ -24,6 +24,10 @@ pub(crate) struct Entry {
 pub(crate) enum Kind {
     String,
     Strings,
+    /// One string, or an array of them.
+    OneOrMore,
+    /// Names of the user's own, each with a string.
+    Table,
     Boolean,
     /// The word is one that may stand for a number.
     Integer(RangeInclusive<i64>, Option<String>),
@@ -92,6 +96,8 @@ fn read_kind(kind: &str) -> Kind {
     match kind {
         "String" => Kind::String,
         "Array of strings" => Kind::Strings,
+        "String or array of strings" => Kind::OneOrMore,
+        "Table of strings" => Kind::Table,
         "Boolean" => Kind::Boolean,
         "Duration" => Kind::Duration {
             least: None,

@@ -32,7 +32,7 @@ fn flatten<'a>(
             Some("array") => followed(root, &value["items"]),
             _ => value,
         };
-        if inner["type"] == "object" {
+        if inner["properties"].is_object() {
             flatten(root, inner, &format!("{name}."), found);
         } else {
             found.insert(name, value);
@@ -85,6 +85,9 @@ fn toml_to_json(value: &str) -> Value {
 
 /// What values a schema takes, in words.
 fn shape(root: &Value, schema: &Value) -> String {
+    if let Some(title) = schema["title"].as_str() {
+        return title.to_owned();
+    }
     if let Some(choices) = schema["anyOf"].as_array() {
         let choices = choices
             .iter()
@@ -96,14 +99,13 @@ fn shape(root: &Value, schema: &Value) -> String {
     }
     match (schema["enum"].as_array(), schema["type"].as_str()) {
         (Some(words), _) => {
-            let words = words.iter().map(|word| word.as_str().unwrap());
+            let words = words.iter().map(|word| match word.as_str() {
+                Some(word) => word.to_owned(),
+                None => word.to_string(),
+            });
             words.collect::<Vec<_>>().join(" or ")
         }
         (None, Some("integer")) => format!("{} to {}", schema["minimum"], schema["maximum"]),
-        (None, Some("string")) => match schema["title"].as_str() {
-            Some(title) => title.to_owned(),
-            None => "string".to_owned(),
-        },
         (None, Some(kind)) => kind.to_owned(),
         (None, None) => panic!("{schema}"),
     }
@@ -114,6 +116,8 @@ fn expected_shape(entry: &Entry) -> String {
     match &entry.kind {
         Kind::String => "string".to_owned(),
         Kind::Strings => "array".to_owned(),
+        Kind::OneOrMore => "string or array of strings".to_owned(),
+        Kind::Table => "object".to_owned(),
         Kind::Boolean => "boolean".to_owned(),
         Kind::Integer(range, None) => format!("{} to {}", range.start(), range.end()),
         Kind::Integer(range, Some(word)) => {

@@ -113,7 +113,11 @@ fn chain(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The client's own address: the last one in `X-Forwarded-For` that no trusted proxy has, as whoever is before that one could have
 /// made it up; the first one if all are trusted.
-fn client(headers: &HeaderMap, peer: Option<IpAddr>, trusted: &[IpNet]) -> Option<IpAddr> {
+pub(super) fn client(
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+    trusted: &[IpNet],
+) -> Option<IpAddr> {
     let mut first = peer;
     let mut last_stranger = None;
     for (index, node) in items(headers, &X_FORWARDED_FOR).enumerate() {
@@ -127,7 +131,10 @@ fn client(headers: &HeaderMap, peer: Option<IpAddr>, trusted: &[IpNet]) -> Optio
 }
 
 /// The items of a list field, over all of its lines.
-fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(super) fn items<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> {
     let lines = headers
         .get_all(name)
         .iter()

@@ -23,6 +23,7 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// Tells of `peer`, which came by `scheme`. What a peer in the `trusted` networks says itself is kept and added to, what another one
@@ -37,6 +38,57 @@ pub(super) fn tell(
     match ip {
         Some(ip) if !is_within(ip, trusted) => replace(headers, ip, scheme),
         ip => kept::add(headers, ip, scheme, trusted),
+    }
+}
+
+/// Tells nothing: not even that there is a proxy.
+pub(super) fn remove(headers: &mut HeaderMap) {
+    let names = found(headers, |name| {
+        names::is_relative(name) || names::is_known(name)
+    });
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Tells what stands before the backend's paths for the client. What a trusted proxy has taken off stands before that.
+pub(super) fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
+    let before = headers
+        .get(&X_FORWARDED_PREFIX)
+        .and_then(|value| value.to_str().ok());
+    let whole = [before.unwrap_or_default().trim_end_matches('/'), prefix].concat();
+    if !whole.is_empty() {
+        set(headers, &X_FORWARDED_PREFIX, value(whole));
+    }
+}
+
+/// The client's own address, as far as the `trusted` proxies tell.
+pub(super) fn client_ip(
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    trusted: &[IpNet],
+) -> Option<IpAddr> {
+    let ip = peer.map(|peer| peer.ip().to_canonical());
+    match ip {
+        Some(ip) if !is_within(ip, trusted) => Some(ip),
+        ip => kept::client(headers, ip, trusted),
+    }
+}
+
+/// The scheme that the client has used, as far as the `trusted` proxies tell.
+pub(super) fn scheme(
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    is_tls: bool,
+    trusted: &[IpNet],
+) -> &'static str {
+    let is_trusted = peer.is_none_or(|peer| is_within(peer.ip().to_canonical(), trusted));
+    let said = kept::items(headers, &X_FORWARDED_PROTO).next();
+    match said.filter(|_| is_trusted) {
+        Some(said) if said.eq_ignore_ascii_case("https") => "https",
+        Some(said) if said.eq_ignore_ascii_case("http") => "http",
+        _ if is_tls => "https",
+        _ => "http",
     }
 }
 

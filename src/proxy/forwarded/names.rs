@@ -31,6 +31,11 @@ pub(super) fn is_relative(name: &str) -> bool {
         && !SET.contains(&name)
 }
 
+/// Whether this is one of the fields that the sidecar sets, in any spelling.
+pub(super) fn is_known(name: &str) -> bool {
+    SET.contains(&name) || is_misspelled(name)
+}
+
 /// Whether this is another spelling of a field that the sidecar sets. Nobody may send it: a proxy that knows nothing of it lets it
 /// pass, and the backend would read it beside or instead of the real one.
 pub(super) fn is_misspelled(name: &str) -> bool {

@@ -1,13 +1,15 @@
 //! A configuration as its file could be written, for a person to see what is in force. Read back it is the same one,
 //! but for secrets.
 
+mod routing;
+
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
-    Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat,
-    Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe, Route, Server,
-    Timeouts, Upstream, Workers, units,
+    Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Forwarded,
+    Frame, Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe,
+    Route, Server, Timeouts, Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
@@ -25,8 +27,11 @@ impl Display for Config {
             drain: of_drain,
             log: of_log,
         } = self;
-        let is_fallback =
-            |last: &&Route| last.matcher == Matcher::default() && last.timeouts == *top_timeouts;
+        let is_fallback = |last: &&Route| {
+            last.matcher == Matcher::default()
+                && last.timeouts == *top_timeouts
+                && last.action.upstream().is_some()
+        };
         let fallback = routes.last().filter(is_fallback);
         let (top_heartbeat, top_events, top_streams) = match fallback {
             Some(Route {
@@ -41,6 +46,9 @@ impl Display for Config {
                 DrainStreams::default(),
             ),
         };
+        let top_fields = fallback.map_or_else(Keys::new, routing::fields);
+        // Before the first table, since they are dotted keys of the top level.
+        lines(f, "", &top_fields)?;
         for of_listener in listeners {
             table(f, "[[listener]]", &listener(of_listener))?;
         }
@@ -64,8 +72,16 @@ impl Display for Config {
         lines(f, "", &drain_streams(top_streams))?;
         table(f, "\n[log]", &log(*of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
-            table(f, "\n[[route]]", &matcher(&route.matcher))?;
-            if fallback.is_none_or(|fallback| upstream(fallback) != upstream(route)) {
+            table(f, "\n[[route]]", &routing::matcher(&route.matcher))?;
+            lines(f, "", &routing::action(&route.action))?;
+            lines(
+                f,
+                "",
+                &routing::changed(&routing::fields(route), &top_fields),
+            )?;
+            let has_upstream = route.action.upstream().is_some();
+            if has_upstream && fallback.is_none_or(|fallback| upstream(fallback) != upstream(route))
+            {
                 lines(f, "upstream.", &upstream(route))?;
             }
             let own = [
@@ -168,10 +184,16 @@ fn probe(probe: &Probe) -> Keys {
 }
 
 fn upstream(route: &Route) -> Keys {
-    let Upstream { address, tls } = &*route.upstream;
+    let Action::Proxy(proxied) = &route.action else {
+        return Keys::new();
+    };
+    let Upstream { address, tls } = &*proxied.upstream;
     let mut keys = vec![("url", text(address))];
-    let host = route.host.as_ref().and_then(|host| host.to_str().ok());
+    let host = proxied.host.as_ref().and_then(|host| host.to_str().ok());
     keys.extend(host.map(|host| ("host", text(host))));
+    if proxied.forwarded == Forwarded::Off {
+        keys.push(("forwarded", text("off")));
+    }
     if let Some(tls) = tls {
         let ca = tls.ca.as_ref();
         keys.extend(ca.map(|ca| ("tls.ca", text(ca.display()))));
@@ -296,29 +318,6 @@ fn log(log: Log) -> Keys {
         Format::Json => "json",
     };
     vec![("level", text(level)), ("format", text(format))]
-}
-
-/// The value that a header has to have may be a secret that only clients of this route know.
-fn matcher(matcher: &Matcher) -> Keys {
-    let Matcher {
-        host,
-        path,
-        method,
-        header,
-    } = matcher;
-    let header = header.as_ref().map(|header| match header.value {
-        Some(_) => text(format_args!("{}: ***", header.name)),
-        None => text(&header.name),
-    });
-    let keys = [
-        ("path", path.as_ref().map(text)),
-        ("host", host.as_ref().map(text)),
-        ("method", method.as_ref().map(text)),
-        ("header", header),
-    ];
-    keys.into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect()
 }
 
 fn clock(duration: Option<Duration>) -> String {

@@ -1,0 +1,116 @@
+//! The routes that a draft without errors means.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::action::{Action, Forwarded, OwnAction, Proxied};
+use super::draft::{RouteDraft, Settings, Target};
+use super::{Matcher, Route, Upstream, tls};
+
+/// The `drafts`, and the route to `fallback` after them, if the file names one.
+pub(super) fn resolve(
+    drafts: Vec<RouteDraft>,
+    fallback: &Target,
+    settings: Settings,
+    folder: &Path,
+) -> Vec<Route> {
+    let mut shared = Shared::default();
+    let last = shared.target(fallback, folder);
+    let mut routes = Vec::with_capacity(drafts.len() + 1);
+    for draft in drafts {
+        let own = shared.target(&draft.upstream, folder);
+        // Another upstream has another name.
+        let inherited = (own.is_none()).then_some(fallback);
+        let host = draft.upstream.host;
+        let host = host.or_else(|| inherited?.host.clone());
+        let forwarded = draft.upstream.forwarded;
+        let forwarded = forwarded.or_else(|| inherited?.forwarded);
+        let target = own.or_else(|| last.clone());
+        let place = Place {
+            upstream: target,
+            host,
+            replace_prefix: draft.replace_prefix,
+            forwarded: forwarded.unwrap_or_default(),
+        };
+        // `check_upstreams` saw to it that no route is lost here.
+        routes.extend(route(
+            draft.matcher,
+            draft.own_action,
+            place,
+            draft.settings,
+        ));
+    }
+    let place = Place {
+        upstream: last,
+        host: fallback.host.clone(),
+        replace_prefix: None,
+        forwarded: fallback.forwarded.unwrap_or_default(),
+    };
+    routes.extend(route(Matcher::default(), None, place, settings));
+    routes
+}
+
+/// Where the requests of a route go, if it does not answer by itself.
+struct Place {
+    upstream: Option<Arc<Upstream>>,
+    host: Option<HeaderValue>,
+    replace_prefix: Option<String>,
+    forwarded: Forwarded,
+}
+
+/// Upstreams that are the same share one, and so its connections.
+#[derive(Default)]
+struct Shared(HashMap<Upstream, Arc<Upstream>>);
+
+impl Shared {
+    fn target(&mut self, target: &Target, folder: &Path) -> Option<Arc<Upstream>> {
+        let upstream = Upstream {
+            address: target.address.clone()?,
+            tls: tls::client(target, folder),
+        };
+        let known = self.0.entry(upstream);
+        let shared = known.or_insert_with_key(|upstream| Arc::new(upstream.clone()));
+        Some(shared.clone())
+    }
+}
+
+fn route(
+    matcher: Matcher,
+    own_action: Option<OwnAction>,
+    place: Place,
+    settings: Settings,
+) -> Option<Route> {
+    let Settings {
+        timeouts,
+        heartbeat,
+        events,
+        drain_streams,
+        request_headers,
+        response_headers,
+        cors,
+    } = settings;
+    let action = match own_action {
+        Some(OwnAction::Redirect(redirect)) => Action::Redirect(redirect),
+        Some(OwnAction::Respond(respond)) => Action::Respond(respond),
+        None => Action::Proxy(Proxied {
+            upstream: place.upstream?,
+            host: place.host,
+            request_headers,
+            replace_prefix: place.replace_prefix,
+            forwarded: place.forwarded,
+        }),
+    };
+    Some(Route {
+        matcher,
+        action,
+        response_headers,
+        cors,
+        timeouts,
+        heartbeat,
+        events,
+        drain_streams,
+    })
+}

@@ -1,0 +1,90 @@
+//! What a route answers by itself: a redirect, or always the same.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Response, response};
+
+use super::prefix;
+use super::values::Values;
+use crate::body::Incoming;
+use crate::config::{Redirect, Respond, Scheme};
+use crate::upstream::{Answer, AnswerBody};
+
+/// An answer with this head, as if a backend had given it.
+pub(super) fn answer(mut head: response::Parts, body: Bytes) -> Answer {
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Answer {
+        head,
+        raw: Bytes::new(),
+        body: AnswerBody::Plain(Incoming::Kept(body)),
+    }
+}
+
+pub(super) fn respond(respond: &Respond) -> Answer {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = respond.status;
+    let body = Bytes::from(respond.text.clone());
+    if !body.is_empty() {
+        head.headers
+            .insert(CONTENT_TYPE, respond.content_type.clone());
+    }
+    answer(head, body)
+}
+
+/// Sends the client elsewhere. `segments` is how many of its path's the route has matched.
+pub(super) fn redirect(redirect: &Redirect, values: &Values<'_>, segments: usize) -> Answer {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = redirect.status;
+    let location = location(redirect, values, segments);
+    if let Ok(location) = HeaderValue::from_bytes(&location) {
+        head.headers.insert(LOCATION, location);
+    }
+    answer(head, Bytes::new())
+}
+
+/// The address in full: a target of the client's that begins with two slashes would otherwise name another host.
+fn location(redirect: &Redirect, values: &Values<'_>, segments: usize) -> Vec<u8> {
+    let scheme = redirect
+        .scheme
+        .map_or_else(|| values.scheme(), Scheme::name);
+    let host = match &redirect.host {
+        Some(host) => values.render(host),
+        None => values.host().unwrap_or_default().into(),
+    };
+    let mut location = Vec::new();
+    if !host.is_empty() {
+        location.extend_from_slice(scheme.as_bytes());
+        location.extend_from_slice(b"://");
+        location.extend_from_slice(&host);
+        // The port that the client has named belongs to its host and scheme.
+        let is_elsewhere = redirect.host.is_some() || scheme != values.scheme();
+        let usual = if scheme == "https" { 443 } else { 80 };
+        match redirect.port {
+            Some(port) if port != usual => {
+                location.extend_from_slice(format!(":{port}").as_bytes());
+            }
+            None if !is_elsewhere => {
+                if let Some(port) = values.stated_port() {
+                    location.extend_from_slice(format!(":{port}").as_bytes());
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+    match (&redirect.path, &redirect.replace_prefix) {
+        (Some(path), _) => location.extend_from_slice(&values.render(path)),
+        (None, Some(replacement)) => {
+            let path = values.path();
+            let path = prefix::replace(path.as_bytes(), path, segments, replacement);
+            location.extend_from_slice(&path);
+        }
+        (None, None) => location.extend_from_slice(values.path().as_bytes()),
+    }
+    let states_query = location.contains(&b'?');
+    if let Some(query) = values.query().filter(|_| !states_query) {
+        location.push(b'?');
+        location.extend_from_slice(query.as_bytes());
+    }
+    location
+}
