@@ -8,6 +8,7 @@ mod address;
 mod conflicts;
 mod draft;
 mod file;
+mod files;
 mod host;
 mod matcher;
 mod nearest;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::files::Files;
 pub use self::host::requested_host;
 pub use self::path::normal_path;
 pub use self::probe::Probe;
