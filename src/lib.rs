@@ -8,6 +8,7 @@
 //! proxy     the story of one request, top to bottom
 //! upstream  a connection to the backend, the request sent, the head looked at
 //! body      what passes: uploads, ordinary responses, event streams
+//! files     what a route answers with by itself: files of a folder
 //! sse       the event stream itself: positions, heartbeats, clocks, endings; no I/O
 //! wire      HTTP/1 as bytes: heads, chunks, lists; no I/O
 //! http1     a request on an upstream's socket
@@ -29,6 +30,7 @@ pub mod client;
 pub mod config;
 pub mod doctor;
 pub mod exchange;
+pub mod files;
 pub mod poll_cache;
 
 pub mod http1;

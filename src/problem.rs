@@ -9,6 +9,9 @@ use crate::reason::Reason;
 /// The methods that everybody knows and that pass; only CONNECT does not.
 const PASSED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
+/// What can be done with a file.
+const FILE_METHODS: &str = "GET, HEAD";
+
 /// The response that tells a client of `reason`, in a form that its `Accept` fields ask for; `detail` says more, if there is more to
 /// say.
 pub fn response<'a>(
@@ -48,9 +51,13 @@ pub fn response<'a>(
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110, section 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
+        let methods = match reason {
+            Reason::FileMethodRefused => FILE_METHODS,
+            _ => PASSED_METHODS,
+        };
         response
             .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static(PASSED_METHODS));
+            .insert(ALLOW, HeaderValue::from_static(methods));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         // Spread, so that clients turned away together do not come back together (F112).
@@ -170,6 +177,8 @@ mod tests {
     fn a_405_says_what_is_allowed() {
         let refused = response(Reason::MethodRefused, None, []);
         assert_eq!(refused.headers()[ALLOW], PASSED_METHODS);
+        let refused = response(Reason::FileMethodRefused, None, []);
+        assert_eq!(refused.headers()[ALLOW], "GET, HEAD");
         assert!(!PASSED_METHODS.contains("CONNECT"));
         assert!(
             !response(Reason::NoRoute, None, [])

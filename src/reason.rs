@@ -40,6 +40,8 @@ pub enum Reason {
     RequestBodyTimeout,
     RequestBodyFailed,
     MethodRefused,
+    FileMethodRefused,
+    NoFile,
     RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
@@ -55,6 +57,7 @@ pub enum Reason {
     UpstreamStatus,
     UpstreamNotEvents,
     NoRoute,
+    FileFailed,
     TooManyConnections,
 }
 
@@ -69,7 +72,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -86,6 +89,8 @@ impl Reason {
         Self::RequestBodyTimeout,
         Self::RequestBodyFailed,
         Self::MethodRefused,
+        Self::FileMethodRefused,
+        Self::NoFile,
         Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
@@ -101,6 +106,7 @@ impl Reason {
         Self::UpstreamStatus,
         Self::UpstreamNotEvents,
         Self::NoRoute,
+        Self::FileFailed,
         Self::TooManyConnections,
     ];
 
@@ -220,6 +226,18 @@ impl Reason {
                 "method_refused",
                 "This is a reverse proxy: CONNECT is refused",
             ),
+            Self::FileMethodRefused => row(
+                Client,
+                Some(StatusCode::METHOD_NOT_ALLOWED),
+                "file_method_refused",
+                "There are only files here: GET and HEAD",
+            ),
+            Self::NoFile => row(
+                Client,
+                Some(StatusCode::NOT_FOUND),
+                "no_file",
+                "There is no such file",
+            ),
             Self::RapidReset => row(
                 Client,
                 None,
@@ -309,6 +327,12 @@ impl Reason {
                 Some(StatusCode::NOT_FOUND),
                 "no_route",
                 "No route matches this request",
+            ),
+            Self::FileFailed => row(
+                Proxy,
+                Some(StatusCode::INTERNAL_SERVER_ERROR),
+                "file_failed",
+                "A file could not be read",
             ),
             Self::TooManyConnections => row(
                 Proxy,

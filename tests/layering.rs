@@ -54,6 +54,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         ],
         &[],
     ),
+    ("files", &["body", "config", "reason"], &["hyper"]),
     (
         "upstream",
         &[
@@ -93,7 +94,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "proxy",
         &[
-            "http1", "alarm", "body", "client", "config", "doctor", "exchange", "metrics",
+            "http1", "alarm", "body", "client", "config", "doctor", "exchange", "files", "metrics",
             "problem", "reason", "server", "sse", "tls", "upstream", "wire",
         ],
         &[],

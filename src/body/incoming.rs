@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::FileBody;
 use crate::http1;
 use crate::http2::Inflow;
 use crate::sending::Remainder;
@@ -23,6 +24,8 @@ pub enum Incoming {
     Http2(Inflow),
     /// A small request's, which is sent again.
     Kept(Bytes),
+    /// What a route answers with by itself.
+    File(Box<FileBody>),
 }
 
 /// Why a body broke off.
@@ -37,13 +40,16 @@ pub enum Broken {
     /// The peer reset the stream, with this code.
     #[error("the stream was reset: {0}")]
     Reset(h2::Reason),
+    /// A file cannot be read, or has become shorter than the head said.
+    #[error("the file could not be read to its end")]
+    File,
 }
 
 impl Incoming {
     /// What is left to be sent of the request that this responds to, if the response has ended before it.
     pub fn take_remainder(&mut self) -> Option<Remainder> {
         match self {
-            Self::Client(_) | Self::Kept(_) => None,
+            Self::Client(_) | Self::Kept(_) | Self::File(_) => None,
             Self::Http1(body) => body.take_remainder(),
             Self::Http2(body) => body.take_remainder(),
         }
@@ -98,6 +104,7 @@ impl Body for Incoming {
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
             Self::Kept(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::File(body) => body.poll_frame(cx),
         }
     }
 
@@ -107,6 +114,7 @@ impl Body for Incoming {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
             Self::Kept(bytes) => bytes.is_empty(),
+            Self::File(body) => body.remaining() == 0,
         }
     }
 
@@ -116,6 +124,7 @@ impl Body for Incoming {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
             Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(body) => SizeHint::with_exact(body.remaining()),
         }
     }
 }

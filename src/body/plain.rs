@@ -1,4 +1,4 @@
-//! A response that is no event stream: it passes as it is, counted, under the `read` timeout.
+//! A response that is no event stream: it passes as it is, counted, under the `read` timeout if an upstream sends it.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::client::Downstream;
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 
-/// An upstream's response on its way to a client.
+/// An upstream's response, or a file, on its way to a client.
 #[derive(Debug)]
 pub struct PlainBody {
     incoming: Incoming,
@@ -41,6 +41,8 @@ impl PlainBody {
         timeout: Option<Duration>,
         close_delimited: bool,
     ) -> Self {
+        // A file is nobody who could go silent. It is read when the client has taken what was read before, however long that was.
+        let timeout = timeout.filter(|_| !matches!(incoming, Incoming::File(_)));
         let mut body = Self {
             incoming,
             is_complete: false,
@@ -82,6 +84,7 @@ impl PlainBody {
             }
             Poll::Ready(Some(Err(Broken::Closed))) => self.fail(cx, Reason::UpstreamClosed, None),
             Poll::Ready(Some(Err(Broken::Failed))) => self.fail(cx, Reason::UpstreamFailed, None),
+            Poll::Ready(Some(Err(Broken::File))) => self.fail(cx, Reason::FileFailed, None),
             Poll::Ready(Some(Err(Broken::Reset(code)))) => {
                 self.fail(cx, Reason::UpstreamClosed, Some(code))
             }

@@ -259,7 +259,9 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(Broken::Failed))) => request_body.fail(Reason::RequestBodyFailed),
+            Poll::Ready(Some(Err(Broken::Failed | Broken::File))) => {
+                request_body.fail(Reason::RequestBodyFailed)
+            }
             Poll::Ready(Some(Err(Broken::Closed | Broken::Reset(_)))) => {
                 request_body.incoming = None;
                 Poll::Ready(Some(Err(Aborted { code: None })))

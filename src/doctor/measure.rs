@@ -182,7 +182,7 @@ impl Stream {
                 }
                 Ok(None) => End::Complete,
                 Ok(Some(Err(Broken::Closed))) => End::Cut,
-                Ok(Some(Err(Broken::Failed))) => End::Broken,
+                Ok(Some(Err(Broken::Failed | Broken::File))) => End::Broken,
                 Ok(Some(Err(Broken::Reset(code)))) => End::Reset(code.to_string()),
                 Err(_) => End::Watched,
             };

@@ -156,7 +156,7 @@ impl Parked {
 fn end_of(broken: Broken) -> UpstreamEnd {
     match broken {
         Broken::Closed | Broken::Reset(_) => UpstreamEnd::WithoutLastChunk,
-        Broken::Failed => UpstreamEnd::Failed,
+        Broken::Failed | Broken::File => UpstreamEnd::Failed,
     }
 }
 

@@ -1,0 +1,235 @@
+//! The file that a request names, opened.
+//!
+//! Every name is resolved below the root by the kernel (`openat2` with `RESOLVE_BENEATH`, where there is one): what leads out of it,
+//! through whatever symlink and whoever changes them meanwhile, does not open. So there is no time between a check and its use.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+
+use super::coding::Coding;
+use super::request::Target;
+use crate::config;
+
+/// What stands for a folder.
+const INDEX: &str = "index.html";
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) target: Target,
+    /// The fallback may stand in for it.
+    pub(super) falls_back: bool,
+    /// The codings that are as good, the best first.
+    pub(super) codings: Vec<Coding>,
+}
+
+/// What there is.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// This file.
+    File(Opened),
+    /// A folder with an index, at a path without its last slash.
+    Folder,
+}
+
+/// A regular file.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: fs::File,
+    pub(super) length: u64,
+    pub(super) modified: Option<SystemTime>,
+    /// Its path below the root, without the extension of its coding.
+    pub(super) path: PathBuf,
+    pub(super) coding: Option<Coding>,
+    /// Which file it is also depends on whether a page was asked for.
+    pub(super) is_fallback: bool,
+}
+
+/// Opens what `wanted` asks for; `None` if there is no such file.
+pub(super) fn find(config: &config::Files, wanted: &Wanted) -> io::Result<Option<Found>> {
+    let config::Files { root, fallback } = config;
+    let root = Dir::open_ambient_dir(root, ambient_authority())?;
+    let codings = &wanted.codings;
+    let found = match &wanted.target.path {
+        Some(path) if wanted.target.is_folder => {
+            open(&root, &path.join(INDEX), codings)?.map(Found::File)
+        }
+        // An empty path is the root.
+        Some(path) if path.as_os_str().is_empty() || has(&root, path, Metadata::is_dir)? => {
+            has(&root, &path.join(INDEX), Metadata::is_file)?.then_some(Found::Folder)
+        }
+        Some(path) => open(&root, path, codings)?.map(Found::File),
+        None => None,
+    };
+    match fallback {
+        Some(fallback) if found.is_none() && wanted.falls_back => {
+            let opened = open(&root, Path::new(fallback), codings)?;
+            Ok(opened.map(|opened| {
+                Found::File(Opened {
+                    is_fallback: true,
+                    ..opened
+                })
+            }))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Opens the file, or a precompressed one beside it.
+fn open(root: &Dir, path: &Path, codings: &[Coding]) -> io::Result<Option<Opened>> {
+    let mut coded = None;
+    // A compressed file alone is no form of anything.
+    if !codings.is_empty() && has(root, path, Metadata::is_file)? {
+        for coding in codings {
+            let mut name = OsString::from(path);
+            name.push(".");
+            name.push(coding.extension());
+            coded = open_regular(root, Path::new(&name))?.zip(Some(Some(*coding)));
+            if coded.is_some() {
+                break;
+            }
+        }
+    }
+    let opened = match coded {
+        Some(coded) => Some(coded),
+        None => open_regular(root, path)?.map(|plain| (plain, None)),
+    };
+    Ok(opened.map(|((file, metadata), coding)| Opened {
+        file,
+        length: metadata.len(),
+        modified: metadata.modified().ok(),
+        path: path.to_owned(),
+        coding,
+        is_fallback: false,
+    }))
+}
+
+/// Opens a regular file. A device is not even opened: that may already do something.
+fn open_regular(root: &Dir, path: &Path) -> io::Result<Option<(fs::File, fs::Metadata)>> {
+    if !has(root, path, Metadata::is_file)? {
+        return Ok(None);
+    }
+    // It may have become something else by now: a FIFO would block, and a terminal become the process's own.
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let Some(file) = unless_absent(root.open_with(path, &options))? else {
+        return Ok(None);
+    };
+    let file = file.into_std();
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata)))
+}
+
+/// Whether there is something at `path`, and of this kind.
+fn has(root: &Dir, path: &Path, kind: fn(&Metadata) -> bool) -> io::Result<bool> {
+    let metadata = unless_absent(root.metadata(path))?;
+    Ok(metadata.is_some_and(|metadata| kind(&metadata)))
+}
+
+/// `None` if there is no such file, or none that the client may have. Whoever asks cannot tell one from the other.
+fn unless_absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_absent(&error) => {
+            if error.kind() == ErrorKind::PermissionDenied {
+                tracing::debug!(%error, "a file is not readable or outside of its root");
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::PermissionDenied // also what leads out of the root
+            | ErrorKind::InvalidFilename // too long
+            | ErrorKind::InvalidInput
+    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileExt, symlink};
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Whatever is opened is inside: each file says in its content where it is.
+    fn tree() -> impl Strategy<Value = Vec<(String, String)>> {
+        let place = r"(a|b|\.\.data|index\.html)(/(a|b|index\.html))?";
+        let what = r"(file|file|a|b|\.\.|\.\./\.\./outside|\.\./outside/x|\.\./root/a|/|a/b|\.\.data/a|/etc/passwd|OUT|OUT/x)";
+        prop::collection::vec((place, what), 0..8)
+    }
+
+    fn plant(root: &Path, tree: &[(String, String)]) {
+        for (place, what) in tree {
+            let path = root.join(place);
+            // Where an earlier symlink leads out, the tree goes on there: it is not inside, and says so.
+            if fs::create_dir_all(path.parent().unwrap()).is_err()
+                || path.symlink_metadata().is_ok()
+            {
+                continue;
+            }
+            let parent = path.parent().unwrap().canonicalize().unwrap();
+            let base = root.parent().unwrap().canonicalize().unwrap();
+            if !parent.starts_with(&base) {
+                continue;
+            }
+            if what == "file" {
+                let inside = parent.starts_with(base.join("root"));
+                fs::write(&path, if inside { "inside" } else { "outside" }).unwrap();
+            } else {
+                let outside = base.join("outside");
+                let target = what.replace("OUT", outside.to_str().unwrap());
+                symlink(target, &path).unwrap();
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn nothing_outside_of_the_root_is_ever_opened(
+            tree in tree(),
+            paths in prop::collection::vec(
+                "(/|a|b|x|\\.|\\.\\.|%2e|%2E%2e|%252e|%2f|%5c|\\\\|%00|%c0%ae|outside|etc/passwd|\\.\\.data|index\\.html|%|25|;){0,9}",
+                1..20,
+            ),
+        ) {
+            let folder = TempDir::new().unwrap();
+            let root = folder.path().join("root");
+            fs::create_dir(&root).unwrap();
+            fs::create_dir(folder.path().join("outside")).unwrap();
+            fs::write(folder.path().join("outside/x"), "outside").unwrap();
+            fs::write(folder.path().join("outside/index.html"), "outside").unwrap();
+            plant(&root, &tree);
+            let config = config::Files { root, fallback: Some("index.html".to_owned()) };
+            for below in paths {
+                for whole in [format!("/{below}"), below.clone()] {
+                    let Some(target) = Target::parse(&whole, &below) else { continue };
+                    let wanted = Wanted { target, falls_back: true, codings: Vec::new() };
+                    if let Ok(Some(Found::File(opened))) = find(&config, &wanted) {
+                        let mut content = vec![0; 6];
+                        opened.file.read_exact_at(&mut content, 0).unwrap();
+                        prop_assert_eq!(content, b"inside", "{} {:?}", below, tree);
+                    }
+                }
+            }
+        }
+    }
+}
