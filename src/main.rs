@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use sse_sidecar::cli::{self, Command};
-use tikv_jemallocator::Jemalloc;
 
 /// Gives back what streams leave behind: libc's keeps nearly all of it.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Command::from_args(std::env::args_os()) {

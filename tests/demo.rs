@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, HOST};
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HOST,
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -34,6 +36,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Where the paths of a running demo are.
 struct Demo {
     sidecar: SocketAddr,
+    admin: SocketAddr,
     buffering: SocketAddr,
 }
 
@@ -54,15 +57,20 @@ fn with_demo<T: Future<Output = ()>>(test: impl FnOnce(Demo) -> T) {
             silence: Duration::from_secs(1),
             heartbeat: Duration::from_millis(200),
         };
-        let show = Show::start(0, &pace).await.unwrap();
-        let &ListenAddress::Tcp(sidecar) = show.address() else {
-            panic!("the page is on a TCP port")
+        let show = Show::start(0, &pace, "./sidecar").await.unwrap();
+        let tcp = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(address) => *address,
+            ListenAddress::Unix(path) => panic!("{} is no TCP port", path.display()),
         };
+        let (sidecar, admin) = (tcp(show.address()), tcp(show.admin_address()));
         let buffering = show.buffering_address();
         spawn_local(show.run(Signals::new().unwrap()));
-        timeout(DEADLINE, test(Demo { sidecar, buffering }))
-            .await
-            .unwrap();
+        let demo = Demo {
+            sidecar,
+            admin,
+            buffering,
+        };
+        timeout(DEADLINE, test(demo)).await.unwrap();
     });
 }
 
@@ -109,6 +117,9 @@ impl Heard {
 
 const HEARTBEAT: &str = ": heartbeat\n";
 
+/// The answer has more than so many.
+const TOKENS: usize = 40;
+
 #[test]
 fn both_paths_carry_the_same_stream_but_only_the_sidecar_as_it_is_written() {
     with_demo(async |demo| {
@@ -128,7 +139,7 @@ fn both_paths_carry_the_same_stream_but_only_the_sidecar_as_it_is_written() {
 
         let live = String::from_utf8(through_sidecar.bytes()).unwrap();
         let events = parse(live.as_bytes());
-        assert!(events.len() > 50);
+        assert!(events.len() > TOKENS);
         assert_eq!(events.last().unwrap().data, "[DONE]");
         assert!(live.contains(HEARTBEAT), "{live}");
         // A busy machine joins events, but not all of them.
@@ -154,52 +165,83 @@ fn tokens(stream: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_backend_records_a_client_that_leaves_the_sidecar() {
+fn the_backend_stops_when_a_client_leaves_the_sidecar() {
     with_demo(async |demo| {
         let mut response = get(demo.sidecar, "/stream?a").await;
         piece(&mut response).await.unwrap();
         drop(response);
-        assert_cancelled(&demo, "a").await;
+        let left = Instant::now();
+        let (state, sent) = over(&demo, "a").await;
+        assert!(left.elapsed() < Duration::from_secs(1), "in its silence");
+        assert_eq!(state, "cancelled");
+        assert!(sent < TOKENS, "{sent}");
     });
 }
 
 #[test]
-fn the_backend_records_a_client_that_leaves_the_buffering_path_before_its_head() {
+fn the_backend_goes_on_to_its_end_when_a_client_leaves_the_buffering_path() {
     with_demo(async |demo| {
         let asking = spawn_local(async move { get(demo.buffering, "/stream?b").await });
         while text(demo.sidecar, "/record?b").await == "null" {
             sleep(Duration::from_millis(5)).await;
         }
         asking.abort();
-        assert_cancelled(&demo, "b").await;
+        let (state, sent) = over(&demo, "b").await;
+        assert_eq!(state, "finished");
+        assert!(sent > TOKENS, "{sent}");
     });
 }
 
-async fn assert_cancelled(demo: &Demo, key: &str) {
-    let left = Instant::now();
+/// What became of the stream, once it is over, and how many tokens the backend has sent of it.
+async fn over(demo: &Demo, key: &str) -> (String, usize) {
     loop {
         let record = text(demo.sidecar, &format!("/record?{key}")).await;
-        if record.contains(r#""state":"cancelled""#) {
-            return;
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let state = record["state"].as_str().unwrap();
+        if state != "streaming" {
+            let sent = record["sent"].as_u64().unwrap();
+            return (state.to_owned(), sent.try_into().unwrap());
         }
-        assert!(left.elapsed() < Duration::from_secs(1), "{record}");
         sleep(Duration::from_millis(5)).await;
     }
 }
 
 #[test]
-fn the_page_needs_nothing_from_elsewhere() {
+fn the_page_needs_nothing_from_elsewhere_and_nothing_else_runs_on_it() {
     with_demo(async |demo| {
         let page = text(demo.sidecar, "/").await;
-        let port = demo.buffering.port();
-        assert!(page.contains(&format!("data-buffering-port=\"{port}\"")));
-        let style = text(demo.sidecar, "/page.css").await;
-        let script = text(demo.sidecar, "/page.js").await;
-        for asset in [&page, &style, &script] {
-            let elsewhere = asset.contains("https://") || asset.contains("src=\"http");
-            assert!(!elsewhere, "{asset}");
+        for elsewhere in [
+            "https://",
+            "src=",
+            "@import",
+            "url(",
+            "innerHTML",
+            "style=",
+            "onclick",
+        ] {
+            assert!(!page.contains(elsewhere), "{elsewhere}");
         }
+        let response = get(demo.sidecar, "/").await;
+        let policy = response.headers()[CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let reached = format!("connect-src 'self' http://{};", demo.buffering);
+        assert!(policy.contains(&reached), "{policy}");
         assert_eq!(get(demo.sidecar, "/else").await.status(), 404);
+    });
+}
+
+#[test]
+fn the_page_ends_with_the_command_and_leads_to_the_status_page() {
+    with_demo(async |demo| {
+        let page = text(demo.sidecar, "/").await;
+        assert!(page.contains(">./sidecar --upstream http://127.0.0.1:3000<"));
+        assert!(page.contains(&format!("href=\"http://{}/status\"", demo.admin)));
+        assert!(!page.contains("{program}") && !page.contains("{buffering}"));
+        let status = text(demo.admin, "/status").await;
+        assert!(status.contains("<title>sse-sidecar status</title>"));
     });
 }
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 
 ./install.sh
 if [ -z "${SSE_SIDECAR_BIN:-}" ]; then
-    cargo build --release --manifest-path ../../Cargo.toml
+    cargo build --release --features jemalloc --manifest-path ../../Cargo.toml
 fi
 if [ $# -gt 0 ]; then
     exec .cache/venv/bin/pytest "$@"

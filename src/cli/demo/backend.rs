@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/`, `/page.css`, `/page.js` | the page |
+//! | `/` | the page |
 //! | `/stream?KEY` | an answer, token by token; KEY is a name that the client makes up |
 //! | `/record?KEY` | what became of that stream |
 
@@ -26,19 +26,14 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Pace;
-
-const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+use super::page::Page;
 
 /// What it says, with its silence between the two.
 const ANSWER: [&str; 2] = [
-    "An answer like this one takes a while, and you would rather read it while it is being written. But this backend \
-     compresses everything, asked or not, and a proxy on the way may wait until it has a full page. \
-     Let me think about that for a moment.\n\n",
-    "Still here. While I was silent, the sidecar sent a comment every second, so that nothing on the way took the silence \
-     for the end. Your code never hears these comments; only this page counts them.\n\n\
-     Start again and press Stop in the middle: the backend knows at once, and stops working for nobody.",
+    "You are reading this while it is being written. A proxy on the way may hold it back until it has a whole page. \
+     Now let me think for a moment.\n\n",
+    "Still connected: heartbeats filled the silence. Now start again, and press Stop in the middle: only one of the two \
+     backends will stop writing.",
 ];
 
 /// How many streams are remembered.
@@ -48,7 +43,7 @@ const MEMORY: usize = 100;
 #[derive(Debug)]
 pub(super) struct Backend {
     pace: Pace,
-    page: Bytes,
+    page: Page,
     records: RefCell<VecDeque<Rc<Record>>>,
 }
 
@@ -57,7 +52,7 @@ pub(super) struct Backend {
 struct Record {
     key: Box<str>,
     opened: Instant,
-    /// Events sent so far.
+    /// Tokens sent so far.
     sent: Cell<u64>,
     /// What it is now, and since when.
     state: Cell<(State, Instant)>,
@@ -89,12 +84,11 @@ enum Event {
 }
 
 impl Backend {
-    /// Speaks at `pace`. Its page is told where the buffering path is.
-    pub(super) fn new(pace: Pace, buffering_port: u16) -> Self {
-        let html = PAGE.replace("{buffering_port}", &buffering_port.to_string());
+    /// Speaks at `pace`.
+    pub(super) fn new(page: Page, speed: Pace) -> Self {
         Self {
-            pace,
-            page: html.into(),
+            pace: speed,
+            page,
             records: RefCell::default(),
         }
     }
@@ -102,19 +96,16 @@ impl Backend {
     /// Answers a request.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Either<Full<Bytes>, Stream>> {
         let key = request.uri().query().unwrap_or_default();
-        let (content_type, body) = match request.uri().path() {
-            "/stream" => return self.stream(key).map(Either::Right),
-            "/record" => ("application/json", self.record(key)),
-            "/" => ("text/html; charset=utf-8", self.page.clone()),
-            "/page.css" => ("text/css; charset=utf-8", STYLE.into()),
-            "/page.js" => ("text/javascript; charset=utf-8", SCRIPT.into()),
+        match request.uri().path() {
+            "/stream" => self.stream(key).map(Either::Right),
+            "/record" => typed("application/json", Full::new(self.record(key))).map(Either::Left),
+            "/" => self.page.response().map(Either::Left),
             _ => {
                 let mut response = Response::new(Either::Left(Full::default()));
                 *response.status_mut() = StatusCode::NOT_FOUND;
-                return response;
+                response
             }
-        };
-        typed(content_type, Either::Left(Full::new(body)))
+        }
     }
 
     fn stream(&self, key: &str) -> Response<Stream> {
@@ -207,7 +198,9 @@ impl Body for Stream {
             }
             gzip.write_all(event.at(record.opened.elapsed()).as_bytes())?;
             gzip.flush()?;
-            record.sent.update(|sent| sent + 1);
+            if let Event::Token(_) = event {
+                record.sent.update(|sent| sent + 1);
+            }
         } else {
             gzip.try_finish()?;
             record.becomes(State::Finished);
@@ -248,7 +241,7 @@ impl Event {
     }
 }
 
-fn typed<B>(content_type: &'static str, body: B) -> Response<B> {
+pub(super) fn typed<B>(content_type: &'static str, body: B) -> Response<B> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

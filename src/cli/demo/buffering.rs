@@ -1,22 +1,23 @@
-//! What the sidecar is compared with: a model of nginx as `proxy_pass` alone configures it, up to nginx 1.29.6.
+//! What the sidecar is compared with: a model of nginx with `proxy_pass` and `proxy_ignore_client_abort on`, up to nginx 1.29.6.
 //!
 //! Such an nginx asks its backend with HTTP/1.0, whose response ends with the connection, and passes that response on in
-//! pages of 4 KiB; the head waits for the first page. A client that leaves is missed at once here too.
+//! pages of 4 KiB; the head waits for the first page. That a client has left it finds out when it has a page to write.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_ENCODING, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, Response, Version};
+use http::response::Parts;
+use http::{HeaderValue, Request, Response, Uri, Version};
 use http_body::{Body, Frame};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
 use super::BoxError;
@@ -27,9 +28,8 @@ const PAGE: usize = 4096;
 /// A response body that arrives page by page.
 #[derive(Debug)]
 pub(super) struct Pages {
-    upstream: Incoming,
-    held: BytesMut,
-    ended: bool,
+    first: Option<Bytes>,
+    rest: UnboundedReceiver<hyper::Result<Bytes>>,
 }
 
 /// Asks `backend` what the client asks, and answers when a page is full. The page of the demo is of another origin.
@@ -37,21 +37,9 @@ pub(super) async fn pass(
     backend: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Pages>, BoxError> {
-    let socket = TcpStream::connect(backend).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-    spawn_local(connection);
-    let asked = Request::get(request.uri())
-        .version(Version::HTTP_10)
-        .header(HOST, backend.to_string())
-        .body(Empty::<Bytes>::new())?;
-    let (head, upstream) = sender.send_request(asked).await?.into_parts();
-
-    let mut pages = Pages {
-        upstream,
-        held: BytesMut::new(),
-        ended: false,
-    };
-    poll_fn(|cx| pages.poll_page(cx)).await?;
+    // The client's leaving drops the handle, which does not end the task.
+    let asking = spawn_local(ask(backend, request.uri().clone()));
+    let (head, pages) = asking.await??;
 
     let mut response = Response::new(pages);
     *response.status_mut() = head.status;
@@ -65,16 +53,41 @@ pub(super) async fn pass(
     Ok(response)
 }
 
-impl Pages {
-    /// Ready when a page is full or the upstream has ended.
-    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        while !self.ended && self.held.len() < PAGE {
-            match ready!(Pin::new(&mut self.upstream).poll_frame(cx)?) {
-                Some(frame) => self.held.extend(frame.into_data().ok()),
-                None => self.ended = true,
+/// The backend's answer, when its first page is full.
+async fn ask(backend: SocketAddr, target: Uri) -> Result<(Parts, Pages), BoxError> {
+    let socket = TcpStream::connect(backend).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    spawn_local(connection);
+    let asked = Request::get(target)
+        .version(Version::HTTP_10)
+        .header(HOST, backend.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let (head, upstream) = sender.send_request(asked).await?.into_parts();
+    let (pages, mut rest) = unbounded_channel();
+    spawn_local(collect(upstream, pages));
+    let first = rest.recv().await.transpose()?;
+    Ok((head, Pages { first, rest }))
+}
+
+/// Reads the backend to its end, or until nobody takes a page that is full.
+async fn collect(mut upstream: Incoming, pages: UnboundedSender<hyper::Result<Bytes>>) {
+    let mut held = BytesMut::new();
+    while let Some(frame) = upstream.frame().await {
+        match frame {
+            Ok(frame) => held.extend(frame.into_data().ok()),
+            Err(error) => {
+                let _ = pages.send(Err(error));
+                return;
             }
         }
-        Poll::Ready(Ok(()))
+        while held.len() >= PAGE {
+            if pages.send(Ok(held.split_to(PAGE).freeze())).is_err() {
+                return;
+            }
+        }
+    }
+    if !held.is_empty() {
+        let _ = pages.send(Ok(held.freeze()));
     }
 }
 
@@ -86,9 +99,10 @@ impl Body for Pages {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        ready!(self.poll_page(cx)?);
-        let length = self.held.len().min(PAGE);
-        let page = self.held.split_to(length).freeze();
-        Poll::Ready((!page.is_empty()).then(|| Ok(Frame::data(page))))
+        if let Some(page) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(page))));
+        }
+        let page = self.rest.poll_recv(cx);
+        page.map(|page| page.map(|page| page.map(Frame::data)))
     }
 }

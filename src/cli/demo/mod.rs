@@ -5,10 +5,15 @@
 //! browser ──┤                                 ├── awkward backend: page, stream, records
 //!           └─ buffering path ────────────────┘
 //! ```
+//!
+//! The page ends with the command to run in front of one's own backend, and leads to the sidecar's status page.
 
 mod backend;
 mod buffering;
+mod page;
 
+use std::env;
+use std::ffi::OsString;
 use std::future::{Future, ready};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +34,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use self::backend::Backend;
+use self::page::Page;
 use super::Demo;
 use crate::app::{App, Ending, StartError};
 use crate::config::{self, ListenAddress, Log, Overrides, Problems, Source};
@@ -44,6 +50,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Show {
     sidecar: App,
     address: ListenAddress,
+    admin: ListenAddress,
     buffering: SocketAddr,
 }
 
@@ -100,12 +107,15 @@ fn perform(port: u16) -> Result<Ending, ShowError> {
         .enable_all()
         .build_local(LocalOptions::default())?;
     runtime.block_on(async {
-        let show = Show::start(port, &Pace::default()).await?;
+        let program = program(env::args_os().next());
+        let show = Show::start(port, &Pace::default(), &program).await?;
         let signals = Signals::new()?;
         let (page, buffering) = (show.address(), show.buffering_address());
         let how = format!(
             "open http://{page}/ (Ctrl-C ends it)\n\
-             measure what it shows: sse-sidecar doctor http://{buffering}/stream?1 (or {page})\n"
+             see its streams: http://{}/status\n\
+             measure what it shows: {program} doctor http://{buffering}/stream?1 (or {page})\n",
+            show.admin_address()
         );
         // In one write: who reads only the first line may be gone by the second.
         print!("{how}");
@@ -113,9 +123,22 @@ fn perform(port: u16) -> Result<Ending, ShowError> {
     })
 }
 
+/// How this program was called, to call it again, if that is the same in every shell and needs no escape in a page.
+fn program(argv0: Option<OsString>) -> String {
+    let is_plain = |text: &String| {
+        let mut bytes = text.bytes();
+        !text.is_empty()
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._+/".contains(&byte))
+    };
+    let called = argv0.and_then(|name| name.into_string().ok());
+    called
+        .filter(is_plain)
+        .unwrap_or_else(|| "sse-sidecar".to_owned())
+}
+
 impl Show {
-    /// Binds the page to `port` and starts all parts. Call it on a tokio `LocalRuntime`.
-    pub async fn start(port: u16, pace: &Pace) -> Result<Self, ShowError> {
+    /// Binds the page to `port` and starts all parts. The page calls the program `program`. Call it on a tokio `LocalRuntime`.
+    pub async fn start(port: u16, pace: &Pace, program: &str) -> Result<Self, ShowError> {
         let for_backend = TcpListener::bind((LOCALHOST, 0)).await?;
         let for_buffering = TcpListener::bind((LOCALHOST, 0)).await?;
         let (backend, buffering) = (for_backend.local_addr()?, for_buffering.local_addr()?);
@@ -130,8 +153,11 @@ impl Show {
         })?;
 
         let bound = sidecar.addresses().into_iter().next();
-        let address = bound.ok_or_else(|| io::Error::from(ErrorKind::AddrNotAvailable))?;
-        let answering = Rc::new(Backend::new(pace.clone(), buffering.port()));
+        let [Some(address), Some(admin)] = [bound, sidecar.admin_address()] else {
+            return Err(io::Error::from(ErrorKind::AddrNotAvailable).into());
+        };
+        let html = Page::new(&admin, buffering, program);
+        let answering = Rc::new(Backend::new(html, pace.clone()));
         spawn_local(serve(for_backend, move |request| {
             ready(Ok(answering.answer(&request)))
         }));
@@ -141,6 +167,7 @@ impl Show {
         Ok(Self {
             sidecar,
             address,
+            admin,
             buffering,
         })
     }
@@ -148,6 +175,11 @@ impl Show {
     /// Where the sidecar listens, and so where the page is.
     pub fn address(&self) -> &ListenAddress {
         &self.address
+    }
+
+    /// Where the sidecar's status page is.
+    pub fn admin_address(&self) -> &ListenAddress {
+        &self.admin
     }
 
     /// Where the buffering path listens.
@@ -166,13 +198,14 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             token: Duration::from_millis(120),
-            silence: Duration::from_secs(6),
+            silence: Duration::from_secs(5),
             heartbeat: Duration::from_secs(1),
         }
     }
 }
 
-/// The sidecar's configuration. Its defaults would do, but nobody wants to wait 15 s for a heartbeat.
+/// The sidecar's configuration. Its defaults would do, but nobody wants to wait 15 s for a heartbeat; and the usual admin port is left
+/// to the sidecar that somebody starts next.
 fn settings(port: u16, backend: SocketAddr, pace: &Pace) -> String {
     format!(
         r#"
@@ -180,7 +213,7 @@ fn settings(port: u16, backend: SocketAddr, pace: &Pace) -> String {
         upstream.url = "http://{backend}"
         heartbeat.interval = "{}ms"
         server.workers = 1
-        admin.listen = "off"
+        admin.listen = "{LOCALHOST}:0"
         drain = {{ delay = "off", timeout = "1ms" }}
         "#,
         pace.heartbeat.as_millis()
@@ -202,5 +235,23 @@ where
         let _ = socket.set_nodelay(true);
         let service = service_fn(answer.clone());
         spawn_local(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_called_as_it_was_unless_a_shell_or_a_page_could_misread_that() {
+        let called = |argv0: &str| program(Some(argv0.into()));
+        assert_eq!(
+            called("target/release/sse-sidecar"),
+            "target/release/sse-sidecar"
+        );
+        for odd in ["/home/a b/sse-sidecar", "./$x", "<b>", "a&amp;b", "~/x", ""] {
+            assert_eq!(called(odd), "sse-sidecar");
+        }
+        assert_eq!(program(None), "sse-sidecar");
     }
 }

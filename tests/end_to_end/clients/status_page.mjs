@@ -1,8 +1,7 @@
 // An operator at the status page: a backend that streams on every path, two clients of
 // it through the sidecar, and what is to be seen of them.
 import { createServer, get } from "node:http";
-import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { faults as violations } from "./axe.mjs";
 import { withPage } from "./browser.mjs";
 
 const { admin, proxied, port, screenshot } = JSON.parse(process.argv[2]);
@@ -45,13 +44,6 @@ function look() {
     background: getComputedStyle(document.body).backgroundColor,
     overflow: document.documentElement.scrollWidth - window.innerWidth,
   };
-}
-
-async function violations(page) {
-  const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-  await page.evaluate(readFileSync(axe, "utf8"));
-  const { violations } = await page.evaluate(() => window.axe.run());
-  return violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
 }
 
 const streams = { hostile: ended(HOSTILE), quiet: ended(QUIET) };

@@ -1,4 +1,5 @@
-"""An nginx of its own, as Debian ships it, with a bare `proxy_pass`."""
+"""An nginx of its own, as Debian ships it, with `proxy_pass` and nothing else, or one
+directive more."""
 
 from pathlib import Path
 
@@ -22,6 +23,7 @@ http {{
         listen 127.0.0.1:{port};
         location / {{
             proxy_pass {upstream};
+            {more}
         }}
     }}
 }}
@@ -29,9 +31,10 @@ http {{
 
 
 class Nginx(Server):
-    def __init__(self, folder: Path, upstream: str) -> None:
+    def __init__(self, folder: Path, upstream: str, more: str = "") -> None:
         port = free_port()
         config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=folder, port=port, upstream=upstream))
+        names = {"folder": folder, "port": port, "upstream": upstream, "more": more}
+        config.write_text(CONFIG.format(**names))
         argv = tied_to_us("/usr/sbin/nginx", "-c", config, "-p", folder)
         super().__init__("nginx", argv, port, folder / "log")
