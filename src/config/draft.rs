@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
 use super::matcher::{self, matcher, probe_path};
+use super::name::name as route_name;
 use super::problem::Mistake;
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
@@ -65,6 +66,7 @@ pub(super) struct ListenerDraft {
 pub(super) struct RouteDraft {
     /// `route[1]`
     pub(super) key: String,
+    pub(super) name: Option<String>,
     pub(super) matcher: Matcher,
     pub(super) upstream: Target,
     pub(super) settings: Settings,
@@ -246,6 +248,8 @@ impl ListenerDraft {
 impl RouteDraft {
     /// `inherited` is what the route does not say itself.
     fn read(table: &mut Table<'_>, inherited: &Settings) -> Self {
+        let mut name = None;
+        table.set("name", &mut name, text(route_name));
         let matcher = matcher(table);
         let upstream = Target::read(table);
         let mut settings = inherited.clone();
@@ -260,6 +264,7 @@ impl RouteDraft {
         });
         Self {
             key: table.path().to_owned(),
+            name,
             matcher,
             upstream,
             settings,

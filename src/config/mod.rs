@@ -10,6 +10,7 @@ mod draft;
 mod file;
 mod host;
 mod matcher;
+mod name;
 mod nearest;
 mod path;
 mod probe;
@@ -133,6 +134,8 @@ pub enum Workers {
 /// One `[[route]]`, with everything it did not say taken from the top level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
+    /// What it is called, if it has a name: see [`label`](Self::label).
+    pub name: Option<String>,
     /// Which requests take it.
     pub matcher: Matcher,
     /// Where they go. Routes with the same URL share it, and so its pool of connections.

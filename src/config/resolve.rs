@@ -11,7 +11,8 @@ use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::{
-    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream, conflicts, tls,
+    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream, conflicts,
+    name, tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -66,6 +67,7 @@ pub(super) fn complete(
     let (draft, mut report) = read(text, file_name, overrides)?;
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
+    name::check(&draft, &mut report);
     tls::check(&draft, &mut report);
     if let Some(folder) = folder {
         tls::check_files(&draft, folder, &mut report);
@@ -227,7 +229,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
     let fallback = upstream(&fallback);
     let last = fallback
         .clone()
-        .map(|upstream| (Matcher::default(), upstream, host.clone(), settings));
+        .map(|upstream| (None, Matcher::default(), upstream, host.clone(), settings));
     // `check_upstreams` saw to it that no route is lost here.
     let routes = routes.into_iter().filter_map(|route| {
         let own = upstream(&route.upstream);
@@ -235,12 +237,12 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         let inherited = host.clone().filter(|_| own.is_none());
         let host = route.upstream.host.or(inherited);
         let upstream = own.or_else(|| fallback.clone())?;
-        Some((route.matcher, upstream, host, route.settings))
+        Some((route.name, route.matcher, upstream, host, route.settings))
     });
     let mut upstreams: HashMap<Upstream, Arc<Upstream>> = HashMap::new();
     let routes = routes
         .chain(last)
-        .map(|(matcher, upstream, host, settings)| {
+        .map(|(name, matcher, upstream, host, settings)| {
             let Settings {
                 timeouts,
                 heartbeat,
@@ -251,6 +253,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 .entry(upstream)
                 .or_insert_with_key(|upstream| Arc::new(upstream.clone()));
             Route {
+                name,
                 matcher,
                 upstream: Arc::clone(upstream),
                 host,

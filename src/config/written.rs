@@ -25,8 +25,11 @@ impl Display for Config {
             drain: of_drain,
             log: of_log,
         } = self;
-        let is_fallback =
-            |last: &&Route| last.matcher == Matcher::default() && last.timeouts == *top_timeouts;
+        let is_fallback = |last: &&Route| {
+            last.name.is_none()
+                && last.matcher == Matcher::default()
+                && last.timeouts == *top_timeouts
+        };
         let fallback = routes.last().filter(is_fallback);
         let (top_heartbeat, top_events, top_streams) = match fallback {
             Some(Route {
@@ -64,7 +67,9 @@ impl Display for Config {
         lines(f, "", &drain_streams(top_streams))?;
         table(f, "\n[log]", &log(*of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
-            table(f, "\n[[route]]", &matcher(&route.matcher))?;
+            let name = route.name.as_ref().map(|name| ("name", text(name)));
+            table(f, "\n[[route]]", &name.into_iter().collect())?;
+            lines(f, "", &matcher(&route.matcher))?;
             if fallback.is_none_or(|fallback| upstream(fallback) != upstream(route)) {
                 lines(f, "upstream.", &upstream(route))?;
             }

@@ -38,7 +38,7 @@ const KEPT_FOR_MCP: usize = 64 * 1024;
 impl Route {
     pub(super) fn new(config: config::Route, upstream: Rc<Upstream>, limits: Limits) -> Self {
         let info = Arc::new(RouteInfo {
-            route: config.matcher.to_string(),
+            route: config.label(),
             upstream: config.upstream.address.to_string(),
         });
         let authority = config.upstream.address.authority();
