@@ -340,6 +340,7 @@ mod written {
             drain = { delay = "off", timeout = "20s", streams = "rotate" }
             log = { level = "debug", format = "text" }
             [[route]]
+            name = "a"
             path = "/a"
             host = "a.example"
             method = "POST"
@@ -373,7 +374,7 @@ mod written {
     fn a_route_says_only_what_is_its_own() {
         let written = written(&example_with_route().replace(": one", ""));
         let (_, route) = written.split_once("[[route]]\n").unwrap();
-        assert_eq!(route.matches('=').count(), 9, "{route}");
+        assert_eq!(route.matches('=').count(), 10, "{route}");
     }
 
     #[test]

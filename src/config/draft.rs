@@ -11,6 +11,7 @@ use super::cors::Cors;
 use super::fields::{HeaderEdits, Message};
 use super::file::Table;
 use super::matcher::{self, matcher, probe_path, replacement};
+use super::name::name as route_name;
 use super::problem::Mistake;
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
@@ -68,6 +69,7 @@ pub(super) struct ListenerDraft {
 pub(super) struct RouteDraft {
     /// `route[1]`
     pub(super) key: String,
+    pub(super) name: Option<String>,
     pub(super) matcher: Matcher,
     pub(super) upstream: Target,
     /// What it does by itself.
@@ -256,6 +258,8 @@ impl ListenerDraft {
 impl RouteDraft {
     /// `inherited` is what the route does not say itself.
     fn read(table: &mut Table<'_>, inherited: &Settings) -> Self {
+        let mut name = None;
+        table.set("name", &mut name, text(route_name));
         let matcher = matcher(table);
         let mut replace_prefix = None;
         table.set(
@@ -277,6 +281,7 @@ impl RouteDraft {
         });
         Self {
             key: table.path().to_owned(),
+            name,
             matcher,
             upstream,
             own_action,

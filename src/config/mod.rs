@@ -14,6 +14,7 @@ mod file;
 mod files;
 mod host;
 mod matcher;
+mod name;
 mod nearest;
 mod path;
 mod probe;
@@ -145,6 +146,8 @@ pub enum Workers {
 /// One `[[route]]`, with everything it did not say taken from the top level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
+    /// What it is called, if it has a name: see [`label`](Self::label).
+    pub name: Option<String>,
     /// Which requests take it.
     pub matcher: Matcher,
     /// What becomes of them.

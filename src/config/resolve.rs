@@ -8,7 +8,7 @@ use super::address::{admin_address, is_conflict, is_loop, listen_address, upstre
 use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, routes, tls};
+use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub(super) fn complete(
     let (draft, mut report) = read(text, file_name, overrides)?;
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
+    name::check(&draft, &mut report);
     tls::check(&draft, &mut report);
     if let Some(folder) = folder {
         tls::check_files(&draft, folder, &mut report);

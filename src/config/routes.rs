@@ -37,6 +37,7 @@ pub(super) fn resolve(
         };
         // `check_upstreams` saw to it that no route is lost here.
         routes.extend(route(
+            draft.name,
             draft.matcher,
             draft.own_action,
             place,
@@ -49,7 +50,7 @@ pub(super) fn resolve(
         replace_prefix: None,
         forwarded: fallback.forwarded.unwrap_or_default(),
     };
-    routes.extend(route(Matcher::default(), None, place, settings));
+    routes.extend(route(None, Matcher::default(), None, place, settings));
     routes
 }
 
@@ -78,6 +79,7 @@ impl Shared {
 }
 
 fn route(
+    name: Option<String>,
     matcher: Matcher,
     own_action: Option<OwnAction>,
     place: Place,
@@ -104,6 +106,7 @@ fn route(
         }),
     };
     Some(Route {
+        name,
         matcher,
         action,
         response_headers,

@@ -89,7 +89,7 @@ impl WeakProgress {
 /// Where a request goes, as its route knows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RouteInfo {
-    /// What the route asks for.
+    /// The route's name, or what it asks for.
     pub route: String,
     /// The upstream's URL.
     pub upstream: String,

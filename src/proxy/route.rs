@@ -51,7 +51,7 @@ impl Route {
     ) -> Self {
         let upstream_name = config.action.upstream();
         let info = Arc::new(RouteInfo {
-            route: config.matcher.to_string(),
+            route: config.label(),
             upstream: upstream_name
                 .map(|upstream| upstream.address.to_string())
                 .unwrap_or_default(),

@@ -28,7 +28,8 @@ impl Display for Config {
             log: of_log,
         } = self;
         let is_fallback = |last: &&Route| {
-            last.matcher == Matcher::default()
+            last.name.is_none()
+                && last.matcher == Matcher::default()
                 && last.timeouts == *top_timeouts
                 && last.action.upstream().is_some()
         };
@@ -72,7 +73,9 @@ impl Display for Config {
         lines(f, "", &drain_streams(top_streams))?;
         table(f, "\n[log]", &log(*of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
-            table(f, "\n[[route]]", &routing::matcher(&route.matcher))?;
+            let name = route.name.as_ref().map(|name| ("name", text(name)));
+            table(f, "\n[[route]]", &name.into_iter().collect())?;
+            lines(f, "", &routing::matcher(&route.matcher))?;
             lines(f, "", &routing::action(&route.action))?;
             lines(
                 f,
