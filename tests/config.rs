@@ -110,7 +110,7 @@ mod example {
         for header in known_keys("") {
             let entry = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();
             let tables: Vec<_> = match entry.as_array() {
-                Some(array) => array.iter().map(|table| table.get_ref()).collect(),
+                Some(array) => array.iter().map(toml::Spanned::get_ref).collect(),
                 None => vec![*entry],
             };
             for key in known_keys(&header) {
