@@ -338,7 +338,7 @@ mod written {
             heartbeat = { interval = "1s", frame = "block", text = "\u00e4 \\ \" x" }
             events = { detect = "always", streaming = true, on_upstream_failure = "openai-responses" }
             drain = { delay = "off", timeout = "20s", streams = "rotate" }
-            log = { level = "debug", format = "text" }
+            log = { level = "debug", format = "text", access = "{status} \\\"{header.x-a}\\\"" }
             [[route]]
             name = "a"
             path = "/a"

@@ -6,6 +6,8 @@
     reason = "another process has no paused clock"
 )]
 
+#[path = "process/access_log.rs"]
+mod access_log;
 #[path = "process/reload.rs"]
 mod reload;
 

@@ -73,6 +73,8 @@ impl PlainBody {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.last_read = Instant::now();
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.exchange.sent(length as u64);
                 if self.incoming.is_end_stream() {
                     self.complete();
                 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use http::HeaderValue;
 
+use super::access_log::access_log;
 use super::action::{Forwarded, OwnAction};
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::cors::Cors;
@@ -373,6 +374,7 @@ fn read_log(table: &mut Table<'_>, log: &mut Log) {
             ("json", Format::Json),
         ]),
     );
+    table.set("access", &mut log.access, text(access_log));
 }
 
 fn read_drain_streams(table: &mut Table<'_>, streams: &mut DrainStreams) {

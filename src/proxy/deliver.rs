@@ -75,6 +75,11 @@ impl RequestContext {
         context
     }
 
+    /// Whether the response has a head only.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
     fn is_close_delimited(&self) -> bool {
         self.version == Version::HTTP_10
@@ -165,7 +170,7 @@ impl Delivery {
 
     fn plain(self, head: &mut response::Parts, incoming: Incoming) -> ResponseBody {
         remove_hop_by_hop(&mut head.headers);
-        let is_head = self.context.method == Method::HEAD;
+        let is_head = self.context.is_head();
         if is_head && opens_event_stream(head, self.route.config.events.detect) {
             let coding = Coding::of(&head.headers);
             edit_event_stream_head(&mut head.headers, &coding);

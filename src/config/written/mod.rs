@@ -71,7 +71,7 @@ impl Display for Config {
         }
         table(f, "\n[drain]", &drain(of_drain))?;
         lines(f, "", &drain_streams(top_streams))?;
-        table(f, "\n[log]", &log(*of_log))?;
+        table(f, "\n[log]", &log(of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
             let name = route.name.as_ref().map(|name| ("name", text(name)));
             table(f, "\n[[route]]", &name.into_iter().collect())?;
@@ -307,8 +307,12 @@ fn drain_streams(streams: DrainStreams) -> Keys {
     vec![("streams", text(streams))]
 }
 
-fn log(log: Log) -> Keys {
-    let Log { level, format } = log;
+fn log(log: &Log) -> Keys {
+    let Log {
+        level,
+        format,
+        access,
+    } = log;
     let level = match level {
         Level::Error => "error",
         Level::Warn => "warn",
@@ -320,7 +324,12 @@ fn log(log: Log) -> Keys {
         Format::Text => "text",
         Format::Json => "json",
     };
-    vec![("level", text(level)), ("format", text(format))]
+    let access = access.as_ref().map_or_else(|| text("off"), text);
+    vec![
+        ("level", text(level)),
+        ("format", text(format)),
+        ("access", access),
+    ]
 }
 
 fn clock(duration: Option<Duration>) -> String {
