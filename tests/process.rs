@@ -8,6 +8,8 @@
 
 #[path = "process/access_log.rs"]
 mod access_log;
+#[path = "process/hints.rs"]
+mod hints;
 #[path = "process/reload.rs"]
 mod reload;
 

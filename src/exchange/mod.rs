@@ -189,6 +189,21 @@ impl Exchange {
         );
     }
 
+    /// The response passes as an ordinary one, though it looks like a stream: what to set.
+    pub fn looks_like_events(&self, content_type: Option<&str>, set: &str) {
+        let info = self.open.route_info.get();
+        tracing::debug!(
+            route = info.map(|info| &*info.route),
+            content_type,
+            set,
+            method = self.open.method.as_str(),
+            path = &*self.open.path,
+            request_id = self.ids().request(),
+            upstream = self.open.upstream(),
+            "looks like events"
+        );
+    }
+
     /// A read from the upstream brought the stream to `counts`, after `silence`.
     pub fn read(&mut self, now: Instant, silence: Duration, counts: &Counts) {
         let Some(stream) = &mut self.stream else {

@@ -8,6 +8,7 @@ mod early;
 mod edits;
 mod forwarded;
 mod headers;
+mod hint;
 mod interim;
 mod matching;
 mod own_answer;

@@ -32,6 +32,7 @@ mod limits;
 mod logins;
 mod messages;
 mod ordinary;
+mod other_streams;
 mod probe;
 mod proxy_protocol;
 mod rewriting;
