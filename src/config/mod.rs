@@ -27,6 +27,7 @@ mod source;
 mod template;
 mod tls;
 mod units;
+mod upstream_host;
 mod value;
 mod written;
 

@@ -6,6 +6,7 @@ mod routing;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use super::upstream_host::{FROM_CLIENT, default_host};
 use super::{
     Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Forwarded,
     Frame, Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe,
@@ -192,7 +193,9 @@ fn upstream(route: &Route) -> Keys {
     };
     let Upstream { address, tls } = &*proxied.upstream;
     let mut keys = vec![("url", text(address))];
+    let from_client = default_host(address).map(|_| FROM_CLIENT);
     let host = proxied.host.as_ref().and_then(|host| host.to_str().ok());
+    let host = host.or(from_client);
     keys.extend(host.map(|host| ("host", text(host))));
     if proxied.forwarded == Forwarded::Off {
         keys.push(("forwarded", text("off")));
