@@ -12,9 +12,9 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::output;
 use crate::process;
 use crate::reason::{Reason, Side};
-use crate::stderr;
 use crate::upstream_stats::Upstreams;
 
 /// What a request is doing; the label `phase`.
@@ -297,7 +297,7 @@ impl Metrics {
     ///
     /// Never: it is written to memory.
     pub fn text(&self) -> Vec<u8> {
-        let lost = stderr::lost().saturating_sub(self.log_lines_lost.get());
+        let lost = output::lost().saturating_sub(self.log_lines_lost.get());
         self.log_lines_lost.inc_by(lost);
         let mut text = Vec::new();
         let families = self.registry.gather();

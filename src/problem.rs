@@ -70,19 +70,20 @@ pub fn response<'a>(
 
 /// The same as bytes, for a connection that hyper does not serve (any more). It says that the connection closes.
 pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
-    last_response(&response(reason, detail, []))
+    last_bytes(&response(reason, detail, []))
 }
 
 /// The same as bytes and in plain text, for a client of whose request nothing is known.
 pub fn text(reason: Reason) -> Vec<u8> {
-    last_response(&response(
+    last_bytes(&response(
         reason,
         None,
         &[HeaderValue::from_static("text/plain")],
     ))
 }
 
-fn last_response(response: &Response<Bytes>) -> Vec<u8> {
+/// A response as bytes, for a connection that ends with it.
+pub fn last_bytes(response: &Response<Bytes>) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
     for (name, value) in response.headers() {
         bytes.extend_from_slice(name.as_str().as_bytes());

@@ -144,7 +144,7 @@ impl InForce {
             warnings,
             waiting,
         } = reloaded;
-        log::set_level(config.log.level);
+        log::adopt(&config.log);
         self.admission.send_replace(admission(&config));
         let before = self.newest.borrow().probe.clone();
         let newest = Arc::new(Newest::new(&config, &tls, before.as_ref()));

@@ -70,6 +70,8 @@ mod arguments {
             "--config",
             "a.toml",
             "--upstream",
+            "--upstream-host",
+            "SSE_SIDECAR_UPSTREAM_HOST",
             "http://a",
             "--listen",
             "127.0.0.1:1",
@@ -215,6 +217,25 @@ mod check {
         assert_eq!(
             stderr,
             "error: SSE_SIDECAR_LISTEN: `:8080` is not an IP address and a port\n  = help: write `0.0.0.0:8080`\n\n1 error\n"
+        );
+    }
+
+    #[test]
+    fn flags_of_two_words_have_their_names() {
+        let args = ["check", "--upstream", "http://a", "--upstream-host", "a b"];
+        let (code, _, stderr) = outcome(&mut sidecar(&args));
+        assert_eq!(code, 2);
+        assert!(
+            stderr.starts_with("error: --upstream-host: `a b` is not"),
+            "{stderr}"
+        );
+        let mut command = sidecar(&args[..3]);
+        command.env("SSE_SIDECAR_UPSTREAM_HOST", "a b");
+        let (code, _, stderr) = outcome(&mut command);
+        assert_eq!(code, 2);
+        assert!(
+            stderr.starts_with("error: SSE_SIDECAR_UPSTREAM_HOST: `a b`"),
+            "{stderr}"
         );
     }
 

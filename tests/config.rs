@@ -255,6 +255,40 @@ mod meaning {
     }
 
     #[test]
+    fn an_https_upstream_with_a_public_name_is_asked_by_it() {
+        let config = config(
+            "upstream.url = 'https://api.example.com'\n\
+             route = [\n\
+             { path = '/inherits' },\n\
+             { path = '/own', upstream.url = 'https://b.example:8443' },\n\
+             { path = '/local', upstream.url = 'https://app.internal' },\n\
+             { path = '/client', upstream.host = 'from-client' },\n\
+             { path = '/both', upstream = { url = 'https://c.example', host = 'from-client' } },\n\
+             { path = '/fixed', upstream.host = 'd.example' },\n\
+             ]",
+        );
+        let hosts = config.routes.iter().map(|route| {
+            let host = route.action.proxied().unwrap().host.as_ref();
+            host.map_or("the client's", |host| host.to_str().unwrap())
+        });
+        assert_eq!(
+            hosts.collect::<Vec<_>>(),
+            [
+                "api.example.com",
+                "b.example:8443",
+                "the client's",
+                "the client's",
+                "the client's",
+                "d.example",
+                "api.example.com",
+            ]
+        );
+        let written = config.to_string();
+        let (back, _) = parse(&written).unwrap_or_else(|problems| panic!("{problems}\n{written}"));
+        assert_eq!(back, config, "{written}");
+    }
+
+    #[test]
     fn routes_with_upstreams_of_their_own_need_no_other() {
         let config = config("[[route]]\npath = '/a'\nupstream.url = 'http://a'");
         assert_eq!(config.routes.len(), 1);
@@ -338,7 +372,7 @@ mod written {
             heartbeat = { interval = "1s", frame = "block", text = "\u00e4 \\ \" x" }
             events = { detect = "always", streaming = true, on_upstream_failure = "openai-responses" }
             drain = { delay = "off", timeout = "20s", streams = "rotate" }
-            log = { level = "debug", format = "text" }
+            log = { level = "debug", format = "text", access = "{status} \\\"{header.x-a}\\\"" }
             [[route]]
             name = "a"
             path = "/a"
@@ -404,6 +438,7 @@ mod overrides {
                 overridden("--listen", "unix:/run/a.sock"),
             ],
             upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "http://b")),
+            upstream_host: Some(overridden("--upstream-host", "b.example")),
             admin: Some(overridden("--admin", "off")),
         };
         let text = "upstream.url = 'http://a'\nlistener = [{ address = '127.0.0.1:2' }]\nadmin.listen = '127.0.0.1:3'";
@@ -418,7 +453,79 @@ mod overrides {
             config.upstreams().next().unwrap().address.to_string(),
             "http://b:80"
         );
+        let proxied = config.routes[0].action.proxied().unwrap();
+        assert_eq!(proxied.host.as_ref().unwrap(), "b.example");
         assert_eq!(config.admin.listen, None);
+    }
+
+    /// What the listeners of `text` become with these addresses instead.
+    fn listening(text: &str, addresses: &[&str]) -> Result<Config, String> {
+        let listen = addresses.iter().map(|it| overridden("--listen", it));
+        let overrides = Overrides {
+            listen: listen.collect(),
+            ..Overrides::default()
+        };
+        let text = format!("{text}\nupstream.url = 'http://a'");
+        let parsed = config::parse(&text, "config.toml", &overrides);
+        parsed
+            .map(|(config, _)| config)
+            .map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_only_listener_keeps_its_tls_and_proxy_protocol_at_other_addresses() {
+        let text = "listener = [{ proxy_protocol = true, tls = { certificate = 'a', private_key = 'b' } }]";
+        let config = listening(text, &["127.0.0.1:1", "unix:/run/a.sock"]).unwrap();
+        assert_eq!(config.listeners.len(), 2);
+        for listener in &config.listeners {
+            assert!(
+                listener.proxy_protocol && listener.tls.is_some(),
+                "{listener:?}"
+            );
+        }
+        let text = "listener = [{ address = 'unix:/run/b.sock', mode = '0666' }]";
+        let config = listening(text, &["unix:/run/a.sock"]).unwrap();
+        assert_eq!(config.listeners[0].mode, 0o666);
+    }
+
+    #[test]
+    fn of_several_listeners_none_loses_its_tls() {
+        let plain = "listener = [{ address = '127.0.0.1:2' }, { address = '127.0.0.1:3' }]";
+        let config = listening(plain, &["127.0.0.1:1"]).unwrap();
+        assert!(config.listeners.len() == 1 && config.listeners[0].tls.is_none());
+        for (of_second, what) in [
+            (
+                "tls = { certificate = 'a', private_key = 'b' }",
+                "`127.0.0.1:3` has TLS",
+            ),
+            ("proxy_protocol = true", "`127.0.0.1:3` has PROXY protocol"),
+        ] {
+            let text = plain.replace(":3'", &format!(":3', {of_second}"));
+            let error = listening(&text, &["127.0.0.1:1"]).unwrap_err();
+            assert!(
+                error.starts_with("error: --listen: the file has 2 listeners"),
+                "{error}"
+            );
+            assert!(
+                error.contains(what) && error.contains("leave one `[[listener]]`"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_host_for_no_upstream_is_a_mistake() {
+        let overrides = Overrides {
+            upstream_host: Some(overridden("SSE_SIDECAR_UPSTREAM_HOST", "from_client")),
+            ..Overrides::default()
+        };
+        let text = "route = [{ path = '/a', upstream.url = 'http://a' }]";
+        let problems = config::parse(text, "config.toml", &overrides).unwrap_err();
+        let keys: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.key.as_deref())
+            .collect();
+        assert_eq!(keys, [Some("SSE_SIDECAR_UPSTREAM_HOST"); 2], "{problems}");
     }
 
     #[test]

@@ -6,6 +6,10 @@
     reason = "another process has no paused clock"
 )]
 
+#[path = "process/access_log.rs"]
+mod access_log;
+#[path = "process/hints.rs"]
+mod hints;
 #[path = "process/reload.rs"]
 mod reload;
 

@@ -19,7 +19,7 @@ pub use self::event_stream::EventStreamBody;
 pub use self::file::{FileBody, FilePart, read_blocking};
 pub use self::flow::{EventFlow, EventSource, Late, LateAnswer, Refusal};
 pub use self::incoming::{Broken, Incoming};
-pub use self::plain::PlainBody;
+pub use self::plain::{Inspector, PlainBody};
 pub use self::relay::{Framing, Relay};
 pub use self::request_body::{Hold, RequestBody, RequestBodyProgress};
 pub use self::response::{ForeignBody, ResponseBody};

@@ -1,5 +1,6 @@
 //! A response that is no event stream: it passes as it is, counted, under the `read` timeout if an upstream sends it.
 
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,7 +18,6 @@ use crate::exchange::Exchange;
 use crate::reason::Reason;
 
 /// An upstream's response, or a file, on its way to a client.
-#[derive(Debug)]
 pub struct PlainBody {
     incoming: Incoming,
     is_complete: bool,
@@ -30,7 +30,12 @@ pub struct PlainBody {
     abort: Option<Abort>,
     /// The client's protocol shows a cut body only by a reset.
     resets: bool,
+    /// Who wants to see the first bytes.
+    inspector: Option<Inspector>,
 }
+
+/// Looks at the first bytes of a body.
+pub type Inspector = Box<dyn FnOnce(&Exchange, &[u8])>;
 
 impl PlainBody {
     /// The body `incoming`.
@@ -53,11 +58,19 @@ impl PlainBody {
             last_read: Instant::now(),
             abort: None,
             resets: close_delimited,
+            inspector: None,
         };
         if body.incoming.is_end_stream() {
             body.complete();
         }
         body
+    }
+
+    /// The same body, whose first bytes are shown to `inspector`.
+    #[must_use]
+    pub fn inspected(mut self, inspector: Inspector) -> Self {
+        self.inspector = Some(inspector);
+        self
     }
 
     /// The next bytes or trailers, or the end.
@@ -73,6 +86,12 @@ impl PlainBody {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.last_read = Instant::now();
+                if let Some(data) = frame.data_ref() {
+                    self.exchange.sent(data.len() as u64);
+                    if let Some(inspect) = self.inspector.take() {
+                        inspect(&self.exchange, data);
+                    }
+                }
                 if self.incoming.is_end_stream() {
                     self.complete();
                 }
@@ -129,5 +148,14 @@ impl PlainBody {
             .insert(Abort::new(code))
             .poll(cx, &self.client)
             .map(|aborted| Some(Err(aborted)))
+    }
+}
+
+impl fmt::Debug for PlainBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlainBody")
+            .field("incoming", &self.incoming)
+            .field("exchange", &self.exchange)
+            .finish_non_exhaustive()
     }
 }

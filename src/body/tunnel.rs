@@ -213,6 +213,7 @@ impl Body for TunnelBody {
             }
             Poll::Ready(Ok(data)) => {
                 self.activity.moved();
+                self.exchange.sent(data.len() as u64);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Err(_)) => self.fail(Reason::UpstreamFailed),

@@ -145,6 +145,13 @@ struct Flags {
         help = "The backend: http://HOST:PORT, https://HOST:PORT or unix:/PATH"
     )]
     upstream: Option<String>,
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "SSE_SIDECAR_UPSTREAM_HOST",
+        help = "The Host header for the backend: HOST, HOST:PORT or from-client [default: the URL's for https with a public name, else the client's]"
+    )]
+    upstream_host: Option<String>,
     #[command(flatten)]
     admin: AdminFlag,
 }
@@ -190,6 +197,7 @@ impl Flags {
             file,
             listen,
             upstream,
+            upstream_host,
             admin,
         } = self;
         Settings {
@@ -197,6 +205,7 @@ impl Flags {
             overrides: Overrides {
                 listen: overrides(matches, "listen", listen).collect(),
                 upstream: overrides(matches, "upstream", upstream).next(),
+                upstream_host: overrides(matches, "upstream_host", upstream_host).next(),
                 admin: overrides(matches, "admin", admin.admin).next(),
             },
         }
@@ -234,7 +243,7 @@ fn overrides(
     let source = if is_variable {
         format!("SSE_SIDECAR_{}", id.to_uppercase())
     } else {
-        format!("--{id}")
+        format!("--{}", id.replace('_', "-"))
     };
     values
         .into_iter()

@@ -24,7 +24,7 @@ pub fn run(settings: &Settings) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let logging = match log::start(config.log) {
+    let logging = match log::start(&config.log) {
         Ok(logging) => logging,
         Err(error) => {
             complain(&format_args!("error: cannot start the log: {error}"));

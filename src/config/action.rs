@@ -83,12 +83,17 @@ pub(super) enum OwnAction {
 }
 
 impl Action {
-    /// The backend, if one answers.
-    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+    /// How requests go to a backend, if one answers.
+    pub fn proxied(&self) -> Option<&Proxied> {
         match self {
-            Self::Proxy(proxied) => Some(&proxied.upstream),
+            Self::Proxy(proxied) => Some(proxied),
             Self::Redirect(_) | Self::Respond(_) => None,
         }
+    }
+
+    /// The backend, if one answers.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        self.proxied().map(|proxied| &proxied.upstream)
     }
 }
 

@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use http::HeaderValue;
-
+use super::access_log::access_log;
 use super::action::{Forwarded, OwnAction};
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::cors::Cors;
@@ -13,9 +12,10 @@ use super::file::Table;
 use super::matcher::{self, matcher, probe_path, replacement};
 use super::name::name as route_name;
 use super::problem::Mistake;
+use super::upstream_host::{UpstreamHost, upstream_host};
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
-    host, interval, path, probe_token, server_name, socket_mode, streams, text, timeout, workers,
+    interval, path, probe_token, server_name, socket_mode, streams, text, timeout, workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
@@ -99,13 +99,13 @@ pub(super) struct Target {
     /// `None` if it is not given, or wrong and reported.
     pub(super) address: Option<UpstreamAddress>,
     /// What its Host field is to say.
-    pub(super) host: Option<HeaderValue>,
+    pub(super) host: UpstreamHost,
     pub(super) forwarded: Option<Forwarded>,
     pub(super) tls: TlsDraft,
 }
 
 /// A `tls` table; its files are named as in the file.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct TlsDraft {
     /// `listener[0].tls`, `upstream.tls`
     pub(super) key: String,
@@ -373,6 +373,7 @@ fn read_log(table: &mut Table<'_>, log: &mut Log) {
             ("json", Format::Json),
         ]),
     );
+    table.set("access", &mut log.access, text(access_log));
 }
 
 fn read_drain_streams(table: &mut Table<'_>, streams: &mut DrainStreams) {
@@ -430,7 +431,7 @@ impl Target {
         table.table("upstream", |table| {
             table.set("url", &mut target.address, text(upstream_address));
             target.is_given = table.has("url");
-            table.set("host", &mut target.host, text(host));
+            table.set("host", &mut target.host, text(upstream_host));
             let forwarded = [("on", Forwarded::On), ("off", Forwarded::Off)];
             table.set("forwarded", &mut target.forwarded, choice(&forwarded));
             target.tls = TlsDraft::read(table, TlsSide::Upstream);
@@ -444,7 +445,7 @@ impl Target {
             key: key.to_owned(),
             is_given: false,
             address: None,
-            host: None,
+            host: UpstreamHost::Default,
             forwarded: None,
             tls: TlsDraft::default(),
         }

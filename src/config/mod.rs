@@ -4,6 +4,7 @@
 //! they mean together and makes these types of it. Every problem found on the way is collected and told at once. A [`Source`] can
 //! do all of that again. `config.example.toml` is the reference of the keys.
 
+mod access_log;
 mod action;
 mod address;
 mod conflicts;
@@ -26,6 +27,7 @@ mod source;
 mod template;
 mod tls;
 mod units;
+mod upstream_host;
 mod value;
 mod written;
 
@@ -38,6 +40,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::access_log::{AccessForm, AccessLog, AccessPart, AccessValue};
 pub use self::action::{Action, Forwarded, Proxied, Redirect, Respond};
 pub use self::cors::{Cors, Origin};
 pub use self::fields::HeaderEdits;
@@ -328,12 +331,14 @@ pub enum DrainStreams {
 }
 
 /// What is logged, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// The least severe level that is written.
     pub level: Level,
     /// Text or JSON.
     pub format: Format,
+    /// One line for each request; `None` is `"off"`.
+    pub access: Option<Arc<AccessLog>>,
 }
 
 /// A log level.
@@ -496,6 +501,7 @@ impl Default for Log {
         Self {
             level: Level::Info,
             format: Format::Auto,
+            access: None,
         }
     }
 }

@@ -8,15 +8,22 @@ use super::address::{admin_address, is_conflict, is_loop, listen_address, upstre
 use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
+<<<<<<< HEAD
 use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
+=======
+use super::upstream_host::upstream_host;
+use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, routes, tls};
+>>>>>>> 006b384 (config: the Host of public https upstreams; --upstream-host; --listen keeps TLS)
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Replace all listeners of the file, unless there are none here.
+    /// Replace the addresses that the file listens on, unless there are none here.
     pub listen: Vec<Override>,
     /// Replaces `upstream.url`.
     pub upstream: Option<Override>,
+    /// Replaces `upstream.host`.
+    pub upstream_host: Option<Override>,
     /// Replaces `admin.listen`.
     pub admin: Option<Override>,
 }
@@ -125,26 +132,73 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
     let Overrides {
         listen,
         upstream,
+        upstream_host: host,
         admin,
     } = overrides;
-    if !listen.is_empty() {
-        draft.listeners.clear();
-    }
-    for Override { source, value } in listen {
-        match listen_address(value) {
-            Ok(address) => draft.listeners.push(ListenerDraft::plain(source, address)),
-            Err(mistake) => report.error(source, &mistake),
-        }
-    }
+    listen_instead(listen, &mut draft.listeners, &mut report);
     if let Some(Override { source, value }) = upstream {
         let address = upstream_address(value).map_err(|mistake| report.error(source, &mistake));
         draft.upstream.replace(source, address.ok());
+    }
+    if let Some(Override { source, value }) = host {
+        match upstream_host(value) {
+            Ok(host) => draft.upstream.host = host,
+            Err(mistake) => report.error(source, &mistake),
+        }
+        if !draft.upstream.is_given {
+            let mistake = Mistake::new("there is no upstream for all routes that it could hold for")
+                .help("start with `--upstream https://api.example.com` too, or set `upstream.host` in the route");
+            report.error(source, &mistake);
+        }
     }
     if let Some(Override { source, value }) = admin {
         let address = admin_address(value).map_err(|mistake| report.error(source, &mistake));
         draft.admin = (source.clone(), address.unwrap_or_default());
     }
     Ok((draft, report))
+}
+
+/// Has the addresses of `listen` take the place of those in the file. They stand for its listener, and so keep its TLS and its PROXY
+/// protocol, if it has one; of several nobody knows which.
+fn listen_instead(listen: &[Override], listeners: &mut Vec<ListenerDraft>, report: &mut Report) {
+    let Some(Override { source, .. }) = listen.first() else {
+        return;
+    };
+    let before = std::mem::take(listeners);
+    let is_plain = |listener: &ListenerDraft| {
+        !listener.proxy_protocol && !report.is_written(&listener.tls.key)
+    };
+    let lost = before.iter().position(|listener| !is_plain(listener));
+    if let (Some(index), 2..) = (lost, before.len()) {
+        let listener = &before[index];
+        let what = if listener.proxy_protocol {
+            "PROXY protocol"
+        } else {
+            "TLS"
+        };
+        let mistake = Mistake::new(format!(
+            "the file has {} listeners, and which of them this stands for is not known: `{}` has {what}, which would be off",
+            before.len(),
+            listener.address
+        ))
+        .help("change `address` in the file, or leave one `[[listener]]` in it, whose TLS and PROXY protocol this keeps");
+        report.error(source, &mistake);
+        return;
+    }
+    for Override { source, value } in listen {
+        match listen_address(value) {
+            Ok(address) => {
+                let mut listener = ListenerDraft::plain(source, address);
+                if let [only] = &before[..] {
+                    listener.proxy_protocol = only.proxy_protocol;
+                    listener.mode = only.mode;
+                    listener.tls = only.tls.clone();
+                }
+                listeners.push(listener);
+            }
+            Err(mistake) => report.error(source, &mistake),
+        }
+    }
 }
 
 /// No address is listened on twice, and no request comes back to the sidecar.

@@ -36,7 +36,11 @@ pub(super) fn keep(
         hosts: _,
     } = &running.admin;
     keep_value(listen, &mut new.admin.listen, "admin.listen", &mut keys);
-    let Log { level: _, format } = &running.log;
+    let Log {
+        level: _,
+        format,
+        access: _,
+    } = &running.log;
     keep_value(format, &mut new.log.format, "log.format", &mut keys);
     check_loops(new, report)?;
     let mistake = Mistake::new("takes effect with the next restart");
@@ -147,7 +151,7 @@ mod tests {
     #[test]
     fn everything_else_changes() {
         let rest = "server = { max_connections = 1, max_request_head = 9000, max_request_headers = 30, max_streams = 4, trusted_proxies = ['::1'] }\n\
-                    admin.allow_ending = true\nadmin.hosts = ['a']\nlog.level = 'debug'\ntimeouts.keep_alive = '1s'\ndrain.timeout = '1s'\n\
+                    admin.allow_ending = true\nadmin.hosts = ['a']\nlog = { level = 'debug', access = 'json' }\ntimeouts.keep_alive = '1s'\ndrain.timeout = '1s'\n\
                     route = [{ path = '/x', heartbeat.text = 'x' }]\n";
         let (keys, config) = kept(UPSTREAM, &format!("{rest}{UPSTREAM}"));
         assert!(keys.is_empty(), "{keys:?}");

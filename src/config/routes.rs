@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use super::action::{Action, Forwarded, OwnAction, Proxied};
 use super::draft::{RouteDraft, Settings, Target};
+use super::upstream_host::UpstreamHost;
 use super::{Matcher, Route, Upstream, tls};
 
 /// The `drafts`, and the route to `fallback` after them, if the file names one.
@@ -24,8 +23,10 @@ pub(super) fn resolve(
         let own = shared.target(&draft.upstream, folder);
         // Another upstream has another name.
         let inherited = (own.is_none()).then_some(fallback);
-        let host = draft.upstream.host;
-        let host = host.or_else(|| inherited?.host.clone());
+        let host = match (draft.upstream.host, inherited) {
+            (UpstreamHost::Default, Some(fallback)) => fallback.host.clone(),
+            (host, _) => host,
+        };
         let forwarded = draft.upstream.forwarded;
         let forwarded = forwarded.or_else(|| inherited?.forwarded);
         let target = own.or_else(|| last.clone());
@@ -57,7 +58,7 @@ pub(super) fn resolve(
 /// Where the requests of a route go, if it does not answer by itself.
 struct Place {
     upstream: Option<Arc<Upstream>>,
-    host: Option<HeaderValue>,
+    host: UpstreamHost,
     replace_prefix: Option<String>,
     forwarded: Forwarded,
 }
@@ -97,13 +98,16 @@ fn route(
     let action = match own_action {
         Some(OwnAction::Redirect(redirect)) => Action::Redirect(redirect),
         Some(OwnAction::Respond(respond)) => Action::Respond(respond),
-        None => Action::Proxy(Proxied {
-            upstream: place.upstream?,
-            host: place.host,
-            request_headers,
-            replace_prefix: place.replace_prefix,
-            forwarded: place.forwarded,
-        }),
+        None => {
+            let upstream = place.upstream?;
+            Action::Proxy(Proxied {
+                host: place.host.resolve(&upstream.address),
+                upstream,
+                request_headers,
+                replace_prefix: place.replace_prefix,
+                forwarded: place.forwarded,
+            })
+        }
     };
     Some(Route {
         name,

@@ -109,6 +109,7 @@ pub(super) async fn begin(
     let client: Rc<dyn Downstream> = Rc::new(NoClient);
     let terms = Terms {
         detect: Detect::Never, // the body is to arrive as it is
+        other_streams: false,
         raw_head: Bytes::new(),
         limits: LIMITS,
         upgrades: false,

@@ -1,8 +1,11 @@
 //! One request and its response: timed, counted, logged, and ended exactly once, also by being dropped.
 
+mod access;
 mod ids;
 mod open;
+mod written;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,8 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 
+use self::access::Record;
+pub use self::access::{AccessLine, AccessLog, AccessSink};
 pub use self::ids::{Ids, TraceId};
 use self::open::Open;
 pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
@@ -28,6 +33,12 @@ pub struct Exchange {
     /// The upstream has part in it.
     upstream: Option<InFlight>,
     stream: Option<Stream>,
+    /// Of the response that the client gets.
+    status: Option<StatusCode>,
+    /// When the upstream's head came.
+    head: Option<Instant>,
+    /// What it needs for its line in the access log, if there is one.
+    record: Option<Box<Record>>,
     ended: bool,
     _active: Active,
 }
@@ -35,8 +46,6 @@ pub struct Exchange {
 /// What else is known of an event stream.
 #[derive(Debug)]
 struct Stream {
-    /// When the upstream's head came.
-    head: Option<Instant>,
     first_event: Option<Instant>,
     /// When a read last brought events.
     last_events: Option<Instant>,
@@ -59,9 +68,22 @@ impl Exchange {
             open: Open::new(client, request),
             upstream: None,
             stream: None,
+            status: None,
+            head: None,
+            record: None,
             ended: false,
             _active: active,
         }
+    }
+
+    /// The `request`, which is that of `client_ip`, gets a line in the `log` when it is over.
+    pub fn record<B>(&mut self, log: &AccessLog, request: &Request<B>, client_ip: Option<IpAddr>) {
+        self.record = Some(Box::new(log.record(request, client_ip)));
+    }
+
+    /// So many bytes more of the response's body go to the client.
+    pub fn sent(&self, bytes: u64) {
+        self.open.sent(bytes);
     }
 
     /// How the request is named.
@@ -92,13 +114,18 @@ impl Exchange {
 
     /// The upstream's response head is here and goes to the client.
     pub fn head(&mut self, status: StatusCode) {
-        self.metrics.answered(status);
+        self.answered(status);
         self.late_head(Instant::now());
+    }
+
+    fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.metrics.answered(status);
     }
 
     /// The client gets the head of an event stream ahead of the upstream's.
     pub fn early_head(&mut self) {
-        self.metrics.answered(StatusCode::OK);
+        self.answered(StatusCode::OK);
         self.metrics.early_heads.inc();
         let stream = self.begin_stream();
         tracing::info!(
@@ -119,9 +146,7 @@ impl Exchange {
     pub fn late_head(&mut self, now: Instant) {
         self.open.phase.set(Phase::Body);
         self.open.last_read.set(now);
-        if let Some(stream) = &mut self.stream {
-            stream.head = Some(now);
-        }
+        self.head = Some(now);
         let since = now - self.open.began;
         self.metrics.time_to_head.observe(since.as_secs_f64());
     }
@@ -130,7 +155,6 @@ impl Exchange {
         let now = Instant::now();
         self.open.opened.set(Some(now));
         Stream {
-            head: None,
             first_event: None,
             last_events: None,
             longest_silence: Duration::ZERO,
@@ -148,8 +172,7 @@ impl Exchange {
             self.metrics.streams_opaque.inc();
         }
         let early_head = self.stream.is_some();
-        let mut stream = self.stream.take().unwrap_or_else(|| self.begin_stream());
-        stream.head.get_or_insert(now);
+        let stream = self.stream.take().unwrap_or_else(|| self.begin_stream());
         self.stream = Some(stream);
         tracing::info!(
             method = self.open.method.as_str(),
@@ -163,6 +186,21 @@ impl Exchange {
             opaque,
             early_head,
             "stream opened"
+        );
+    }
+
+    /// The response passes as an ordinary one, though it looks like a stream: what to set.
+    pub fn looks_like_events(&self, content_type: Option<&str>, set: &str) {
+        let info = self.open.route_info.get();
+        tracing::debug!(
+            route = info.map(|info| &*info.route),
+            content_type,
+            set,
+            method = self.open.method.as_str(),
+            path = &*self.open.path,
+            request_id = self.ids().request(),
+            upstream = self.open.upstream(),
+            "looks like events"
         );
     }
 
@@ -225,7 +263,7 @@ impl Exchange {
     pub fn refuse(&mut self, reason: Reason, detail: Option<&str>) {
         self.metrics.refused(reason);
         if let Some(status) = reason.status() {
-            self.metrics.answered(status);
+            self.answered(status);
         }
         self.fail(reason, detail);
     }
@@ -269,6 +307,9 @@ impl Exchange {
             return;
         }
         self.open.close();
+        if let Some(record) = self.record.take() {
+            self.write_access(&record, reason);
+        }
         let gave_up = matches!(reason.side(), Side::Client | Side::Proxy)
             || matches!(
                 reason,
@@ -325,7 +366,7 @@ impl Exchange {
             trace_id = self.ids().trace().map(tracing::field::display),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
-            time_to_head_ms = stream.head.map(|at| milliseconds(at - self.open.began)),
+            time_to_head_ms = self.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = stream
                 .first_event
                 .map(|at| milliseconds(at - self.open.began)),
@@ -337,6 +378,34 @@ impl Exchange {
             heartbeats_skipped = counts.heartbeats_skipped,
             "stream ended"
         );
+    }
+
+    fn write_access(&self, record: &Record, reason: Reason) {
+        let now = Instant::now();
+        let since = |at: Instant| at - self.open.began;
+        let counts = self.open.counts.get();
+        let stream = self.stream.as_ref();
+        let info = self.open.route_info.get();
+        record.write(&AccessLine {
+            client_ip: record.client_ip(),
+            peer: self.open.client.peer(),
+            is_tls: self.open.client.is_tls(),
+            method: Some(&self.open.method),
+            path: &self.open.path,
+            version: Some(self.open.version),
+            status: self.status,
+            bytes: stream.map_or_else(|| self.open.bytes_sent(), |_| counts.bytes),
+            duration: Some(since(now)),
+            time_to_head: self.head.map(since),
+            time_to_first_event: stream.and_then(|stream| stream.first_event).map(since),
+            upstream: self.open.upstream(),
+            route: info.map(|info| &*info.route),
+            reason: Some(reason),
+            events: stream.map(|_| counts.events),
+            heartbeats: stream.map(|_| counts.heartbeats),
+            request_id: self.ids().request(),
+            trace_id: self.ids().trace(),
+        });
     }
 }
 

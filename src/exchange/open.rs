@@ -36,7 +36,7 @@ pub(super) struct Open {
     pub(super) method: Method,
     /// Without the query: it may hold secrets.
     pub(super) path: Box<str>,
-    version: Version,
+    pub(super) version: Version,
     pub(super) ids: Ids,
     pub(super) route_info: OnceCell<Arc<RouteInfo>>,
     pub(super) began: Instant,
@@ -46,6 +46,8 @@ pub(super) struct Open {
     pub(super) opened: Cell<Option<Instant>>,
     pub(super) last_read: Cell<Instant>,
     pub(super) counts: Cell<Counts>,
+    /// How many bytes of a response's body, that is no stream, have gone to the client.
+    sent: Cell<u64>,
     /// The stream is to end at its next event boundary: an operator wants it, or it was planned.
     pub(super) is_to_end: Cell<bool>,
 }
@@ -62,6 +64,11 @@ impl Progress {
     /// How far its upstream's part has come.
     pub fn phase(&self) -> &Cell<Phase> {
         &self.0.phase
+    }
+
+    /// So many bytes more of the response's body go to the client.
+    pub fn sent(&self, bytes: u64) {
+        self.0.sent(bytes);
     }
 
     /// The same for whoever may outlive the request.
@@ -149,6 +156,7 @@ impl Open {
                 opened: Cell::new(None),
                 last_read: Cell::new(now),
                 counts: Cell::default(),
+                sent: Cell::new(0),
                 is_to_end: Cell::new(false),
             });
             list.push(open.clone());
@@ -164,6 +172,14 @@ impl Open {
                 moved.slot.set(self.slot.get());
             }
         });
+    }
+
+    pub(super) fn sent(&self, bytes: u64) {
+        self.sent.set(self.sent.get() + bytes);
+    }
+
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.sent.get()
     }
 
     /// The URL of the upstream that it goes to, for the log.

@@ -1,6 +1,7 @@
-//! Where log lines go: standard error, as text for people or as JSON for machines.
+//! Where log lines go: standard error, as text for people or as JSON for machines; and standard output for the access log.
 
 mod json;
+mod time;
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -13,8 +14,9 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::json::Json;
+pub use self::time::push_time;
 use crate::config::{Format, Level, Log, Problem};
-use crate::stderr;
+use crate::output::{STDERR, STDOUT};
 
 /// How long the end of the process waits for whoever reads the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -29,13 +31,17 @@ pub struct Logging(());
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        stderr::flush(LAST_LINES);
+        STDERR.flush(LAST_LINES);
+        STDOUT.flush(LAST_LINES);
     }
 }
 
 /// Starts logging; once in a process.
-pub fn start(log: Log) -> io::Result<Logging> {
-    stderr::start()?;
+pub fn start(log: &Log) -> io::Result<Logging> {
+    STDERR.start()?;
+    if log.access.is_some() {
+        STDOUT.start()?;
+    }
     let is_terminal = io::stderr().is_terminal();
     let text = match log.format {
         Format::Auto => is_terminal,
@@ -44,7 +50,7 @@ pub fn start(log: Log) -> io::Result<Logging> {
     };
     let (filter, handle) = reload::Layer::new(filter(log.level));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(stderr::writer)
+        .with_writer(|| STDERR.writer())
         .with_target(false);
     let lines = if text {
         lines.with_ansi(is_terminal).boxed()
@@ -60,8 +66,21 @@ pub fn start(log: Log) -> io::Result<Logging> {
     Ok(Logging(()))
 }
 
+/// From now on it is logged as `log` says.
+pub fn adopt(log: &Log) {
+    set_level(log.level);
+    if log.access.is_some()
+        && let Err(error) = STDOUT.start()
+    {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "cannot start the access log: its lines are lost"
+        );
+    }
+}
+
 /// From now on lines of this level are written. What is not costs nothing: it is decided once for each place in the source.
-pub fn set_level(level: Level) {
+fn set_level(level: Level) {
     if let Some(handle) = FILTER.get() {
         let _ = handle.reload(filter(level)); // it fails only when there is no log any more
     }

@@ -10,15 +10,18 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response
 use super::changes::AnswerChanges;
 use super::headers::remove_hop_by_hop;
 use super::request::names;
-use super::response::{Coding, edit_event_stream_head, opens_event_stream};
+use super::response::{
+    Coding, edit_event_stream_head, edit_other_stream_head, opens_event_stream, opens_other_stream,
+};
 use super::route::Route;
-use super::{relay, upgrade, websocket};
+use super::{hint, relay, upgrade, websocket};
 use crate::body::{
     EventFlow, EventStreamBody, Incoming, PlainBody, RequestBodyProgress, ResponseBody, TunnelBody,
 };
 use crate::client::Downstream;
 use crate::config::DrainStreams;
 use crate::exchange::Exchange;
+use crate::sse::FailureEvent;
 use crate::upstream::{Answer, AnswerBody, Source, Tunnel};
 use crate::wire::has_no_body;
 
@@ -75,6 +78,11 @@ impl RequestContext {
         context
     }
 
+    /// Whether the response has a head only.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// Whether the end of a body is the end of its connection, so that a cut one needs a reset to show.
     fn is_close_delimited(&self) -> bool {
         self.version == Version::HTTP_10
@@ -96,6 +104,7 @@ impl Delivery {
         }
         match body {
             AnswerBody::Events(source) => self.events(head, raw, source),
+            AnswerBody::Stream(source) => self.other_stream(head, raw, source),
             AnswerBody::Upgraded(tunnel) => self.upgraded(head, &raw, tunnel),
             AnswerBody::Plain(incoming) => {
                 self.client.spell(raw);
@@ -138,6 +147,33 @@ impl Delivery {
         )
     }
 
+    /// A stream of another format goes the same way, but nothing is ever inserted.
+    fn other_stream(
+        mut self,
+        mut head: response::Parts,
+        raw: Bytes,
+        source: Source,
+    ) -> Option<Response<ResponseBody>> {
+        remove_hop_by_hop(&mut head.headers);
+        let coding = Coding::of(&head.headers);
+        edit_other_stream_head(&mut head.headers, &coding);
+        self.exchange.ids().tell_client(&mut head.headers);
+        self.exchange.open_stream(head.status, false);
+        let stream = self.route.event_stream(&self.context, FailureEvent::None);
+        let source = coding.decode(Box::new(source));
+        let (client, exchange) = (self.client.clone(), self.exchange);
+        let flow = EventFlow::new(stream.foreign(), source, client, exchange);
+        send_events(
+            flow,
+            &self.route,
+            head,
+            raw,
+            &self.context,
+            &self.request_body,
+            &self.client,
+        )
+    }
+
     fn upgraded(
         self,
         mut head: response::Parts,
@@ -165,21 +201,29 @@ impl Delivery {
 
     fn plain(self, head: &mut response::Parts, incoming: Incoming) -> ResponseBody {
         remove_hop_by_hop(&mut head.headers);
-        let is_head = self.context.method == Method::HEAD;
+        let is_head = self.context.is_head();
         if is_head && opens_event_stream(head, self.route.config.events.detect) {
             let coding = Coding::of(&head.headers);
             edit_event_stream_head(&mut head.headers, &coding);
             self.exchange.ids().tell_client(&mut head.headers);
+        } else if is_head && opens_other_stream(head, &self.route.config.events) {
+            let coding = Coding::of(&head.headers);
+            edit_other_stream_head(&mut head.headers, &coding);
+            self.exchange.ids().tell_client(&mut head.headers);
         }
+        let hint = hint::of(head, &self.route).filter(|_| !is_head);
         let close_delimited = self.context.is_close_delimited();
         let timeout = self.route.config.timeouts.read;
-        let body = PlainBody::new(
+        let mut body = PlainBody::new(
             incoming,
             self.client,
             self.exchange,
             timeout,
             close_delimited,
         );
+        if let Some(hint) = hint {
+            body = body.inspected(Box::new(hint));
+        }
         if is_head || has_no_body(head.status.as_u16()) {
             let states_length = is_head || head.status == StatusCode::NOT_MODIFIED;
             match stated_length(&head.headers).filter(|_| states_length) {

@@ -183,7 +183,7 @@ async fn refused(
     };
     let is_readable = is_text(&head.headers) && !coding.is_opaque();
     let source: Box<dyn EventSource> = match body {
-        AnswerBody::Events(source) => Box::new(source),
+        AnswerBody::Events(source) | AnswerBody::Stream(source) => Box::new(source),
         AnswerBody::Plain(incoming) => Box::new(Text::new(incoming)),
         AnswerBody::Upgraded(_) => return refusal, // only a request that asks for it gets that, and such a one waits
     };

@@ -8,6 +8,7 @@ mod early;
 mod edits;
 mod forwarded;
 mod headers;
+mod hint;
 mod interim;
 mod matching;
 mod own_answer;
@@ -24,6 +25,7 @@ mod values;
 mod websocket;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,30 +45,42 @@ use self::websocket::Handshake;
 use crate::body::{Incoming, RequestBodyProgress, ResponseBody};
 use crate::client::Downstream;
 use crate::config::Config;
-use crate::exchange::Exchange;
+use crate::exchange::{AccessLine, AccessSink, Exchange};
 use crate::metrics::Metrics;
+use crate::output::STDOUT;
 use crate::problem;
 use crate::reason::Reason;
-use crate::server::Handler;
+use crate::server::{Handler, Refusal};
 use crate::tls::ClientConfigs;
 use crate::upstream::{Answer, Error};
 
 /// The proxy as one thread sees it.
-#[derive(Debug)]
 pub struct Proxy {
     routing: RefCell<Rc<Routing>>,
     probe: RefCell<Option<Arc<Probe>>>,
     metrics: Arc<Metrics>,
+    access_sink: AccessSink,
 }
 
 impl Proxy {
     /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections.
     pub fn new(config: &Config, tls: &ClientConfigs, metrics: &Arc<Metrics>) -> Self {
-        let routing = Routing::new(config, tls, metrics, &Routing::default());
+        Self::with_access_sink(config, tls, metrics, Rc::new(|line| STDOUT.push(line)))
+    }
+
+    /// The same, but `access_sink` takes the lines of the access log.
+    pub fn with_access_sink(
+        config: &Config,
+        tls: &ClientConfigs,
+        metrics: &Arc<Metrics>,
+        access_sink: AccessSink,
+    ) -> Self {
+        let routing = Routing::new(config, tls, metrics, &Routing::default(), &access_sink);
         Self {
             routing: RefCell::new(Rc::new(routing)),
             probe: RefCell::default(),
             metrics: metrics.clone(),
+            access_sink,
         }
     }
 
@@ -74,7 +88,7 @@ impl Proxy {
     /// both keep their connections.
     pub fn adopt(&self, config: &Config, tls: &ClientConfigs) {
         let before = self.routing.borrow().clone();
-        let routing = Routing::new(config, tls, &self.metrics, &before);
+        let routing = Routing::new(config, tls, &self.metrics, &before, &self.access_sink);
         *self.routing.borrow_mut() = Rc::new(routing);
     }
 
@@ -90,6 +104,16 @@ impl Proxy {
         let route = matching::find(&routing.routes, request).cloned();
         let route = route.ok_or_else(|| Error::new(Reason::NoRoute, None))?;
         Ok((route, routing))
+    }
+
+    /// Remembers what the request's line in the access log needs, if it gets one.
+    fn record<B>(&self, request: &Request<B>, client: &dyn Downstream, exchange: &mut Exchange) {
+        let routing = self.routing.borrow();
+        if let Some(log) = &routing.access_log {
+            let headers = request.headers();
+            let client_ip = forwarded::client_ip(headers, client.peer(), &routing.trusted_proxies);
+            exchange.record(log, request, client_ip);
+        }
     }
 }
 
@@ -108,6 +132,7 @@ impl Handler for Proxy {
         }
         let context = RequestContext::of(&request);
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
+        self.record(&request, &*client, &mut exchange);
         let handshake = websocket::translate(&mut request);
         let (route, routing) = match self.route_of(&request) {
             Ok(found) => found,
@@ -153,6 +178,34 @@ impl Handler for Proxy {
             Some(response) => response,
             None => pending().await, // the connection has gone to somebody else
         }
+    }
+
+    fn refused(&self, refusal: &Refusal<'_>) {
+        let routing = self.routing.borrow();
+        let Some(log) = &routing.access_log else {
+            return;
+        };
+        let peer = refusal.client.peer();
+        log.write(&AccessLine {
+            client_ip: peer.map(|peer| peer.ip().to_canonical()),
+            peer,
+            is_tls: refusal.client.is_tls(),
+            method: refusal.head.map(|head| &head.method),
+            path: refusal.head.map_or("", |head| head.uri.path()),
+            version: refusal.head.map(|head| head.version),
+            status: refusal.reason.status(),
+            bytes: refusal.bytes as u64,
+            reason: Some(refusal.reason),
+            ..AccessLine::default()
+        });
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("routing", &self.routing)
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,8 +279,11 @@ fn refuse(
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
     let Error { reason, detail } = error;
-    exchange.refuse(reason, detail.as_deref());
     let mut response = problem::response(reason, detail.as_deref(), &context.accept);
+    if !context.is_head() {
+        exchange.sent(response.body().len() as u64);
+    }
+    exchange.refuse(reason, detail.as_deref());
     if let Some(changes) = changes {
         changes.apply(response.headers_mut());
     }

@@ -58,6 +58,8 @@ pub(super) struct Outgoing {
     pub(super) held: Option<Rc<Hold>>,
     /// What its response has to be to count as an event stream.
     pub(super) detect: Detect,
+    /// Whether it may also be a stream of another format.
+    pub(super) other_streams: bool,
     /// It asks for events.
     pub(super) wants_events: bool,
     /// It offers to change the protocol.
@@ -182,6 +184,7 @@ pub(super) fn outgoing(
         progress,
         held,
         detect,
+        other_streams: events.streaming && detect != Detect::Never,
         wants_events,
         upgrades,
         handshake,

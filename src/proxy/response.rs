@@ -1,13 +1,13 @@
 //! The head of an event stream as the client gets it.
 
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use http::{HeaderValue, response};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, StatusCode, response};
 
 use super::headers::found;
 use crate::body::decode::{Decoder, Undecodable};
 use crate::body::{DecodedSource, EventSource};
-use crate::config::Detect;
-use crate::wire::{has_no_body, is_event_stream, is_event_stream_type};
+use crate::config::{Detect, Events};
+use crate::wire::{has_no_body, is_event_stream, is_event_stream_type, is_other_stream};
 
 /// How an event stream is coded.
 #[derive(Debug)]
@@ -55,6 +55,16 @@ pub(super) fn opens_event_stream(head: &response::Parts, detect: Detect) -> bool
     !has_no_body(status) && detect.is_event_stream(status, is_labelled(&head.headers))
 }
 
+/// The same of a stream of another format.
+pub(super) fn opens_other_stream(head: &response::Parts, events: &Events) -> bool {
+    let content_type = head.headers.get_all(CONTENT_TYPE).iter();
+    events.streaming
+        && events.detect != Detect::Never
+        && !has_no_body(head.status.as_u16())
+        && head.status != StatusCode::PARTIAL_CONTENT
+        && is_other_stream(content_type.map(HeaderValue::as_bytes))
+}
+
 fn is_labelled(headers: &HeaderMap) -> bool {
     is_event_stream(
         headers
@@ -74,6 +84,19 @@ pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
     }
     if !is_one_label(headers) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
+    merge_cache_control(headers);
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// Does the same to the head of a stream of another format, whose bytes pass as they are unless they have to be decoded.
+pub(super) fn edit_other_stream_head(headers: &mut HeaderMap, coding: &Coding) {
+    headers.remove(CONTENT_LENGTH);
+    if let Coding::Known(_) = coding {
+        for name in found(headers, is_of_bytes) {
+            headers.remove(name);
+        }
+        headers.remove(CONTENT_ENCODING);
     }
     merge_cache_control(headers);
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::route::Route;
 use crate::config::{self, Config};
+use crate::exchange::{AccessLog, AccessSink};
 use crate::http1::Limits;
 use crate::metrics::Metrics;
 use crate::tls::ClientConfigs;
@@ -19,6 +20,7 @@ pub(super) struct Routing {
     pub(super) routes: Vec<Rc<Route>>,
     /// Whose word about other clients is believed.
     pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) access_log: Option<AccessLog>,
 }
 
 impl Routing {
@@ -29,6 +31,7 @@ impl Routing {
         tls: &ClientConfigs,
         metrics: &Arc<Metrics>,
         before: &Self,
+        sink: &AccessSink,
     ) -> Self {
         let known = before
             .routes
@@ -54,9 +57,11 @@ impl Routing {
                 Rc::new(Route::new(route.clone(), upstream, limits))
             })
             .collect();
+        let access_log = config.log.access.as_ref();
         Self {
             routes,
             trusted_proxies: config.server.trusted_proxies.clone(),
+            access_log: access_log.map(|form| AccessLog::new(form, sink.clone())),
         }
     }
 }

@@ -68,8 +68,8 @@ pub(super) fn join(
         let passing = async {
             near.write_all(&head).await?;
             near.flush().await?; // over TLS it would wait for the upstream's first byte
-            let mut near = Watched::new(&mut near, &activity);
-            let mut far = Watched::new(&mut tunnel, &activity);
+            let mut near = Watched::new(&mut near, &activity, Some(&exchange));
+            let mut far = Watched::new(&mut tunnel, &activity, None);
             copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER).await
         };
         let passed = tokio::select! {
@@ -91,11 +91,17 @@ pub(super) fn join(
 struct Watched<'a, S> {
     stream: &'a mut S,
     activity: &'a Activity,
+    /// Whose bytes are counted that are written to it.
+    exchange: Option<&'a Exchange>,
 }
 
 impl<'a, S> Watched<'a, S> {
-    fn new(stream: &'a mut S, activity: &'a Activity) -> Self {
-        Self { stream, activity }
+    fn new(stream: &'a mut S, activity: &'a Activity, exchange: Option<&'a Exchange>) -> Self {
+        Self {
+            stream,
+            activity,
+            exchange,
+        }
     }
 }
 
@@ -124,6 +130,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut *self.stream).poll_write(cx, buf))?;
         self.activity.moved();
+        if let Some(exchange) = self.exchange {
+            exchange.sent(written as u64);
+        }
         Poll::Ready(Ok(written))
     }
 

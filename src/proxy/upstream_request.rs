@@ -45,6 +45,7 @@ impl UpstreamRequest {
         let timeouts = &route.config.timeouts;
         let terms = Terms {
             detect: outgoing.detect,
+            other_streams: outgoing.other_streams,
             upgrades: outgoing.upgrades,
             raw_head: outgoing.raw_head,
             limits: backend.limits,

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{Handler, LAST_WORDS, ShutdownWatch, Stage};
+use super::{Handler, LAST_WORDS, Refusal, ShutdownWatch, Stage};
 use crate::alarm::Alarm;
 use crate::body::Incoming;
 use crate::client::{Client, ClientStream, Disposition, Downstream, Gate, Taken, Takeover};
@@ -53,7 +53,7 @@ pub(super) async fn serve<H: Handler>(
     loop {
         let takeover = match serve_requests(&client, &handler, &shutdown).await {
             Outcome::TakenOver(takeover) => takeover,
-            outcome => return Box::pin(part(outcome, &client, metrics)).await,
+            outcome => return Box::pin(part(outcome, &client, &*handler, metrics)).await,
         };
         let outcome = match takeover {
             Takeover::Tunnel(take) => {
@@ -65,7 +65,7 @@ pub(super) async fn serve<H: Handler>(
             }
         };
         if !matches!(outcome, Outcome::Returned(Disposition::KeepAlive)) {
-            return Box::pin(part(outcome, &client, metrics)).await;
+            return Box::pin(part(outcome, &client, &*handler, metrics)).await;
         }
         client.take_back();
     }
@@ -177,14 +177,14 @@ async fn until_cut(mut tunnel: Taken, client: &Client, shutdown: &ShutdownWatch)
 }
 
 /// Ends the connection as it deserves.
-async fn part(outcome: Outcome, client: &Client, metrics: &Metrics) {
+async fn part<H: Handler>(outcome: Outcome, client: &Client, handler: &H, metrics: &Metrics) {
     match outcome {
         Outcome::Served(result) => {
             let unparsed = || result.as_ref().err().filter(|error| error.is_parse());
             let unparsed =
                 || unparsed().map(|error| (Reason::RequestMalformed, Some(error.to_string())));
             if let Some((reason, detail)) = client.refusal().or_else(unparsed) {
-                refuse(client, reason, detail.as_deref(), metrics).await;
+                refuse(client, reason, detail.as_deref(), handler, metrics).await;
             } else if let Err(error) = result {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
@@ -197,7 +197,7 @@ async fn part(outcome: Outcome, client: &Client, metrics: &Metrics) {
         Outcome::Returned(Disposition::Close | Disposition::KeepAlive) => end(client).await,
         Outcome::Expired(Reason::RequestHeadTimeout) => {
             if client.has_partial_head() {
-                refuse(client, Reason::RequestHeadTimeout, None, metrics).await;
+                refuse(client, Reason::RequestHeadTimeout, None, handler, metrics).await;
             } else {
                 client.close().await;
             }
@@ -225,7 +225,13 @@ async fn end(client: &Client) {
     }
 }
 
-async fn refuse(client: &Client, reason: Reason, detail: Option<&str>, metrics: &Metrics) {
+async fn refuse<H: Handler>(
+    client: &Client,
+    reason: Reason,
+    detail: Option<&str>,
+    handler: &H,
+    metrics: &Metrics,
+) {
     metrics.refused(reason);
     tracing::debug!(
         reason = reason.name(),
@@ -233,7 +239,14 @@ async fn refuse(client: &Client, reason: Reason, detail: Option<&str>, metrics: 
         peer = client.peer().map(tracing::field::display),
         "request refused"
     );
-    client.send_last(&problem::bytes(reason, detail)).await;
+    let response = problem::response(reason, detail, []);
+    handler.refused(&Refusal {
+        client,
+        head: None,
+        reason,
+        bytes: response.body().len(),
+    });
+    client.send_last(&problem::last_bytes(&response)).await;
 }
 
 /// What is watched beside whoever serves the connection.

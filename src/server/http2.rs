@@ -19,7 +19,7 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Handler, LAST_WORDS, ShutdownWatch, Stage};
+use super::{Handler, LAST_WORDS, Refusal, ShutdownWatch, Stage};
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming};
 use crate::client::{Client, ConnectionSettings, Downstream, Login, Takeover};
@@ -431,6 +431,12 @@ impl Open {
             let reason = Reason::RequestHeadTooLarge;
             let accept = head.headers.get_all(ACCEPT);
             let refusal = problem::response(reason, Some(&detail), accept);
+            handler.refused(&Refusal {
+                client: &*self.reader,
+                head: Some(&head),
+                reason,
+                bytes: if is_head { 0 } else { refusal.body().len() },
+            });
             if let Some(mut outflow) = self.send(refusal.map(Full::new), is_head).await {
                 self.pass(&mut outflow).await;
             }

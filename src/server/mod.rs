@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request};
 use http_body::Body;
 
 pub use self::accept::{
@@ -34,6 +34,7 @@ pub use self::socket_file::SocketFile;
 pub use self::worker::{Workers, available_cores};
 use crate::body::Incoming;
 use crate::client::Downstream;
+use crate::reason::Reason;
 
 /// How long a stream that is ended by the shutdown has to say so to its client.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -49,4 +50,20 @@ pub trait Handler: 'static {
         client: Rc<dyn Downstream>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>>;
+
+    /// A request got this far and no further: its head is malformed, too large or late.
+    fn refused(&self, _: &Refusal<'_>) {}
+}
+
+/// A request that was answered before anybody could handle it.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Whose it is.
+    pub client: &'a dyn Downstream,
+    /// Its head, where that can be read.
+    pub head: Option<&'a request::Parts>,
+    /// Why; the status is that of the reason.
+    pub reason: Reason,
+    /// How long the answer's body is.
+    pub bytes: usize,
 }

@@ -22,8 +22,7 @@ pub struct EventStream {
     heartbeat: Arc<Heartbeat>,
     frame: FrameChoice,
     failure: FailureEvent,
-    /// Bytes in a coding that nobody here can undo: they pass, and nothing is ever inserted.
-    opaque: bool,
+    content: Content,
     head: Head,
     bom: Bom,
     /// A heartbeat is due and waits for a position that allows it.
@@ -34,6 +33,17 @@ pub struct EventStream {
     counts: Counts,
     /// The in-band failure event, kept here so that an [`Output`] can borrow it.
     last_words: Vec<u8>,
+}
+
+/// What the bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// Events, that can be read.
+    Events,
+    /// Events in a coding that nobody here can undo: they pass, and nothing is ever inserted.
+    Opaque,
+    /// Another format, in which nothing can be inserted, and whose length is believed.
+    Foreign,
 }
 
 /// Where the upstream's head is.
@@ -107,7 +117,7 @@ impl EventStream {
             heartbeat,
             frame,
             failure,
-            opaque: false,
+            content: Content::Events,
             head: Head::Here,
             bom: Bom::Pass,
             heartbeat_held: false,
@@ -121,7 +131,15 @@ impl EventStream {
     /// The same stream, but in a content coding that cannot be undone: nothing is inserted, ever.
     #[must_use]
     pub fn opaque(mut self) -> Self {
-        self.opaque = true;
+        self.content = Content::Opaque;
+        self
+    }
+
+    /// The same stream, but one of another format than events: its bytes pass, nothing is inserted, ever, and its end is believed only
+    /// where its framing says that it is one.
+    #[must_use]
+    pub fn foreign(mut self) -> Self {
+        self.content = Content::Foreign;
         self
     }
 
@@ -171,7 +189,7 @@ impl EventStream {
         self.deadlines.read_at(now);
         self.deadlines.silent_since(now);
         self.counts.bytes += data.len() as u64;
-        if self.opaque {
+        if self.is_opaque() {
             return Output {
                 before: data,
                 ..Output::default()
@@ -212,7 +230,7 @@ impl EventStream {
         let heartbeat = self
             .deadlines
             .heartbeat()
-            .filter(|_| !self.heartbeat_held && !self.opaque);
+            .filter(|_| !self.heartbeat_held && !self.is_opaque());
         [total, first_event, self.read_deadline(), heartbeat]
             .into_iter()
             .flatten()
@@ -234,7 +252,7 @@ impl EventStream {
             self.fail(Reason::ReadTimeout)
         } else if self.planned_end.is_none() && due(self.deadlines.total()) {
             self.end_at_boundary(self.deadlines.end_of_life())
-        } else if !self.heartbeat_held && !self.opaque && due(self.deadlines.heartbeat()) {
+        } else if !self.heartbeat_held && !self.is_opaque() && due(self.deadlines.heartbeat()) {
             self.deadlines.silent_since(now);
             self.beat(client)
         } else {
@@ -247,7 +265,7 @@ impl EventStream {
         if self.ended {
             return Output::default();
         }
-        let at_boundary = self.opaque || self.is_at_boundary();
+        let at_boundary = self.content == Content::Opaque || self.is_at_boundary();
         let complete = match end {
             UpstreamEnd::Finished => true,
             UpstreamEnd::ShortOfLength => at_boundary,
@@ -289,7 +307,7 @@ impl EventStream {
     /// The process drains: the stream is to end at `at` or the first boundary after it, unless its `total` timeout ends it before.
     /// An opaque stream shows no boundary, and goes on.
     pub fn handle_drain(&mut self, at: Instant) {
-        if !self.opaque {
+        if !self.is_opaque() {
             self.deadlines.shorten_life(at, Reason::Rotated);
         }
     }
@@ -340,16 +358,24 @@ impl EventStream {
     fn awaits_first_event(&self) -> bool {
         self.position.events() == 0
             && self.head == Head::Here
-            && !(self.opaque && self.counts.bytes > 0)
+            && !(self.is_opaque() && self.counts.bytes > 0)
     }
 
     fn read_deadline(&self) -> Option<Instant> {
         self.deadlines.read().filter(|_| self.head == Head::Here)
     }
 
+    /// Whether the bytes are not read.
+    fn is_opaque(&self) -> bool {
+        match self.content {
+            Content::Events => false,
+            Content::Opaque | Content::Foreign => true,
+        }
+    }
+
     /// Whether nothing is half sent. An opaque stream never shows it.
     fn is_at_boundary(&self) -> bool {
-        !self.opaque && self.position.is_boundary()
+        !self.is_opaque() && self.position.is_boundary()
     }
 
     fn beat(&mut self, client: Client) -> Output<'_> {
@@ -426,9 +452,9 @@ impl EventStream {
     }
 
     fn end_at_boundary(&mut self, reason: Reason) -> Output<'_> {
-        if self.opaque || self.is_at_boundary() {
+        if self.is_opaque() || self.is_at_boundary() {
             // An opaque stream shows no boundary: it is cut, and visibly so.
-            let manner = if self.opaque {
+            let manner = if self.is_opaque() {
                 Manner::Abort
             } else {
                 Manner::Clean

@@ -434,6 +434,31 @@ fn an_opaque_stream_gets_nothing_inserted() {
 }
 
 #[test]
+fn a_stream_of_another_format_gets_nothing_inserted_and_ends_only_where_its_framing_says_so() {
+    use UpstreamEnd::{Failed, Finished, ShortOfLength, WithoutLastChunk};
+    let now = origin();
+    for (end, manner) in [
+        (Finished, Manner::Clean),
+        (ShortOfLength, Manner::Abort),
+        (WithoutLastChunk, Manner::Abort),
+        (Failed, Manner::Abort),
+    ] {
+        let timeouts = Timeouts {
+            heartbeat: Some(INTERVAL),
+            ..Timeouts::default()
+        };
+        let mut stream = stream(FrameChoice::Block, timeouts, now).foreign();
+        let line = b"data: not an event\n\n";
+        assert_eq!(written(&stream.handle_data(now, line)), line);
+        assert_eq!(stream.poll_timeout(), None);
+        assert_eq!(stream.counts().events, 0);
+        let output = stream.handle_end(end);
+        assert_eq!(written(&output), b"");
+        assert_eq!(output.end.unwrap().manner, manner, "{end:?}");
+    }
+}
+
+#[test]
 fn an_upstream_that_fails_is_never_a_clean_end() {
     use UpstreamEnd::{Failed, Finished, ShortOfLength, WithoutLastChunk};
     for (bytes, end, reason, manner) in [

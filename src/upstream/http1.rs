@@ -17,7 +17,7 @@ use hyper::ext::ReasonPhrase;
 use super::login::{self, LoginKeeper};
 use super::{
     Answer, AnswerBody, Error, Failed, Source, Terms, Tunnel, Upstream, opens_event_stream,
-    wait_for_head,
+    opens_other_stream, wait_for_head,
 };
 use crate::body::{Incoming, RequestBody};
 use crate::http1::{self, Connection, Head, HeadError, HeadReader, Inflow, Keeper, Outflow};
@@ -210,6 +210,10 @@ fn answer(
     let inflow = Inflow::new(connection, framing, rest, keeper, sending, is_event_stream);
     let body = if is_event_stream {
         AnswerBody::Events(Source::Http1(inflow))
+    } else if framing.length != BodyLength::None
+        && opens_other_stream(head.status, &head.headers, terms)
+    {
+        AnswerBody::Stream(Source::Http1(inflow))
     } else {
         AnswerBody::Plain(Incoming::Http1(Box::new(inflow)))
     };

@@ -21,7 +21,8 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::{
-    Answer, AnswerBody, Error, Failed, Source, StreamBody, Terms, opens_event_stream, wait_for_head,
+    Answer, AnswerBody, Error, Failed, Source, StreamBody, Terms, opens_event_stream,
+    opens_other_stream, wait_for_head,
 };
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming, RequestBody};
@@ -286,6 +287,8 @@ fn into_answer(
         AnswerBody::Plain(Incoming::Http2(inflow.void()))
     } else if opens_event_stream(head.status, is_labelled, terms) {
         AnswerBody::Events(Source::Http2(StreamBody::new(inflow)))
+    } else if opens_other_stream(head.status, &head.headers, terms) {
+        AnswerBody::Stream(Source::Http2(StreamBody::new(inflow)))
     } else {
         AnswerBody::Plain(Incoming::Http2(inflow))
     };

@@ -21,8 +21,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::uri::Scheme;
-use http::{HeaderMap, Request, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, response};
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -40,6 +41,7 @@ use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
 use crate::tls::{self, ClientConfig, Reloading};
 use crate::upstream_stats::UpstreamStats;
+use crate::wire::is_other_stream;
 
 /// How long an idle connection is kept: less than the 5 s after which Node.js closes it, so that the two seldom cross.
 const IDLE: Duration = Duration::from_secs(4);
@@ -76,6 +78,8 @@ pub struct Upstream {
 pub struct Terms<'a> {
     /// What counts as an event stream; `Never` for a HEAD request.
     pub detect: Detect,
+    /// Streams of other formats count as streams too.
+    pub other_streams: bool,
     /// The request's head as the client wrote it, if it speaks HTTP/1.
     pub raw_head: Bytes,
     /// How much the response's head may hold.
@@ -116,6 +120,8 @@ pub struct Answer {
 pub enum AnswerBody {
     /// An event stream.
     Events(Source),
+    /// A stream of another format.
+    Stream(Source),
     /// The upstream has changed the protocol.
     Upgraded(Tunnel),
     /// Anything else.
@@ -434,6 +440,14 @@ impl From<Error> for Failed {
 /// Whether a response is an event stream, by its status and whether its media type says so.
 fn opens_event_stream(status: StatusCode, is_labelled: bool, terms: &Terms<'_>) -> bool {
     terms.detect.is_event_stream(status.as_u16(), is_labelled)
+}
+
+/// Whether a response that is no event stream is a stream of another format: not a range of one, which has an end.
+fn opens_other_stream(status: StatusCode, headers: &HeaderMap, terms: &Terms<'_>) -> bool {
+    let content_type = headers.get_all(CONTENT_TYPE).iter();
+    terms.other_streams
+        && status != StatusCode::PARTIAL_CONTENT
+        && is_other_stream(content_type.map(HeaderValue::as_bytes))
 }
 
 /// Polls for a response's head under the `response_head` timeout, with this `alarm`.

@@ -35,6 +35,27 @@ pub fn is_event_stream<'a>(content_type: impl IntoIterator<Item = &'a [u8]>) -> 
         .is_some_and(is_event_stream_type)
 }
 
+/// Formats of streams other than events, which nobody may insert anything into.
+const OTHER_STREAMS: [&str; 6] = [
+    "application/x-ndjson", // Ollama
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json-seq",      // RFC 7464
+    "multipart/x-mixed-replace", // cameras
+];
+
+/// Whether the lines of a `Content-Type` field name a format of streams other than `text/event-stream`.
+pub fn is_other_stream<'a>(content_type: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    let last = elements(content_type).last();
+    last.is_some_and(|media_type| {
+        let end = memchr(b';', media_type).unwrap_or(media_type.len());
+        let media_type = media_type[..end].trim_ascii();
+        let is = |name: &&str| media_type.eq_ignore_ascii_case(name.as_bytes());
+        OTHER_STREAMS.iter().any(|name| is(name))
+    })
+}
+
 /// Whether one media type, or a range of an `Accept` field, is `text/event-stream`.
 pub fn is_event_stream_type(media_type: &[u8]) -> bool {
     let end = memchr(b';', media_type).unwrap_or(media_type.len());
@@ -122,6 +143,21 @@ mod tests {
                 !is_event_stream(no.iter().map(|line| line.as_bytes())),
                 "{no:?}"
             );
+        }
+    }
+
+    #[test]
+    fn other_streams_have_their_types() {
+        let is = |line: &str| is_other_stream([line.as_bytes()]);
+        assert!(is("application/x-ndjson") && is("Application/JSON-seq; charset=utf-8"));
+        assert!(is("multipart/x-mixed-replace; boundary=\"a,b\""));
+        for no in [
+            "",
+            "application/json",
+            "text/event-stream",
+            "multipart/mixed",
+        ] {
+            assert!(!is(no), "{no}");
         }
     }
 }

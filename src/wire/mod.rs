@@ -14,7 +14,9 @@ mod request_head;
 mod response_head;
 
 pub use self::chunked::{BadChunk, Chunked, Piece, is_only_chunked};
-pub use self::fields::{elements, has_element, is_event_stream, is_event_stream_type};
+pub use self::fields::{
+    elements, has_element, is_event_stream, is_event_stream_type, is_other_stream,
+};
 pub use self::framing::{BodyLength, Framing, has_no_body};
 pub use self::head::{HeadWriter, respell};
 pub use self::proxy_protocol::{BadProxyHeader, ProxyHeader};

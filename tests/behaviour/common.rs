@@ -3,6 +3,7 @@
 //! All three talk over real sockets. Nobody else runs on the thread, so what one has written is there for the next before the
 //! clock moves: fifteen seconds of silence take no time, and arrive to the millisecond.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ const MOMENT: Duration = Duration::from_micros(50);
 pub(crate) struct Sidecar {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    /// The lines of its access log.
+    pub(crate) access: Rc<RefCell<Vec<String>>>,
     /// Through which its connections hear of a shutdown.
     pub(crate) shutdown: Rc<ShutdownWatch>,
 }
@@ -149,7 +152,14 @@ impl Sidecar {
             proxy_protocol: config.listeners[0].proxy_protocol,
             tls: server_tls,
         };
-        let proxy = Rc::new(Proxy::new(config, &upstream_tls, &metrics));
+        let access = Rc::new(RefCell::new(Vec::new()));
+        let lines = access.clone();
+        let sink = Rc::new(move |line: &[u8]| {
+            let line = String::from_utf8(line.to_vec()).unwrap();
+            lines.borrow_mut().push(line);
+        });
+        let proxy = Proxy::with_access_sink(config, &upstream_tls, &metrics, sink);
+        let proxy = Rc::new(proxy);
         proxy.set_probe(Probe::of(config, None));
         let shutdown = Rc::new(ShutdownWatch::new());
         let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
@@ -182,6 +192,7 @@ impl Sidecar {
         Self {
             address,
             metrics,
+            access,
             shutdown,
         }
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
+mod access_log;
 mod bad_input;
 mod both_protocols;
 mod certificates;
@@ -31,6 +32,7 @@ mod limits;
 mod logins;
 mod messages;
 mod ordinary;
+mod other_streams;
 mod probe;
 mod proxy_protocol;
 mod rewriting;

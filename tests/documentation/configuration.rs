@@ -312,6 +312,7 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::String => match key {
             "listener.address" | "admin.listen" => "\"127.0.0.1:8181\"".to_owned(),
             "upstream.url" => "\"http://b\"".to_owned(),
+            "log.access" => "\"json\"".to_owned(),
             _ => "\"other\"".to_owned(),
         },
     }

@@ -630,3 +630,26 @@ fn many_reloads_under_load_lose_no_request_and_leave_nothing_behind() {
     sidecar.signal("INT");
     assert_eq!(sidecar.exit().code(), Some(0));
 }
+
+#[test]
+fn the_access_log_is_turned_on_changed_and_off() {
+    let backend = Backend::named("one");
+    let toml = |access: &str| config(backend.address, access);
+    let folder = Folder::new(&toml(""));
+    let mut command = folder.command();
+    let mut sidecar = Sidecar::spawn(command.stdout(std::process::Stdio::piped()));
+    let mut stdout = sidecar.child.stdout.take().unwrap();
+    let get = |sidecar: &Sidecar, path: &str| read_until(&mut sidecar.get(path), "one");
+    get(&sidecar, "/before");
+    folder.reload(&mut sidecar, &toml("log.access = 'on {path}'"));
+    get(&sidecar, "/on");
+    folder.reload(&mut sidecar, &toml("log.access = 'other {path}'"));
+    get(&sidecar, "/other");
+    folder.reload(&mut sidecar, &toml("log.access = 'off'"));
+    get(&sidecar, "/off");
+    sidecar.signal("INT");
+    sidecar.exit();
+    let mut lines = String::new();
+    stdout.read_to_string(&mut lines).unwrap();
+    assert_eq!(lines, "on /on\nother /other\n");
+}

@@ -88,7 +88,7 @@ const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Runs the demo until a signal stops it.
 #[expect(clippy::print_stderr, reason = "the command's answer")]
 pub fn demo(demo: &Demo) -> ExitCode {
-    let performed = log::start(Log::default())
+    let performed = log::start(&Log::default())
         .map_err(ShowError::System)
         .and_then(|_logging| perform(demo.port));
     match performed {

@@ -6,6 +6,7 @@ mod routing;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use super::upstream_host::{FROM_CLIENT, default_host};
 use super::{
     Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Forwarded,
     Frame, Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe,
@@ -71,7 +72,7 @@ impl Display for Config {
         }
         table(f, "\n[drain]", &drain(of_drain))?;
         lines(f, "", &drain_streams(top_streams))?;
-        table(f, "\n[log]", &log(*of_log))?;
+        table(f, "\n[log]", &log(of_log))?;
         for route in &routes[..routes.len() - usize::from(fallback.is_some())] {
             let name = route.name.as_ref().map(|name| ("name", text(name)));
             table(f, "\n[[route]]", &name.into_iter().collect())?;
@@ -192,7 +193,9 @@ fn upstream(route: &Route) -> Keys {
     };
     let Upstream { address, tls } = &*proxied.upstream;
     let mut keys = vec![("url", text(address))];
+    let from_client = default_host(address).map(|_| FROM_CLIENT);
     let host = proxied.host.as_ref().and_then(|host| host.to_str().ok());
+    let host = host.or(from_client);
     keys.extend(host.map(|host| ("host", text(host))));
     if proxied.forwarded == Forwarded::Off {
         keys.push(("forwarded", text("off")));
@@ -307,8 +310,12 @@ fn drain_streams(streams: DrainStreams) -> Keys {
     vec![("streams", text(streams))]
 }
 
-fn log(log: Log) -> Keys {
-    let Log { level, format } = log;
+fn log(log: &Log) -> Keys {
+    let Log {
+        level,
+        format,
+        access,
+    } = log;
     let level = match level {
         Level::Error => "error",
         Level::Warn => "warn",
@@ -320,7 +327,12 @@ fn log(log: Log) -> Keys {
         Format::Text => "text",
         Format::Json => "json",
     };
-    vec![("level", text(level)), ("format", text(format))]
+    let access = access.as_ref().map_or_else(|| text("off"), text);
+    vec![
+        ("level", text(level)),
+        ("format", text(format)),
+        ("access", access),
+    ]
 }
 
 fn clock(duration: Option<Duration>) -> String {

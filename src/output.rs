@@ -1,4 +1,4 @@
-//! Standard error, written by a thread of its own.
+//! Standard error for the log and standard output for the access log, each written by a thread of its own.
 //!
 //! Who reads a log may be slow, stuck or gone, and the disk under it may be full. A write would then hold up the thread that logs,
 //! and with it every stream of that thread. So lines wait in memory, as many as there is room for, and are written together;
@@ -22,39 +22,85 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// After some lines were written, how long more may gather before they are: waking the thread for each costs as much as the write.
 const GATHERING: Duration = Duration::from_millis(5);
 
-static QUEUE: Queue = Queue::new();
+/// Where the log goes.
+pub static STDERR: Output = Output::new(Kind::Log);
+/// Where the access log goes.
+pub static STDOUT: Output = Output::new(Kind::Access);
 
-/// Starts the thread; once in a process.
-pub fn start() -> io::Result<()> {
-    // A descriptor of its own: `std::io::stderr` is locked while it is written to, and would be for as long as a write blocks.
-    let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let mut outlet = Outlet::new(sink);
-    let run = move || {
-        loop {
-            QUEUE.empty_into(&mut outlet);
-            thread::sleep(GATHERING);
+/// One of the two, and its thread once it is [started](Output::start).
+#[derive(Debug)]
+pub struct Output {
+    kind: Kind,
+    queue: Queue,
+    is_started: Mutex<bool>,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Log,
+    Access,
+}
+
+impl Output {
+    const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            queue: Queue::new(),
+            is_started: Mutex::new(false),
         }
-    };
-    thread::Builder::new().name("log".to_owned()).spawn(run)?;
-    Ok(())
+    }
+
+    /// Starts the thread, unless it is there.
+    pub fn start(&'static self) -> io::Result<()> {
+        let mut is_started = self
+            .is_started
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *is_started {
+            return Ok(());
+        }
+        // A descriptor of its own: those of `std::io` are locked while they are written to, and would be for as long as a write blocks.
+        let (name, sink) = match self.kind {
+            Kind::Log => ("log", io::stderr().as_fd().try_clone_to_owned()?),
+            Kind::Access => ("access-log", io::stdout().as_fd().try_clone_to_owned()?),
+        };
+        let mut outlet = Outlet::new(File::from(sink), self.kind);
+        let run = move || {
+            loop {
+                self.queue.empty_into(&mut outlet);
+                thread::sleep(GATHERING);
+            }
+        };
+        thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        *is_started = true;
+        Ok(())
+    }
+
+    /// Takes whole lines, one with each write, and never fails.
+    pub fn writer(&self) -> impl Write {
+        &self.queue
+    }
+
+    /// Takes one whole line.
+    pub fn push(&self, line: &[u8]) {
+        self.queue.push(line);
+    }
+
+    /// Waits until every line is written, but no longer than `time`.
+    pub fn flush(&self, time: Duration) {
+        self.queue.flush(time);
+    }
 }
 
-/// Takes whole lines, one with each write, and never fails.
-pub fn writer() -> impl Write {
-    &QUEUE
-}
-
-/// Waits until every line is written, but no longer than `time`.
-pub fn flush(time: Duration) {
-    QUEUE.flush(time);
-}
-
-/// How many lines were lost.
+/// How many lines were lost, of both.
 pub fn lost() -> u64 {
-    QUEUE.lost.load(Ordering::Relaxed)
+    let lost = |output: &Output| output.queue.lost.load(Ordering::Relaxed);
+    lost(&STDERR) + lost(&STDOUT)
 }
 
 /// Lines on their way from the threads that log to the one that writes.
+#[derive(Debug)]
 struct Queue {
     waiting: Mutex<Waiting>,
     filled: Condvar,
@@ -62,6 +108,7 @@ struct Queue {
     lost: AtomicU64,
 }
 
+#[derive(Debug)]
 struct Waiting {
     lines: Vec<u8>,
     /// Others are on their way out.
@@ -73,6 +120,7 @@ struct Waiting {
 /// Where the lines go.
 struct Outlet<W> {
     sink: W,
+    kind: Kind,
     /// The last line was not written whole.
     torn: bool,
     /// So many losses have been told.
@@ -139,7 +187,11 @@ impl Queue {
         drop(waiting);
         self.written.notify_all();
         if unwritten == 0 && lost > outlet.told {
-            tracing::warn!(lines = lost - outlet.told, "log lines were lost");
+            let lines = lost - outlet.told;
+            match outlet.kind {
+                Kind::Log => tracing::warn!(lines, "log lines were lost"),
+                Kind::Access => tracing::warn!(lines, "access log lines were lost"),
+            }
             outlet.told = lost;
         }
     }
@@ -164,9 +216,10 @@ impl Write for &Queue {
 }
 
 impl<W: Write> Outlet<W> {
-    fn new(sink: W) -> Self {
+    fn new(sink: W, kind: Kind) -> Self {
         Self {
             sink,
+            kind,
             torn: false,
             told: 0,
         }
@@ -230,10 +283,13 @@ mod tests {
     fn a_disk_that_was_full_gets_whole_lines_again_and_every_loss_is_counted() {
         for room in 0..=12 {
             let queue = Queue::new();
-            let mut outlet = Outlet::new(Disk {
-                room,
-                written: Vec::new(),
-            });
+            let mut outlet = Outlet::new(
+                Disk {
+                    room,
+                    written: Vec::new(),
+                },
+                Kind::Log,
+            );
             for line in [b"one\n", b"two\n", b"six\n"] {
                 queue.push(line);
             }
@@ -263,7 +319,7 @@ mod tests {
         }
         let written = ROOM / 1000;
         assert_eq!(queue.lost.load(Ordering::Relaxed), 10_000 - written as u64);
-        let mut outlet = Outlet::new(Vec::new());
+        let mut outlet = Outlet::new(Vec::new(), Kind::Access);
         queue.empty_into(&mut outlet);
         assert_eq!(outlet.sink.len(), written * 1000);
         assert!(queue.waiting().lines.capacity() <= KEPT);
@@ -276,7 +332,7 @@ mod tests {
         QUEUE.push(b"line\n");
         QUEUE.flush(Duration::from_millis(1)); // nobody writes it
         let thread = thread::spawn(|| {
-            let mut outlet = Outlet::new(Vec::new());
+            let mut outlet = Outlet::new(Vec::new(), Kind::Access);
             QUEUE.empty_into(&mut outlet);
             outlet.sink
         });
