@@ -228,7 +228,7 @@ impl App {
             workers.enter(Stage::Cutting);
             let _ = tokio::time::timeout(LAST_GRACE, workers.done()).await;
         }
-        match metrics.cut.get() {
+        match metrics.cuts() {
             0 => Ending::Complete,
             cut => Ending::Cut(cut),
         }

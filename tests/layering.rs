@@ -14,12 +14,17 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("alarm", &["poll_cache"], &["hyper", "http"]),
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
-    ("upstream_stats", &["reason"], &["hyper", "http"]),
+    ("counters", &[], &["tokio", "hyper", "http"]),
+    (
+        "upstream_stats",
+        &["counters", "reason"],
+        &["hyper", "http"],
+    ),
     ("process", &[], &["tokio", "hyper", "http"]),
     ("stderr", &[], &["tokio", "hyper", "http"]),
     (
         "metrics",
-        &["upstream_stats", "process", "reason", "stderr"],
+        &["counters", "upstream_stats", "process", "reason", "stderr"],
         &["tokio", "hyper"],
     ),
     ("tls", &[], &["hyper", "http"]),
@@ -44,7 +49,14 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "exchange",
-        &["client", "upstream_stats", "metrics", "reason", "sse"],
+        &[
+            "client",
+            "counters",
+            "upstream_stats",
+            "metrics",
+            "reason",
+            "sse",
+        ],
         &["hyper"],
     ),
     (
@@ -94,8 +106,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "proxy",
         &[
-            "http1", "alarm", "body", "client", "config", "doctor", "exchange", "files", "metrics",
-            "problem", "reason", "server", "sse", "tls", "upstream", "wire",
+            "http1", "alarm", "body", "client", "config", "counters", "doctor", "exchange",
+            "files", "metrics", "problem", "reason", "server", "sse", "tls", "upstream", "wire",
         ],
         &[],
     ),
@@ -109,6 +121,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "upstream_stats",
             "metrics",
             "server",
+            "tls",
         ],
         &[],
     ),

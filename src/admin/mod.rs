@@ -97,8 +97,7 @@ impl Admin {
             "/ready" if self.is_ready() => text(StatusCode::OK, TEXT, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
             "/metrics" => {
-                let connections = i64::try_from(self.workers.connections()).unwrap_or(i64::MAX);
-                self.metrics.connections_active.set(connections);
+                self.metrics.set_connections(self.workers.connections());
                 text(StatusCode::OK, PROMETHEUS_TEXT, self.metrics.text())
             }
             "/status" => page::page(),
@@ -120,8 +119,7 @@ impl Admin {
 impl Shown {
     fn new(config: &Config, waiting: Vec<Problem>, metrics: &Metrics) -> Self {
         let max_connections = config.server.max_connections;
-        let limit = i64::try_from(max_connections).unwrap_or(i64::MAX);
-        metrics.connections_limit.set(limit);
+        metrics.set_connections_limit(max_connections);
         Self {
             max_connections,
             allow_ending: config.admin.allow_ending,

@@ -30,6 +30,7 @@ mod ids;
 mod limits;
 mod logins;
 mod messages;
+mod metrics_by_route;
 mod ordinary;
 mod probe;
 mod proxy_protocol;
