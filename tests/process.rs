@@ -6,6 +6,8 @@
     reason = "another process has no paused clock"
 )]
 
+#[path = "process/certificates.rs"]
+mod certificates;
 #[path = "process/reload.rs"]
 mod reload;
 

@@ -57,6 +57,7 @@ pub(super) async fn gather(admin: &Admin) -> String {
         "refused": counts(metrics.refusals()),
         "routes": metrics.by_route().iter().map(route).collect::<Vec<_>>(),
         "upstreams": metrics.upstreams.report().iter().map(upstream).collect::<Vec<_>>(),
+        "certificates": admin.certificates.for_status(),
         "allow_ending": shown.allow_ending,
         "config": shown.text,
         "config_waiting": shown.waiting.iter().map(problem).collect::<Vec<_>>(),
