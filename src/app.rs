@@ -157,6 +157,11 @@ impl App {
         let mut admin_port = JoinSet::new();
         let config = in_force.config();
         let admin = Admin::new(config, workers.clone(), metrics.clone(), ready.clone());
+        let tls = listeners
+            .iter()
+            .filter_map(|(_, entrance)| entrance.tls.clone());
+        admin.show_listeners(tls.collect());
+        admin.show_upstreams(in_force.upstream_tls());
         let admin = Rc::new(admin);
         if let Some(listener) = admin_listener {
             tracing::info!(
@@ -228,7 +233,7 @@ impl App {
             workers.enter(Stage::Cutting);
             let _ = tokio::time::timeout(LAST_GRACE, workers.done()).await;
         }
-        match metrics.cut.get() {
+        match metrics.cuts() {
             0 => Ending::Complete,
             cut => Ending::Cut(cut),
         }

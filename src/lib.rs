@@ -28,6 +28,7 @@ pub mod body;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod counters;
 pub mod doctor;
 pub mod exchange;
 pub mod files;

@@ -110,6 +110,14 @@ impl Reason {
         Self::TooManyConnections,
     ];
 
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Its place in [`ALL`](Self::ALL).
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name in logs, metrics and error bodies.
     pub fn name(self) -> &'static str {
         self.row().name
@@ -382,6 +390,9 @@ mod tests {
         let names: std::collections::HashSet<_> =
             Reason::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index, "{reason:?}");
+        }
         for reason in [
             sse::Reason::Complete,
             sse::Reason::Total,

@@ -90,6 +90,11 @@ impl InForce {
         &self.config
     }
 
+    /// The TLS of its upstreams.
+    pub fn upstream_tls(&self) -> &ClientConfigs {
+        &self.tls
+    }
+
     /// What makes the proxy of each worker, which then follows.
     pub fn proxies(&self) -> impl Fn() -> Rc<Proxy> + Clone + Send + use<> {
         let (newest, metrics) = (self.newest.subscribe(), self.metrics.clone());
@@ -161,6 +166,7 @@ impl InForce {
         }
         warnings.iter().chain(&waiting).for_each(log::problem);
         admin.adopt(&self.config, waiting);
+        admin.show_upstreams(&self.tls);
         self.metrics.reloaded(Reload::Applied);
     }
 

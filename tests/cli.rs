@@ -11,7 +11,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
+use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use sse_sidecar::cli::{self, Demo, Settings};
 use sse_sidecar::config::Override;
 
@@ -187,6 +189,60 @@ mod check {
             );
             assert!(stderr.contains("missing-certificate.toml:3:"), "{stderr}");
         }
+    }
+
+    #[test]
+    fn an_expired_certificate_is_refused_and_one_that_is_about_to_is_not() {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let key = KeyPair::generate().unwrap();
+        fs::write(folder.join("check.key"), key.serialize_pem()).unwrap();
+        let toml = "[[listener]]\ntls.certificate = 'check.crt'\ntls.private_key = 'check.key'\n[upstream]\nurl = 'https://localhost'\ntls.certificate = 'check.crt'\ntls.private_key = 'check.key'\n";
+        let file = folder.join("expiring.toml");
+        fs::write(&file, toml).unwrap();
+        let check = |first, last| {
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (first, last);
+            let pem = params.self_signed(&key).unwrap().pem();
+            fs::write(folder.join("check.crt"), pem).unwrap();
+            let file = file.to_str().unwrap();
+            outcome(&mut sidecar(&["check", "--config", file]))
+        };
+        let year = |year| date_time_ymd(year, 1, 1);
+        let (code, _, stderr) = check(year(2020), year(2021));
+        assert_eq!(code, 2);
+        for table in ["listener[0]", "upstream"] {
+            let said = format!("error: {table}.tls.certificate: ");
+            assert!(stderr.contains(&said), "{stderr}");
+        }
+        assert!(
+            stderr.contains("check.crt` expired at 2021-01-01 00:00 UTC"),
+            "{stderr}"
+        );
+        assert!(stderr.ends_with("\n\n2 errors\n"), "{stderr}");
+
+        let soon = sse_sidecar::tls::now() + 3600;
+        let (code, stdout, stderr) = check(
+            year(2020),
+            year(1970) + Duration::from_secs(soon.unsigned_abs()),
+        );
+        assert_eq!(code, 0);
+        assert!(
+            stdout.ends_with("1 listener, 1 route, 2 warnings\n"),
+            "{stdout}"
+        );
+        assert!(
+            stderr.contains("warning: listener[0].tls.certificate: "),
+            "{stderr}"
+        );
+        assert!(stderr.contains("check.crt` expires soon, at "), "{stderr}");
+
+        let (code, _, stderr) = check(year(2100), year(2101));
+        assert_eq!(code, 0);
+        assert!(
+            stderr.contains("check.crt` is not valid before 2100-01-01"),
+            "{stderr}"
+        );
+        assert_eq!(check(year(2020), year(2120)).2, "");
     }
 
     #[test]

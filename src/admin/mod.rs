@@ -1,5 +1,6 @@
 //! The admin port: health, readiness, metrics, and the status page.
 
+mod certificates;
 mod ending;
 mod feed;
 mod host;
@@ -17,12 +18,14 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use tokio::time::Instant;
 
+use self::certificates::Certificates;
 pub use self::feed::Feed;
 use crate::body::Incoming;
 use crate::client::Downstream;
 use crate::config::{Config, Problem, Problems};
 use crate::metrics::Metrics;
 use crate::server::{Handler, Workers};
+use crate::tls::{ClientConfigs, Reloading, ServerConfig};
 
 /// What the admin port shows.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub struct Admin {
     ready: Arc<AtomicBool>,
     workers: Arc<Workers>,
     shown: RefCell<Shown>,
+    certificates: Certificates,
     /// What those who look at the page share.
     viewed: feed::Shared,
     started: Instant,
@@ -68,6 +72,7 @@ impl Admin {
     ) -> Self {
         Self {
             shown: RefCell::new(Shown::new(config, Vec::new(), &metrics)),
+            certificates: Certificates::default(),
             metrics,
             ready,
             workers,
@@ -79,6 +84,16 @@ impl Admin {
     /// From now on `config` is in force, and what is `waiting` would be after a restart.
     pub fn adopt(&self, config: &Config, waiting: Vec<Problem>) {
         *self.shown.borrow_mut() = Shown::new(config, waiting, &self.metrics);
+    }
+
+    /// These are the certificates that the listeners show.
+    pub fn show_listeners(&self, tls: Vec<Reloading<ServerConfig>>) {
+        *self.certificates.listeners.borrow_mut() = tls;
+    }
+
+    /// From now on these are the certificates that upstreams are shown.
+    pub fn show_upstreams(&self, tls: &ClientConfigs) {
+        self.certificates.upstreams.borrow_mut().clone_from(tls);
     }
 
     /// The configuration was to be replaced by one with these problems, and was not.
@@ -97,8 +112,9 @@ impl Admin {
             "/ready" if self.is_ready() => text(StatusCode::OK, TEXT, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
             "/metrics" => {
-                let connections = i64::try_from(self.workers.connections()).unwrap_or(i64::MAX);
-                self.metrics.connections_active.set(connections);
+                self.metrics.set_connections(self.workers.connections());
+                let certificates = self.certificates.for_metrics();
+                self.metrics.set_certificates(certificates);
                 text(StatusCode::OK, PROMETHEUS_TEXT, self.metrics.text())
             }
             "/status" => page::page(),
@@ -120,8 +136,7 @@ impl Admin {
 impl Shown {
     fn new(config: &Config, waiting: Vec<Problem>, metrics: &Metrics) -> Self {
         let max_connections = config.server.max_connections;
-        let limit = i64::try_from(max_connections).unwrap_or(i64::MAX);
-        metrics.connections_limit.set(limit);
+        metrics.set_connections_limit(max_connections);
         Self {
             max_connections,
             allow_ending: config.admin.allow_ending,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::config::Problem;
 use crate::exchange::{Snapshot, snapshots};
-use crate::metrics::Count;
+use crate::metrics::{Count, RouteCounters};
 use crate::server::ShutdownWatch;
 use crate::upstream_stats;
 
@@ -32,6 +32,7 @@ pub(super) async fn gather(admin: &Admin) -> String {
     requests.sort_unstable_by_key(|request| std::cmp::Reverse(request.number));
     requests.truncate(MOST);
     let metrics = &admin.metrics;
+    let total = metrics.total();
     let shown = admin.shown.borrow();
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -43,18 +44,20 @@ pub(super) async fn gather(admin: &Admin) -> String {
         "requests_open": open,
         "requests": requests.iter().map(request).collect::<Vec<_>>(),
         "totals": {
-            "streams_active": metrics.streams_active.get(),
-            "streams": metrics.streams.get(),
-            "events": metrics.events.get(),
-            "bytes": metrics.stream_bytes.get(),
-            "heartbeats": metrics.heartbeats_sent.get(),
-            "heartbeats_skipped": metrics.heartbeats_skipped.get(),
-            "streams_opaque": metrics.streams_opaque.get(),
-            "suspected_upstream_buffering": metrics.suspected_buffering.get(),
+            "streams_active": total.streams_active.get(),
+            "streams": total.streams.get(),
+            "events": total.events.get(),
+            "bytes": total.stream_bytes.get(),
+            "heartbeats": total.heartbeats_sent.get(),
+            "heartbeats_skipped": total.heartbeats_skipped.get(),
+            "streams_opaque": total.streams_opaque.get(),
+            "suspected_upstream_buffering": total.suspected_buffering.get(),
         },
         "stream_ends": counts(metrics.stream_ends()),
         "refused": counts(metrics.refusals()),
+        "routes": metrics.by_route().iter().map(route).collect::<Vec<_>>(),
         "upstreams": metrics.upstreams.report().iter().map(upstream).collect::<Vec<_>>(),
+        "certificates": admin.certificates.for_status(),
         "allow_ending": shown.allow_ending,
         "config": shown.text,
         "config_waiting": shown.waiting.iter().map(problem).collect::<Vec<_>>(),
@@ -136,6 +139,19 @@ fn problem(problem: &Problem) -> Value {
     })
 }
 
+/// What its requests have come to, as long as it is in the configuration.
+fn route((name, counters): &(Box<str>, RouteCounters)) -> Value {
+    json!({
+        "route": name,
+        "requests_active": counters.requests_active.get(),
+        "streams_active": counters.streams_active.get(),
+        "streams": counters.streams.get(),
+        "events": counters.events.get(),
+        "bytes": counters.stream_bytes.get(),
+        "suspected_upstream_buffering": counters.suspected_buffering.get(),
+    })
+}
+
 fn upstream(report: &upstream_stats::Report) -> Value {
     let upstream_stats::Report {
         url,
@@ -143,6 +159,7 @@ fn upstream(report: &upstream_stats::Report) -> Value {
         failures,
         last_failure,
         active,
+        ..
     } = report;
     let last_failure = last_failure.map(|(reason, ago)| {
         json!({ "reason": reason.name(), "title": reason.title(), "ago_ms": milliseconds(ago) })

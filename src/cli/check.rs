@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 )]
 pub fn check(settings: &Settings) -> ExitCode {
     let Settings { config, overrides } = settings;
-    match config::load(config.as_deref(), overrides) {
+    match config::check(config.as_deref(), overrides) {
         Ok((resolved, warnings)) => {
             for warning in &warnings {
                 eprintln!("{warning}\n");

@@ -50,7 +50,7 @@ pub use self::matcher::{HeaderMatch, HostPattern, Matcher, PathPattern, QueryMat
 pub use self::path::normal_path;
 pub use self::probe::Probe;
 pub use self::problem::{Place, Problem, Problems, Severity};
-pub use self::resolve::{Override, Overrides, load, load_admin, parse};
+pub use self::resolve::{Override, Overrides, check, load, load_admin, parse};
 pub use self::source::{Reloaded, Source};
 pub use self::template::{Part, Placeholder, Template};
 pub use self::units::{DurationError, duration};

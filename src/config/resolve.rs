@@ -8,12 +8,8 @@ use super::address::{admin_address, is_conflict, is_loop, listen_address, upstre
 use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
-<<<<<<< HEAD
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
-=======
 use super::upstream_host::upstream_host;
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, routes, tls};
->>>>>>> 006b384 (config: the Host of public https upstreams; --upstream-host; --listen keeps TLS)
+use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,27 +54,48 @@ pub fn load(
     Source::new(path.map(Path::to_owned), overrides.clone()).load()
 }
 
-/// The configuration, and a report without errors. `folder` is where the files are that the text names; without it they are not
-/// looked at.
+/// The same as [`load`], but an expired certificate is an error.
+pub fn check(
+    path: Option<&Path>,
+    overrides: &Overrides,
+) -> Result<(Config, Vec<Problem>), Problems> {
+    Source::new(path.map(Path::to_owned), overrides.clone()).check()
+}
+
+/// The files that a configuration names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NamedFiles<'a> {
+    /// Where they are.
+    pub(super) folder: &'a Path,
+    /// How bad it is that a certificate has expired.
+    pub(super) expired: Severity,
+}
+
+/// The configuration, and a report without errors. Without `files` those that the text names are not looked at.
 pub(super) fn complete(
     text: &str,
     file_name: &str,
     overrides: &Overrides,
-    folder: Option<&Path>,
+    files: Option<NamedFiles<'_>>,
 ) -> Result<(Config, Report), Problems> {
     let (draft, mut report) = read(text, file_name, overrides)?;
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
     name::check(&draft, &mut report);
     tls::check(&draft, &mut report);
-    if let Some(folder) = folder {
-        tls::check_files(&draft, folder, &mut report);
+    if let Some(files) = files {
+        tls::check_files(&draft, files.folder, &mut report);
+        tls::check_validity(&draft, files, Severity::Error, &mut report);
     }
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));
     }
     conflicts::warn(&draft, &mut report);
-    let config = resolve(draft, folder.unwrap_or_else(|| Path::new("")));
+    if let Some(files) = files {
+        tls::check_validity(&draft, files, Severity::Warning, &mut report);
+    }
+    let folder = files.map_or(Path::new(""), |files| files.folder);
+    let config = resolve(draft, folder);
     Ok((config, report))
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::file::Report;
-use super::resolve::{complete, open};
+use super::problem::Severity;
+use super::resolve::{NamedFiles, complete, open};
 use super::{Config, Overrides, Problem, Problems, restart};
 
 /// A file, if there is one, and what replaces its values, now as later.
@@ -52,13 +53,19 @@ impl Source {
 
     /// Reads the configuration and the warnings about it, or everything that is wrong with it.
     pub fn load(&mut self) -> Result<(Config, Vec<Problem>), Problems> {
-        let (config, report) = self.read()?;
+        let (config, report) = self.read(Severity::Warning)?;
+        Ok((config, report.into_problems()))
+    }
+
+    /// The same, but takes no certificate that has expired: a process that runs with one serves those who do not mind.
+    pub fn check(&mut self) -> Result<(Config, Vec<Problem>), Problems> {
+        let (config, report) = self.read(Severity::Error)?;
         Ok((config, report.into_problems()))
     }
 
     /// The same, to take the place of `running`.
     pub fn reload(&mut self, running: &Config) -> Result<Reloaded, Problems> {
-        let (mut config, report) = self.read()?;
+        let (mut config, report) = self.read(Severity::Warning)?;
         let waiting = restart::keep(running, &mut config, &report)?;
         Ok(Reloaded {
             config,
@@ -67,12 +74,13 @@ impl Source {
         })
     }
 
-    fn read(&mut self) -> Result<(Config, Report), Problems> {
+    fn read(&mut self, expired: Severity) -> Result<(Config, Report), Problems> {
         let file = self.file.as_deref();
         self.seen = open(file);
         let (text, name) = self.seen.as_ref().map_err(Clone::clone)?;
         let folder = file.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
-        complete(text, name, &self.overrides, Some(folder))
+        let files = NamedFiles { folder, expired };
+        complete(text, name, &self.overrides, Some(files))
     }
 }
 

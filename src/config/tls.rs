@@ -4,10 +4,14 @@ use std::path::Path;
 
 use super::draft::{Draft, Target, TlsDraft};
 use super::file::Report;
-use super::problem::Mistake;
+use super::problem::{Mistake, Severity};
+use super::resolve::NamedFiles;
 use super::value::server_name;
 use super::{Scheme, UpstreamAddress};
-use crate::tls::{ClientTls, Error, Files, Identity, Part, ServerTls, Settings};
+use crate::tls::{
+    Certificate, ClientTls, Error, Files, Identity, Part, ServerTls, Settings, Standing,
+    certificates, now,
+};
 
 /// Reports what is missing from the tables or of no use there.
 pub(super) fn check(draft: &Draft, report: &mut Report) {
@@ -74,6 +78,52 @@ pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
             read(&settings, &target.tls.key, "ca", &target.key, report);
         }
     }
+}
+
+/// Reports certificates that are not good today, or not for long, if that is as bad as `severity`.
+pub(super) fn check_validity(
+    draft: &Draft,
+    files: NamedFiles<'_>,
+    severity: Severity,
+    report: &mut Report,
+) {
+    let folder = files.folder;
+    let mut check = |complaints: Vec<(String, Standing)>, table: &str| {
+        for (complaint, standing) in complaints {
+            let key = format!("{table}.certificate");
+            let mistake =
+                Mistake::new(complaint).help("renew it; a new file is used as soon as it is there");
+            let is_error = standing == Standing::Expired && files.expired == Severity::Error;
+            match severity {
+                Severity::Error if is_error => report.error(&key, &mistake),
+                Severity::Warning if !is_error => report.warning(&key, &mistake),
+                Severity::Error | Severity::Warning => {}
+            }
+        }
+    };
+    for listener in &draft.listeners {
+        if let Some(settings) = server(&listener.tls, folder) {
+            check(complaints(&settings), &listener.tls.key);
+        }
+    }
+    for target in targets(draft) {
+        if let Some(settings) = client(target, folder) {
+            check(complaints(&settings), &target.tls.key);
+        }
+    }
+}
+
+/// What is to be said of the certificates of `settings`.
+fn complaints(settings: &impl Settings) -> Vec<(String, Standing)> {
+    let now = now();
+    let files = Files::read(settings.paths());
+    let certificates = certificates(settings, &files);
+    let complaint = |certificate: &Certificate| {
+        let complaint = certificate.validity.complaint(now)?;
+        let text = format!("`{}` {complaint}", certificate.path.display());
+        Some((text, certificate.validity.standing(now)))
+    };
+    certificates.iter().filter_map(complaint).collect()
 }
 
 /// A listener's TLS, if it has a whole one.

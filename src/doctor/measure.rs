@@ -226,8 +226,7 @@ fn upstream(
         address: target.address.clone(),
         tls: settings,
     };
-    let metrics = Arc::new(Metrics::new());
-    let upstream = Upstream::new(Arc::new(config), client, metrics);
+    let upstream = Upstream::new(Arc::new(config), client, &Metrics::new());
     Ok((Rc::new(upstream), issuer))
 }
 

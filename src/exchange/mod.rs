@@ -19,7 +19,8 @@ pub use self::ids::{Ids, TraceId};
 use self::open::Open;
 pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
 use crate::client::Downstream;
-use crate::metrics::{Active, Metrics, Phase};
+use crate::counters::{Counter, Local};
+use crate::metrics::{Cause, Metrics, Phase, RouteCounters};
 use crate::reason::{Reason, Side};
 use crate::sse::Counts;
 use crate::upstream_stats::{InFlight, UpstreamStats};
@@ -32,6 +33,8 @@ pub struct Exchange {
     open: Rc<Open>,
     /// The upstream has part in it.
     upstream: Option<InFlight>,
+    /// What this thread counts of its route; none before it has one.
+    counters: Option<Local<RouteCounters>>,
     stream: Option<Stream>,
     /// Of the response that the client gets.
     status: Option<StatusCode>,
@@ -40,19 +43,19 @@ pub struct Exchange {
     /// What it needs for its line in the access log, if there is one.
     record: Option<Box<Record>>,
     ended: bool,
-    _active: Active,
 }
 
 /// What else is known of an event stream.
 #[derive(Debug)]
 struct Stream {
     first_event: Option<Instant>,
+    /// How many events came together with it.
+    first_events: u64,
     /// When a read last brought events.
     last_events: Option<Instant>,
     /// Between two reads, or before the first.
     longest_silence: Duration,
     suspected: bool,
-    _active: Active,
 }
 
 /// So many events in one read, after so long a silence, are not how events are born: something collects them.
@@ -62,17 +65,16 @@ const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 impl Exchange {
     /// A request has arrived.
     pub fn new<B>(metrics: Arc<Metrics>, client: Rc<dyn Downstream>, request: &Request<B>) -> Self {
-        let active = metrics.request();
         Self {
             metrics,
             open: Open::new(client, request),
             upstream: None,
+            counters: None,
             stream: None,
             status: None,
             head: None,
             record: None,
             ended: false,
-            _active: active,
         }
     }
 
@@ -106,6 +108,13 @@ impl Exchange {
         self.open.is_to_end.set(true);
     }
 
+    /// The request has a route, whose `counters` are this thread's.
+    pub fn take_route(&mut self, route_info: &Arc<RouteInfo>, counters: &Local<RouteCounters>) {
+        self.open.route_info.get_or_init(|| route_info.clone());
+        counters.requests_active.increment();
+        self.counters = Some(counters.clone());
+    }
+
     /// The request goes to an upstream, this `way`: giving it up from now on is a cancellation.
     pub fn start_upstream(&mut self, route_info: &Arc<RouteInfo>, health: &Arc<UpstreamStats>) {
         self.open.route_info.get_or_init(|| route_info.clone());
@@ -120,19 +129,25 @@ impl Exchange {
 
     fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.metrics.answered(status);
+        match &self.counters {
+            Some(counters) => counters.answered(status),
+            None => self.metrics.answered(status),
+        }
     }
 
     /// The client gets the head of an event stream ahead of the upstream's.
     pub fn early_head(&mut self) {
         self.answered(StatusCode::OK);
-        self.metrics.early_heads.inc();
+        if let Some(counters) = &self.counters {
+            counters.early_heads.increment();
+        }
         let stream = self.begin_stream();
         tracing::info!(
             method = self.open.method.as_str(),
             path = &*self.open.path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
+            route = self.open.route(),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
@@ -147,19 +162,24 @@ impl Exchange {
         self.open.phase.set(Phase::Body);
         self.open.last_read.set(now);
         self.head = Some(now);
-        let since = now - self.open.began;
-        self.metrics.time_to_head.observe(since.as_secs_f64());
+        if let Some(counters) = &self.counters {
+            counters.head_after(now - self.open.began);
+        }
     }
 
     fn begin_stream(&self) -> Stream {
         let now = Instant::now();
         self.open.opened.set(Some(now));
+        if let Some(counters) = &self.counters {
+            counters.streams.increment();
+            counters.streams_active.increment();
+        }
         Stream {
             first_event: None,
+            first_events: 0,
             last_events: None,
             longest_silence: Duration::ZERO,
             suspected: false,
-            _active: self.metrics.stream(),
         }
     }
 
@@ -168,8 +188,8 @@ impl Exchange {
         let now = Instant::now();
         self.open.phase.set(Phase::Streaming);
         self.open.last_read.set(now);
-        if opaque {
-            self.metrics.streams_opaque.inc();
+        if opaque && let Some(counters) = &self.counters {
+            counters.streams_opaque.increment();
         }
         let early_head = self.stream.is_some();
         let stream = self.stream.take().unwrap_or_else(|| self.begin_stream());
@@ -180,6 +200,7 @@ impl Exchange {
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
+            route = self.open.route(),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
@@ -206,7 +227,7 @@ impl Exchange {
 
     /// A read from the upstream brought the stream to `counts`, after `silence`.
     pub fn read(&mut self, now: Instant, silence: Duration, counts: &Counts) {
-        let Some(stream) = &mut self.stream else {
+        let (Some(stream), Some(counters)) = (&mut self.stream, &self.counters) else {
             return;
         };
         self.open.last_read.set(now);
@@ -216,18 +237,16 @@ impl Exchange {
             return;
         }
         if let Some(last) = stream.last_events.replace(now) {
-            self.metrics.event_gap.observe((now - last).as_secs_f64());
+            counters.events_after(now - last);
         } else {
-            stream.first_event = Some(now);
-            let since = now - self.open.began;
-            self.metrics
-                .time_to_first_event
-                .observe(since.as_secs_f64());
+            (stream.first_event, stream.first_events) = (Some(now), events);
+            counters.first_event_after(now - self.open.began);
         }
         if events >= SUSPICIOUS_EVENTS && silence >= SUSPICIOUS_SILENCE && !stream.suspected {
             stream.suspected = true;
-            self.metrics.suspected_buffering.inc();
+            counters.suspected_buffering.increment();
             tracing::warn!(
+                route = self.open.route(),
                 path = &*self.open.path,
                 request_id = self.open.ids.request(),
                 events,
@@ -240,20 +259,23 @@ impl Exchange {
     /// The stream has come to `counts`.
     pub fn passed(&mut self, counts: &Counts) {
         let before = self.open.counts.replace(*counts);
-        let add = |counter: &prometheus::IntCounter, now: u64, before: u64| {
+        let Some(counters) = &self.counters else {
+            return;
+        };
+        let add = |counter: &Counter, now: u64, before: u64| {
             if now > before {
-                counter.inc_by(now - before);
+                counter.add(now - before);
             }
         };
-        add(&self.metrics.events, counts.events, before.events);
-        add(&self.metrics.stream_bytes, counts.bytes, before.bytes);
+        add(&counters.events, counts.events, before.events);
+        add(&counters.stream_bytes, counts.bytes, before.bytes);
         add(
-            &self.metrics.heartbeats_sent,
+            &counters.heartbeats_sent,
             counts.heartbeats,
             before.heartbeats,
         );
         add(
-            &self.metrics.heartbeats_skipped,
+            &counters.heartbeats_skipped,
             counts.heartbeats_skipped,
             before.heartbeats_skipped,
         );
@@ -261,7 +283,10 @@ impl Exchange {
 
     /// The sidecar answers itself, for `reason`.
     pub fn refuse(&mut self, reason: Reason, detail: Option<&str>) {
-        self.metrics.refused(reason);
+        match &self.counters {
+            Some(counters) => counters.refused(reason),
+            None => self.metrics.refused(reason),
+        }
         if let Some(status) = reason.status() {
             self.answered(status);
         }
@@ -281,6 +306,7 @@ impl Exchange {
                     path = &*self.open.path,
                     request_id = self.ids().request(),
                     trace_id = self.ids().trace().map(tracing::field::display),
+                    route = self.open.route(),
                     upstream = self.open.upstream(),
                     $sentence
                 )
@@ -297,7 +323,7 @@ impl Exchange {
 
     /// The shutdown cuts the response where its client cannot go on.
     pub fn cut(&mut self) {
-        self.metrics.cut.inc();
+        self.metrics.cut();
         self.end(Reason::Shutdown);
     }
 
@@ -310,16 +336,9 @@ impl Exchange {
         if let Some(record) = self.record.take() {
             self.write_access(&record, reason);
         }
-        let gave_up = matches!(reason.side(), Side::Client | Side::Proxy)
-            || matches!(
-                reason,
-                Reason::UpstreamHeadTimeout
-                    | Reason::UpstreamReadTimeout
-                    | Reason::UpstreamFirstEventTimeout
-            );
         if let Some(upstream) = self.upstream.take() {
-            if gave_up {
-                self.metrics.cancelled(self.open.phase.get());
+            if let Some(cause) = Cause::of(reason) {
+                upstream.cancelled(cause, self.open.phase.get());
             }
             if reason.side() == Side::Upstream {
                 upstream.failed(reason);
@@ -337,6 +356,7 @@ impl Exchange {
                 path,
                 request_id = self.ids().request(),
                 trace_id = self.ids().trace().map(tracing::field::display),
+                route = self.open.route(),
                 upstream = self.open.upstream(),
                 phase,
                 duration_ms,
@@ -352,11 +372,15 @@ impl Exchange {
             now - self.open.last_read.get()
         };
         let longest_silence = stream.longest_silence.max(last_silence);
-        self.metrics.stream_ended(reason);
-        self.metrics
-            .stream_age
-            .observe((now - opened).as_secs_f64());
         let counts = self.open.counts.get();
+        if let Some(counters) = &self.counters {
+            counters.stream_ended(reason, now - opened);
+            if let Some((first, last)) = stream.first_event.zip(stream.last_events) {
+                // What was read last may not have passed.
+                let events = counts.events.saturating_sub(stream.first_events);
+                counters.events_came_within(events, last - first);
+            }
+        }
         tracing::info!(
             reason = name,
             side,
@@ -364,6 +388,7 @@ impl Exchange {
             path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
+            route = self.open.route(),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = self.head.map(|at| milliseconds(at - self.open.began)),
@@ -413,9 +438,15 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let reason = self.open.client.cancellation();
         if !self.ended && reason == Reason::Shutdown {
-            self.metrics.cut.inc();
+            self.metrics.cut();
         }
         self.end(reason);
+        if let Some(counters) = &self.counters {
+            counters.requests_active.decrement();
+            if self.stream.is_some() {
+                counters.streams_active.decrement();
+            }
+        }
     }
 }
 

@@ -182,6 +182,11 @@ impl Open {
         self.sent.get()
     }
 
+    /// What its route is called, for the log.
+    pub(super) fn route(&self) -> Option<&str> {
+        self.route_info.get().map(|info| &*info.route)
+    }
+
     /// The URL of the upstream that it goes to, for the log.
     pub(super) fn upstream(&self) -> Option<&str> {
         self.route_info.get().map(|info| &*info.upstream)

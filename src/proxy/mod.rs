@@ -138,6 +138,7 @@ impl Handler for Proxy {
             Ok(found) => found,
             Err(error) => return refuse(error, &context, None, exchange),
         };
+        exchange.take_route(&route.info, &route.counters);
         client.set_write_timeout(route.config.timeouts.write);
         let trusted = &routing.trusted_proxies;
         let request_id = exchange.ids().request();

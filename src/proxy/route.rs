@@ -11,8 +11,10 @@ use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
 use crate::config::{self, Action, Frame, OnUpstreamFailure, PathPattern, Proxied};
+use crate::counters::Local;
 use crate::exchange::RouteInfo;
 use crate::http1::Limits;
+use crate::metrics::{Metrics, RouteCounters};
 use crate::sse::{EventStream, FailureEvent, FrameChoice, Heartbeat, Timeouts};
 use crate::upstream::Upstream;
 
@@ -26,6 +28,8 @@ pub(super) struct Route {
     pub(super) changes_nothing: bool,
     /// Both of them in the log and on the status page.
     pub(super) info: Arc<RouteInfo>,
+    /// What this thread counts of its requests.
+    pub(super) counters: Local<RouteCounters>,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -48,6 +52,7 @@ impl Route {
         config: config::Route,
         upstream: Option<Rc<Upstream>>,
         limits: Limits,
+        metrics: &Metrics,
     ) -> Self {
         let upstream_name = config.action.upstream();
         let info = Arc::new(RouteInfo {
@@ -65,12 +70,14 @@ impl Route {
             })),
             _ => None,
         };
+        let counters = metrics.route(&info.route);
         let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
         Self {
             changes_nothing: changes_nothing(&config),
             config,
             backend,
             info,
+            counters,
             heartbeat,
         }
     }

@@ -29,7 +29,7 @@ impl Routing {
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
         before: &Self,
         sink: &AccessSink,
     ) -> Self {
@@ -42,7 +42,7 @@ impl Routing {
         let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
             let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
-            let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics.clone()));
+            let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics));
             upstreams.entry(config.clone()).or_insert_with(make).clone()
         };
         let limits = Limits {
@@ -54,7 +54,7 @@ impl Routing {
             .iter()
             .map(|route| {
                 let upstream = route.action.upstream().map(&mut upstream_of);
-                Rc::new(Route::new(route.clone(), upstream, limits))
+                Rc::new(Route::new(route.clone(), upstream, limits, metrics))
             })
             .collect();
         let access_log = config.log.access.as_ref();

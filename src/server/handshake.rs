@@ -68,7 +68,7 @@ pub async fn admit(
         Err(lost) => {
             if matches!(lost, Lost::Tls(_)) || matches!(lost, Lost::Late) && settings.tls.is_some()
             {
-                metrics.tls_handshakes_failed.inc();
+                metrics.tls_handshake_failed();
             }
             if let Some(reason) = lost.reason() {
                 metrics.refused(reason);

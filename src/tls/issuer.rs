@@ -1,23 +1,13 @@
-//! Who has issued a certificate: as much DER as that takes.
+//! Who has issued a certificate.
 
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xA0;
+use super::der::{SEQUENCE, element, from_issuer};
+
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0A];
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 /// The issuer's organization and name; `None` if the certificate says neither, or is none.
 pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
-    let (_, certificate, _) = element(certificate)?;
-    let (_, signed, _) = element(certificate)?;
-    let (tag, _, rest) = element(signed)?;
-    // The serial number, which a version may come before.
-    let rest = if tag == VERSION {
-        element(rest)?.2
-    } else {
-        rest
-    };
-    let (_, _, rest) = element(rest)?; // the signature's algorithm
-    let (tag, mut name, _) = element(rest)?;
+    let (tag, mut name, _) = element(from_issuer(certificate)?)?;
     if tag != SEQUENCE {
         return None;
     }
@@ -38,25 +28,6 @@ pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
         (Some(organization), Some(common)) => Some(format!("{organization}, {common}")),
         (organization, common) => organization.or(common),
     }
-}
-
-/// The first element: its tag, its content, and what comes after it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        ..=0x7F => (usize::from(first), rest),
-        0x81..=0x83 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first - 0x80))?;
-            let length = digits
-                .iter()
-                .fold(0, |length, digit| length << 8 | usize::from(*digit));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! TLS: certificates and keys from files to the configurations of rustls, which follow the files when these change.
 
+mod der;
 mod explain;
 mod files;
 mod issuer;
@@ -7,6 +8,7 @@ mod named;
 mod one_off;
 mod reloading;
 mod settings;
+mod validity;
 
 use std::io;
 
@@ -17,6 +19,7 @@ pub use self::files::{Error, Fault, Files, Part};
 pub use self::one_off::{OneOff, one_off};
 pub use self::reloading::{ClientConfigs, Reloading, Watcher, watch, watch_all};
 pub use self::settings::{ClientTls, Identity, ServerTls, Settings};
+pub use self::validity::{Certificate, Standing, Validity, certificates, now};
 pub use rustls::pki_types::ServerName;
 pub use rustls::{ClientConfig, ServerConfig};
 

@@ -10,6 +10,7 @@ use tokio::sync::watch as channel;
 
 use super::files::{Error, Files};
 use super::settings::{ClientTls, Settings};
+use super::validity::{Certificate, Standing, certificates, now};
 
 /// How often the files are looked at. Their content is compared: that sees what is written in place as well as the symlinks that
 /// Kubernetes swaps, on every file system.
@@ -17,26 +18,54 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A configuration as its files are now. Who has taken one keeps it.
 #[derive(Debug)]
-pub struct Reloading<C>(channel::Receiver<Arc<C>>);
+pub struct Reloading<C>(channel::Receiver<Loaded<C>>);
+
+/// What was made of the files.
+#[derive(Debug)]
+struct Loaded<C> {
+    config: Arc<C>,
+    certificates: Arc<[Certificate]>,
+}
 
 /// Keeps a [`Reloading`] up to date.
 #[derive(Debug)]
 pub struct Watcher<S: Settings> {
     settings: S,
     seen: Files,
-    newest: channel::Sender<Arc<S::Config>>,
+    newest: channel::Sender<Loaded<S::Config>>,
+    /// What was reported last of how its certificates stand.
+    reported: Standing,
 }
 
 /// Reads what `settings` name, and makes ready to read it again when it changes.
 pub fn watch<S: Settings>(settings: S) -> Result<(Reloading<S::Config>, Watcher<S>), Error> {
     let seen = Files::read(settings.paths());
-    let (newest, current) = channel::channel(Arc::new(settings.build(&seen)?));
+    let loaded = load(&settings, &seen)?;
+    let reported = standing(&loaded.certificates);
+    let (newest, current) = channel::channel(loaded);
     let watcher = Watcher {
         settings,
         seen,
         newest,
+        reported,
     };
     Ok((Reloading(current), watcher))
+}
+
+fn load<S: Settings>(settings: &S, files: &Files) -> Result<Loaded<S::Config>, Error> {
+    Ok(Loaded {
+        config: Arc::new(settings.build(files)?),
+        certificates: certificates(settings, files).into(),
+    })
+}
+
+/// That of the one that stands worst.
+fn standing(certificates: &[Certificate]) -> Standing {
+    let now = now();
+    let each = certificates
+        .iter()
+        .map(|certificate| certificate.validity.standing(now));
+    each.max().unwrap_or(Standing::Good)
 }
 
 /// The TLS of upstreams, each once.
@@ -66,7 +95,12 @@ pub fn watch_all<'a>(
 impl<C> Reloading<C> {
     /// The newest that is good.
     pub fn current(&self) -> Arc<C> {
-        self.0.borrow().clone()
+        self.0.borrow().config.clone()
+    }
+
+    /// The certificates of that.
+    pub fn certificates(&self) -> Arc<[Certificate]> {
+        self.0.borrow().certificates.clone()
     }
 }
 
@@ -78,7 +112,7 @@ impl<C> Clone for Reloading<C> {
 
 impl<S: Settings> Watcher<S> {
     /// Watches as long as anybody has the configuration, and looks at once when `look` changes. Files that are no good, such as a new
-    /// certificate whose key is not there yet, change nothing and are reported once.
+    /// certificate whose key is not there yet, change nothing and are reported once; and so is a certificate that comes to its end.
     pub async fn run(mut self, mut look: channel::Receiver<()>) {
         while !self.seen.is_empty() {
             tokio::select! {
@@ -87,25 +121,45 @@ impl<S: Settings> Watcher<S> {
                 () = self.newest.closed() => return,
             }
             let files = Files::read(self.settings.paths());
-            if files == self.seen {
-                continue;
+            if files != self.seen {
+                self.adopt(files);
             }
-            let paths = files.to_string();
-            match self.settings.build(&files) {
-                Ok(config) => {
-                    self.newest.send_replace(Arc::new(config));
-                    tracing::info!(
-                        paths,
-                        "certificates changed: new connections use the new ones"
-                    );
-                }
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    help = error.help(),
-                    "certificates changed, but not to something usable: the old ones stay in use"
-                ),
-            }
-            self.seen = files;
+            self.report_standing();
         }
+    }
+
+    fn adopt(&mut self, files: Files) {
+        let paths = files.to_string();
+        match load(&self.settings, &files) {
+            Ok(loaded) => {
+                self.newest.send_replace(loaded);
+                self.reported = Standing::Good;
+                tracing::info!(
+                    paths,
+                    "certificates changed: new connections use the new ones"
+                );
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                help = error.help(),
+                "certificates changed, but not to something usable: the old ones stay in use"
+            ),
+        }
+        self.seen = files;
+    }
+
+    /// Warns when it has become worse; what it was at the start is reported with the configuration.
+    fn report_standing(&mut self) {
+        let certificates = self.newest.borrow().certificates.clone();
+        let standing = standing(&certificates);
+        if standing > self.reported {
+            let now = now();
+            for certificate in &*certificates {
+                if let Some(complaint) = certificate.validity.complaint(now) {
+                    tracing::warn!(path = %certificate.path.display(), "certificate {complaint}");
+                }
+            }
+        }
+        self.reported = standing;
     }
 }

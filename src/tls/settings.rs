@@ -21,6 +21,11 @@ pub trait Settings {
     /// The files.
     fn paths(&self) -> Vec<&Path>;
 
+    /// The certificates among them that are shown to the other side.
+    fn identities(&self) -> Vec<&Identity> {
+        Vec::new()
+    }
+
     /// What they mean with these files.
     fn build(&self, files: &Files) -> Result<Self::Config, Error>;
 }
@@ -65,6 +70,10 @@ impl Settings for ServerTls {
             .collect()
     }
 
+    fn identities(&self) -> Vec<&Identity> {
+        vec![&self.identity]
+    }
+
     fn build(&self, files: &Files) -> Result<ServerConfig, Error> {
         let Self {
             identity,
@@ -99,6 +108,10 @@ impl Settings for ClientTls {
     fn paths(&self) -> Vec<&Path> {
         let identity = self.identity.iter().flat_map(Identity::paths);
         identity.chain(self.ca.as_deref()).collect()
+    }
+
+    fn identities(&self) -> Vec<&Identity> {
+        self.identity.iter().collect()
     }
 
     fn build(&self, files: &Files) -> Result<ClientConfig, Error> {

@@ -70,7 +70,6 @@ pub struct Upstream {
     tended: Cell<bool>,
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
-    metrics: Arc<Metrics>,
     health: Arc<UpstreamStats>,
 }
 
@@ -149,7 +148,7 @@ impl Upstream {
     pub fn new(
         config: Arc<config::Upstream>,
         tls: Option<Reloading<ClientConfig>>,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> Self {
         let health = metrics.upstreams.at(&config.address.to_string());
         Self {
@@ -161,7 +160,6 @@ impl Upstream {
             shared: RefCell::default(),
             tended: Cell::new(false),
             turn: Mutex::default(),
-            metrics,
             health,
         }
     }
@@ -248,14 +246,14 @@ impl Upstream {
     /// [discarded](Self::tend).
     fn kept(&self, request: &Request<RequestBody>, terms: &Terms<'_>) -> Option<Transport> {
         if let Some(connection) = self.logged_in(terms) {
-            self.metrics.upstream_reuses.inc();
+            self.health.reused();
             return Some(Transport::Http1(connection));
         }
         self.discard_expired_shared();
         if !terms.upgrades
             && let Some(connection) = self.usable()
         {
-            self.metrics.upstream_reuses.inc();
+            self.health.reused();
             return Some(Transport::Http2(connection));
         }
         let newest = if may_repeat(request) { IDLE } else { RECENT };
@@ -267,7 +265,7 @@ impl Upstream {
             }
             let (connection, since) = idle.pop()?;
             if since.elapsed() < connection.idle_limit.min(IDLE) && connection.is_quiet() {
-                self.metrics.upstream_reuses.inc();
+                self.health.reused();
                 return Some(Transport::Http1(connection));
             }
         }
@@ -328,7 +326,6 @@ impl Upstream {
             turn = None;
         }
         let socket = connect::connect(&self.config, &self.resolver, self.tls(may_share)).await?;
-        self.metrics.upstream_connects.inc();
         self.health.connected();
         let scheme = match self.config.address.scheme() {
             config::Scheme::Https if socket.alpn_protocol().as_deref() == Some(tls::H2) => {

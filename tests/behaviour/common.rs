@@ -38,6 +38,7 @@ pub(crate) struct Sidecar {
     pub(crate) metrics: Arc<Metrics>,
     /// The lines of its access log.
     pub(crate) access: Rc<RefCell<Vec<String>>>,
+    pub(crate) proxy: Rc<Proxy>,
     /// Through which its connections hear of a shutdown.
     pub(crate) shutdown: Rc<ShutdownWatch>,
 }
@@ -169,11 +170,12 @@ impl Sidecar {
         };
         let mut accepting = listener.accepting("connections", Arc::default()).unwrap();
         let (for_connections, counted) = (shutdown.clone(), metrics.clone());
+        let serving = proxy.clone();
         spawn_local(async move {
             loop {
                 let accepted = accepting.next().await;
                 let (proxy, shutdown, metrics) =
-                    (proxy.clone(), for_connections.clone(), counted.clone());
+                    (serving.clone(), for_connections.clone(), counted.clone());
                 let settings = settings.clone();
                 spawn_local(async move {
                     let admitted = admit(
@@ -193,6 +195,7 @@ impl Sidecar {
             address,
             metrics,
             access,
+            proxy,
             shutdown,
         }
     }
@@ -220,15 +223,20 @@ impl Sidecar {
         self.request(GET_EVENTS).await
     }
 
-    /// The value of a metric, all its labels given.
+    /// The sum of the series of a metric that have the given labels.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = String::from_utf8(self.metrics.text()).unwrap();
-        let line = text.lines().find(|line| {
-            line.strip_prefix(series)
-                .is_some_and(|rest| rest.starts_with(' '))
-        });
-        let line = line.unwrap_or_else(|| panic!("there is no {series} in\n{text}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let (name, wanted) = series.split_once('{').unwrap_or((series, "}"));
+        let wanted = wanted.strip_suffix('}').unwrap().split_terminator(',');
+        let value = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (seen, labels) = series.split_once('{').unwrap_or((series, ""));
+            let is_it = seen == name && wanted.clone().all(|label| labels.contains(label));
+            is_it.then(|| value.parse::<f64>().unwrap())
+        };
+        let values: Vec<_> = text.lines().filter_map(value).collect();
+        assert!(!values.is_empty(), "there is no {series} in\n{text}");
+        values.iter().sum()
     }
 
     /// How many streams ended for `reason`.

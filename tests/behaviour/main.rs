@@ -31,6 +31,7 @@ mod ids;
 mod limits;
 mod logins;
 mod messages;
+mod metrics_by_route;
 mod ordinary;
 mod other_streams;
 mod probe;

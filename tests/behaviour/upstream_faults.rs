@@ -227,13 +227,18 @@ async fn meet(client: Http, upstream: Http, says: Vec<u8>, fault: Fault, seen: S
     } else {
         "upstream"
     };
-    let series = format!("sse_sidecar_{family}{{reason=\"{reason}\",side=\"{side}\"}}");
+    let series =
+        format!("sse_sidecar_{family}{{reason=\"{reason}\",route=\"any\",side=\"{side}\"}}");
     let metrics = String::from_utf8(sidecar.metrics.text()).unwrap();
     let counted: Vec<_> = metrics
         .lines()
-        .filter(|line| line.contains("reason=") && !line.ends_with(" 0"))
+        .filter(|line| line.contains("route=") && line.contains("reason="))
+        .filter(|line| !line.ends_with(" 0"))
         .collect();
     assert_eq!(counted, [format!("{series} 1")]);
+    let failures = sidecar.metric("sse_sidecar_upstream_failures_total");
+    let is_failure = side == "upstream";
+    assert!((failures - f64::from(is_failure)).abs() < 0.1, "{failures}");
 
     // A connection on which all was well is kept for a while, and may hang then.
     sleep(Duration::from_secs(7)).await;

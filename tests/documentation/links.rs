@@ -56,7 +56,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 /// The anchors that GitHub makes of headings.
-fn anchors(text: &str) -> Vec<String> {
+pub(crate) fn anchors(text: &str) -> Vec<String> {
     let mut anchors = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for line in prose(text) {

@@ -117,7 +117,7 @@ def seen_headers(pod, **sent: str) -> dict[str, str]:
 
 def test_the_metrics_that_the_manifests_name_are_there(pod):
     series = pod.get("/metrics", port=9901).read().decode()
-    assert f"\n{METRIC} " in series
+    assert f"\n{METRIC}{{route=" in series
 
 
 def test_sigterm_drains(pod):

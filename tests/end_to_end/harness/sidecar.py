@@ -58,12 +58,19 @@ class Sidecar(Server):
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def count(self, metric: str) -> int:
-        """What the sidecar itself says, of a name without its prefix."""
+        """What the sidecar itself says, of a name without its prefix: the sum of all series that have the labels."""
         with urlopen(f"{self.admin}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        name = f"sse_sidecar_{metric} "
-        [count] = [line.removeprefix(name) for line in lines if line.startswith(name)]
-        return int(count)
+        name, _, labels = f"sse_sidecar_{metric}".partition("{")
+        wanted = [label for label in labels.rstrip("}").split(",") if label]
+        split = (line.rpartition(" ") for line in lines)
+        counts = [
+            int(value)
+            for series, _, value in split
+            if series.partition("{")[0] == name and all(label in series for label in wanted)
+        ]
+        assert counts, f"there is no {metric}"
+        return sum(counts)
 
     def status(self) -> dict:
         with urlopen(f"{self.admin}/status.json", timeout=5) as answer:

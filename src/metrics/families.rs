@@ -1,0 +1,376 @@
+//! The catalogue: every family with its help text, written as Prometheus reads it.
+//!
+//! A series that appears with its first increment is one that an alert cannot see coming: so what may happen is there at zero.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::route::{AGES, CLASSES, RATES, RouteCounters, SECONDS};
+use super::text::{Kind, Labels, Text};
+use super::{Cause, Certificate, Metrics, Phase, Reload};
+use crate::counters::{Counter, Histogram};
+use crate::output;
+use crate::reason::{Reason, Side};
+use crate::upstream_stats::Report;
+
+/// A counter or gauge that each route has one of.
+struct OfRoute {
+    kind: Kind,
+    name: &'static str,
+    help: &'static str,
+    counter: fn(&RouteCounters) -> &Counter,
+}
+
+const OF_ROUTE: [OfRoute; 10] = [
+    OfRoute {
+        kind: Kind::Gauge,
+        name: "requests_active",
+        help: "Requests that are being answered, event streams among them, by route.",
+        counter: |route| &route.requests_active,
+    },
+    OfRoute {
+        kind: Kind::Gauge,
+        name: "streams_active",
+        help: "Event streams that are open.",
+        counter: |route| &route.streams_active,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "streams_total",
+        help: "Event streams that were opened.",
+        counter: |route| &route.streams,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "early_heads_total",
+        help: "Event streams that were opened before the upstream's response head was there (heartbeat.before_head).",
+        counter: |route| &route.early_heads,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "events_total",
+        help: "Events that passed: where a model sends a token in each, tokens.",
+        counter: |route| &route.events,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "stream_bytes_total",
+        help: "Bytes of event streams that passed, after content decoding.",
+        counter: |route| &route.stream_bytes,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "heartbeats_sent_total",
+        help: "Heartbeats that were written.",
+        counter: |route| &route.heartbeats_sent,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "heartbeats_skipped_total",
+        help: "Heartbeats that were due while the client took no bytes.",
+        counter: |route| &route.heartbeats_skipped,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "streams_opaque_total",
+        help: "Event streams in a content coding that cannot be decoded: they pass without heartbeats.",
+        counter: |route| &route.streams_opaque,
+    },
+    OfRoute {
+        kind: Kind::Counter,
+        name: "suspected_upstream_buffering_total",
+        help: "Event streams on which eight or more events came in one read after two seconds of silence: they were born one by one, so \
+               something in the backend, or between it and the sidecar, seems to collect them. Look there for compression, response \
+               buffering and missing flushes; the log names the path of each stream.",
+        counter: |route| &route.suspected_buffering,
+    },
+];
+
+type Routes = [(Box<str>, RouteCounters)];
+
+/// All families of the sidecar's own.
+pub(super) fn text(metrics: &Metrics) -> String {
+    let mut text = Text::default();
+    let routes = metrics.by_route();
+    requests(&mut text, metrics, &routes);
+    for OfRoute {
+        kind,
+        name,
+        help,
+        counter,
+    } in OF_ROUTE
+    {
+        let mut family = text.family(kind, name, help);
+        for (route, counters) in &routes {
+            family.sample(&[("route", route)], counter(counters).get());
+        }
+    }
+    times(&mut text, &routes);
+    upstreams(&mut text, &metrics.upstreams.report());
+    process(&mut text, metrics);
+    certificates(&mut text, metrics);
+    text.finish()
+}
+
+/// What became of requests and streams.
+fn requests(text: &mut Text, metrics: &Metrics, routes: &Routes) {
+    let mut family = text.family(
+        Kind::Counter,
+        "requests_total",
+        "Requests answered, by route and by the class of their status; those that no route took have no route.",
+    );
+    for (index, class) in CLASSES.into_iter().enumerate() {
+        for (route, counters) in routes {
+            let labels = [("route", &**route), ("status", class)];
+            family.sample(&labels, counters.requests[index].get());
+        }
+        let times = metrics.requests.get(index);
+        if times > 0 || matches!(class, "4xx" | "5xx") {
+            family.sample(&[("status", class)], times);
+        }
+    }
+
+    let mut family = text.family(
+        Kind::Counter,
+        "refused_total",
+        "Requests and connections that the sidecar answered or closed itself, by reason and by the side it is attributed to; those that \
+         had no route yet have no route.",
+    );
+    for reason in Reason::ALL {
+        let (name, side) = (reason.name(), reason.side().name());
+        for (route, counters) in routes {
+            let times = counters.refused[reason.index()].get();
+            if times > 0 || reason.status().is_some() && !precedes_route(reason) {
+                family.sample(&[("reason", name), ("route", route), ("side", side)], times);
+            }
+        }
+        let times = metrics.refused.get(reason.index());
+        if times > 0 || precedes_route(reason) {
+            family.sample(&[("reason", name), ("side", side)], times);
+        }
+    }
+
+    let mut family = text.family(
+        Kind::Counter,
+        "stream_ends_total",
+        "Event streams that ended, by reason and by the side it is attributed to.",
+    );
+    for reason in Reason::ALL {
+        let (name, side) = (reason.name(), reason.side().name());
+        for (route, counters) in routes {
+            let times = counters.ends[reason.index()].get();
+            if times > 0 || ends_streams(reason) {
+                family.sample(&[("reason", name), ("route", route), ("side", side)], times);
+            }
+        }
+    }
+}
+
+/// Whether there is no route yet where this happens, and no stream that it could end.
+fn precedes_route(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ProxyHeaderInvalid
+            | Reason::TlsExpected
+            | Reason::RequestMalformed
+            | Reason::RequestHeadTooLarge
+            | Reason::RequestUriTooLong
+            | Reason::RequestHeadTimeout
+            | Reason::MethodRefused
+            | Reason::RapidReset
+            | Reason::NoRoute
+            | Reason::TooManyConnections
+    )
+}
+
+/// After an early head the stream's end is all that can tell of what else had been answered.
+fn ends_streams(reason: Reason) -> bool {
+    let may_be_late = reason.side() == Side::Upstream
+        || matches!(
+            reason,
+            Reason::RequestBodyTimeout | Reason::RequestBodyFailed
+        );
+    may_be_late || reason.status().is_none() && !precedes_route(reason)
+}
+
+/// How long things took.
+fn times(text: &mut Text, routes: &Routes) {
+    let mut of_route = |name, help, histogram: fn(&RouteCounters) -> &Histogram<14>| {
+        let mut family = text.family(Kind::Histogram, name, help);
+        for (route, counters) in routes {
+            family.histogram(&[("route", route)], &SECONDS, histogram(counters));
+        }
+    };
+    of_route(
+        "time_to_head_seconds",
+        "From a request's head to its upstream's response head; the body's life is not in it.",
+        |route| &route.time_to_head,
+    );
+    of_route(
+        "time_to_first_event_seconds",
+        "From a request's head to the first event of its stream.",
+        |route| &route.time_to_first_event,
+    );
+    of_route(
+        "event_gap_seconds",
+        "Between two reads from an upstream that brought events of the same stream.",
+        |route| &route.event_gap,
+    );
+    let mut family = text.family(
+        Kind::Histogram,
+        "stream_age_seconds",
+        "How long event streams were open, when they ended.",
+    );
+    for (route, counters) in routes {
+        family.histogram(&[("route", route)], &AGES, &counters.stream_age);
+    }
+    let mut family = text.family(
+        Kind::Histogram,
+        "stream_events_per_second",
+        "How fast the events of a stream came after those that came first, when it ended.",
+    );
+    for (route, counters) in routes {
+        family.histogram(&[("route", route)], &RATES, &counters.event_rate);
+    }
+}
+
+fn upstreams(text: &mut Text, upstreams: &[Report]) {
+    let mut of_upstream = |kind, name, help, number: fn(&Report) -> u64| {
+        let mut family = text.family(kind, name, help);
+        for report in upstreams {
+            family.sample(&[("upstream", &report.url)], number(report));
+        }
+    };
+    of_upstream(
+        Kind::Counter,
+        "upstream_connects_total",
+        "Connections made to upstreams.",
+        |report| report.connects,
+    );
+    of_upstream(
+        Kind::Counter,
+        "upstream_reuses_total",
+        "Requests sent on an upstream connection that was kept open.",
+        |report| report.reuses,
+    );
+    of_upstream(
+        Kind::Gauge,
+        "upstream_requests_active",
+        "Requests that are with an upstream, event streams among them.",
+        |report| report.active as u64,
+    );
+    let mut family = text.family(
+        Kind::Counter,
+        "upstream_failures_total",
+        "Requests and streams that an upstream failed, by reason.",
+    );
+    for report in upstreams {
+        for reason in Reason::ALL {
+            if reason.side() == Side::Upstream {
+                let labels = [("reason", reason.name()), ("upstream", &*report.url)];
+                family.sample(&labels, report.failures_by_reason[reason.index()]);
+            }
+        }
+    }
+    let mut family = text.family(
+        Kind::Counter,
+        "upstream_cancels_total",
+        "Upstream requests cancelled before their response was complete, by who caused it and by what they were doing.",
+    );
+    for report in upstreams {
+        for cause in Cause::ALL {
+            for phase in Phase::ALL {
+                let labels: Labels<'_> = &[
+                    ("cause", cause.name()),
+                    ("phase", phase.name()),
+                    ("upstream", &report.url),
+                ];
+                family.sample(labels, report.cancels(cause, phase));
+            }
+        }
+    }
+}
+
+/// What is of the whole process.
+fn process(text: &mut Text, metrics: &Metrics) {
+    let mut one = |kind, name, help, value: u64| text.family(kind, name, help).sample(&[], value);
+    let loaded = |number: &std::sync::atomic::AtomicUsize| number.load(Ordering::Relaxed) as u64;
+    one(
+        Kind::Counter,
+        "cut_total",
+        "Responses that the sidecar's shutdown cut before their end.",
+        metrics.cuts(),
+    );
+    one(
+        Kind::Gauge,
+        "connections_active",
+        "Connections from clients.",
+        loaded(&metrics.connections_active),
+    );
+    one(
+        Kind::Gauge,
+        "connections_limit",
+        "How many connections from clients there may be (server.max_connections); more are turned away.",
+        loaded(&metrics.connections_limit),
+    );
+    one(
+        Kind::Counter,
+        "tls_handshakes_failed_total",
+        "Connections from clients whose TLS handshake failed, or was not done in time.",
+        metrics.tls_handshakes_failed.load(Ordering::Relaxed),
+    );
+    one(
+        Kind::Counter,
+        "log_lines_lost_total",
+        "Log lines that were dropped because whoever reads the log was too slow, or could not be written.",
+        output::lost(),
+    );
+    one(
+        Kind::Gauge,
+        "config_last_reload_successful",
+        "Whether the configuration that was read last is in force: 0 while its file has a mistake.",
+        u64::from(!metrics.reload_rejected.load(Ordering::Relaxed)),
+    );
+    one(
+        Kind::Gauge,
+        "config_last_reload_success_timestamp_seconds",
+        "When the configuration in force was read, in seconds since unix epoch.",
+        metrics.reload_success_time.load(Ordering::Relaxed),
+    );
+    let mut family = text.family(
+        Kind::Counter,
+        "config_reloads_total",
+        "How often the configuration was read again, by what came of it: applied, or rejected because of a mistake.",
+    );
+    for reload in Reload::ALL {
+        let times = metrics.reloads.get(reload as usize);
+        family.sample(&[("result", reload.name())], times);
+    }
+    // Always 1: the version is a label, to be joined to others.
+    let mut family = text.family(Kind::Gauge, "build_info", "The version that runs.");
+    family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+}
+
+fn certificates(text: &mut Text, metrics: &Metrics) {
+    let certificates = metrics
+        .certificates
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut of_certificate = |name, help, time: fn(&Certificate) -> i64| {
+        let mut family = text.family(Kind::Gauge, name, help);
+        for certificate in &*certificates {
+            let labels = [("file", &*certificate.file), ("owner", certificate.owner)];
+            family.sample(&labels, time(certificate));
+        }
+    };
+    of_certificate(
+        "certificate_expiry_timestamp_seconds",
+        "Until when a certificate in use is good, in seconds since unix epoch.",
+        |certificate| certificate.not_after,
+    );
+    of_certificate(
+        "certificate_not_before_timestamp_seconds",
+        "From when on a certificate in use is good, in seconds since unix epoch.",
+        |certificate| certificate.not_before,
+    );
+}
