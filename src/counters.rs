@@ -37,6 +37,10 @@ pub trait Block: Default + Send + Sync {
 
 /// This thread's block of some name. It is not `Send`: nobody else counts in it.
 #[derive(Debug)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "each request clones it, and that is to be no atomic operation"
+)]
 pub struct Local<B>(Rc<Arc<B>>);
 
 /// The blocks of all threads, by name. A name is known as long as somebody can count under it.
@@ -280,9 +284,9 @@ mod tests {
             here.up.increment();
             registry.by_name();
         }
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(seen(&registry), [("a".to_owned(), 41_000)]);
     }
 

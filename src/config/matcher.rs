@@ -115,11 +115,11 @@ impl PathPattern {
         self.text.matches('/').count()
     }
 
-    /// The text before the first wildcard, without a last slash, and whether it is all.
-    pub fn literal(&self) -> (&str, bool) {
+    /// The whole segments before the first wildcard.
+    pub fn literal(&self) -> &str {
         match self.text.find("/*") {
-            Some(end) if self.has_wildcards => (&self.text[..end], false),
-            _ => (&self.text, true),
+            Some(end) if self.has_wildcards => &self.text[..end],
+            _ => &self.text,
         }
     }
 

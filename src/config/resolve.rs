@@ -94,7 +94,7 @@ pub(super) fn complete(
     if let Some(files) = files {
         tls::check_validity(&draft, files, Severity::Warning, &mut report);
     }
-    let folder = files.map_or(Path::new(""), |files| files.folder);
+    let folder = files.map_or_else(|| Path::new(""), |files| files.folder);
     let config = resolve(draft, folder);
     Ok((config, report))
 }

@@ -8,15 +8,24 @@ use http::{HeaderValue, Request};
 
 use super::cors;
 use super::route::Route;
+use super::routing::Routing;
 use crate::config::{Matcher, normal_path, requested_host};
 
 /// The first route that takes the request.
-pub(super) fn find<'a, B>(routes: &'a [Rc<Route>], request: &Request<B>) -> Option<&'a Rc<Route>> {
+pub(super) fn find<'a, B>(routing: &'a Routing, request: &Request<B>) -> Option<&'a Rc<Route>> {
     let key = RouteKey::new(request);
-    routes.iter().find(|route| {
+    let takes = |route: &&Rc<Route>| {
         let config = &route.config;
         matches(&config.matcher, config.cors.is_some(), &key)
-    })
+    };
+    match &routing.index {
+        None => routing.routes.iter().find(takes),
+        Some(index) => {
+            let candidates = index.candidates(key.host(), key.path());
+            let mut candidates = candidates.into_iter().map(|number| &routing.routes[number]);
+            candidates.find(takes)
+        }
+    }
 }
 
 /// What a request asks for, as routes compare it: found out once for all of them, and not at all if none has such a condition.

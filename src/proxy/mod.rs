@@ -18,6 +18,7 @@ mod relay;
 mod request;
 mod response;
 mod route;
+mod route_index;
 mod routing;
 mod upgrade;
 mod upstream_request;
@@ -101,7 +102,7 @@ impl Proxy {
     fn route_of(&self, request: &Request<Incoming>) -> Result<(Rc<Route>, Rc<Routing>), Error> {
         request::check(request)?;
         let routing = self.routing.borrow().clone();
-        let route = matching::find(&routing.routes, request).cloned();
+        let route = matching::find(&routing, request).cloned();
         let route = route.ok_or_else(|| Error::new(Reason::NoRoute, None))?;
         Ok((route, routing))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::route::Route;
+use super::route_index::RouteIndex;
 use crate::config::{self, Config};
 use crate::exchange::{AccessLog, AccessSink};
 use crate::http1::Limits;
@@ -18,6 +19,8 @@ use crate::upstream::Upstream;
 #[derive(Debug, Default)]
 pub(super) struct Routing {
     pub(super) routes: Vec<Rc<Route>>,
+    /// Where there are many.
+    pub(super) index: Option<RouteIndex>,
     /// Whose word about other clients is believed.
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) access_log: Option<AccessLog>,
@@ -59,6 +62,7 @@ impl Routing {
             .collect();
         let access_log = config.log.access.as_ref();
         Self {
+            index: RouteIndex::new(config.routes.iter().map(|route| &route.matcher)),
             routes,
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: access_log.map(|form| AccessLog::new(form, sink.clone())),

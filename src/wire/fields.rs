@@ -52,7 +52,7 @@ pub fn is_other_stream<'a>(content_type: impl IntoIterator<Item = &'a [u8]>) -> 
         let end = memchr(b';', media_type).unwrap_or(media_type.len());
         let media_type = media_type[..end].trim_ascii();
         let is = |name: &&str| media_type.eq_ignore_ascii_case(name.as_bytes());
-        OTHER_STREAMS.iter().any(|name| is(name))
+        OTHER_STREAMS.iter().any(is)
     })
 }
 
