@@ -31,6 +31,7 @@ pub mod config;
 pub mod doctor;
 pub mod exchange;
 pub mod files;
+pub mod import;
 pub mod poll_cache;
 
 pub mod http1;
