@@ -32,6 +32,7 @@ pub mod counters;
 pub mod doctor;
 pub mod exchange;
 pub mod files;
+pub mod import;
 pub mod poll_cache;
 
 pub mod http1;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Ok(Command::Check(settings)) => cli::check(&settings),
         Ok(Command::Demo(demo)) => cli::demo(&demo),
         Ok(Command::Doctor(given)) => cli::doctor(&given),
+        Ok(Command::ImportNginx(given)) => cli::import_nginx(&given),
         Ok(Command::Health(settings)) => cli::health(&settings),
         Err(error) => cli::refuse(&error),
     }

@@ -12,8 +12,8 @@ use http::{HeaderValue, Method};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{Instant, sleep};
 
-use super::USAGE;
 use super::serve::serve;
+use super::{USAGE, printable};
 use crate::config::duration;
 use crate::doctor::{
     Examination, Expectation, LONGEST_WATCH, MeasureError, Measured, PhaseEvent, Progress,
@@ -291,18 +291,6 @@ impl Screen {
             let _ = io::stderr().write_all(text.as_bytes());
         }
     }
-}
-
-/// Text that may quote a server, without what a terminal would obey.
-fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() && c != '\n' {
-            '\u{FFFD}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
 }
 
 fn complain(error: &dyn fmt::Display) -> ExitCode {

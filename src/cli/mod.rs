@@ -4,6 +4,7 @@ mod check;
 pub mod demo;
 mod doctor;
 mod health;
+mod import_nginx;
 mod run;
 mod serve;
 
@@ -20,6 +21,7 @@ pub use self::check::check;
 pub use self::demo::demo;
 pub use self::doctor::{Doctor, doctor};
 pub use self::health::health;
+pub use self::import_nginx::{ImportNginx, import_nginx};
 pub use self::run::run;
 
 /// The exit code of a command that was called wrongly, or whose configuration is wrong.
@@ -36,6 +38,8 @@ pub enum Command {
     Demo(Demo),
     /// Say which hop breaks an event stream.
     Doctor(Box<Doctor>),
+    /// Turn a configuration of nginx into one of the sidecar.
+    ImportNginx(Box<ImportNginx>),
     /// Ask a running sidecar whether it is alive.
     Health(Settings),
 }
@@ -73,6 +77,7 @@ impl Command {
             Some(Subcommands::Check(flags)) => Self::Check(flags.settings(given)),
             Some(Subcommands::Demo(DemoFlags { port })) => Self::Demo(Demo { port }),
             Some(Subcommands::Doctor(doctor)) => Self::Doctor(doctor),
+            Some(Subcommands::ImportNginx(import)) => Self::ImportNginx(import),
             Some(Subcommands::Health(flags)) => Self::Health(flags.settings(given)),
         })
     }
@@ -122,6 +127,8 @@ enum Subcommands {
     Demo(DemoFlags),
     /// Find out which hop buffers, compresses or cuts an event stream, and what to change there
     Doctor(Box<Doctor>),
+    /// Turn an nginx configuration into one of the sidecar, and say what became of each directive
+    ImportNginx(Box<ImportNginx>),
     /// Ask a running sidecar whether it is alive, for a container's health check
     Health(HealthFlags),
 }
@@ -252,4 +259,16 @@ fn overrides(
             source: source.clone(),
             value,
         })
+}
+
+/// Text that may quote somebody else, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{FFFD}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PAGES = Path(os.environ["SSE_SIDECAR_PAGES"])
-COMMANDS = {"run", "check", "demo", "doctor", "health"}
+COMMANDS = {"run", "check", "demo", "doctor", "health", "import-nginx"}
 FLAGS = {"--config", "--listen", "--upstream", "--admin", "--help"}
 
 
