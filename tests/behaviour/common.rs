@@ -450,6 +450,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let mut raw = std::mem::take(&mut self.rest);
             let (kept, read) = chunked.decode_in_place(&mut raw, |_| {}).unwrap();
             data.extend_from_slice(&raw[..kept]);
+            assert_eq!(chunked.failure(), None);
             self.rest = raw.split_off(read);
             if chunked.is_done() {
                 return (data, true);

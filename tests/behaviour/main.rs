@@ -30,6 +30,7 @@ mod http2_websockets;
 mod ids;
 mod limits;
 mod logins;
+mod malformed_chunks;
 mod messages;
 mod metrics_by_route;
 mod ordinary;
