@@ -28,6 +28,7 @@ mod http2_tls;
 mod http2_upstreams;
 mod http2_websockets;
 mod ids;
+mod leftovers;
 mod limits;
 mod logins;
 mod malformed_chunks;
