@@ -44,5 +44,7 @@ mod seams;
 mod status;
 mod timeouts;
 mod tls;
+mod tls_tunnels;
+mod unread_uploads;
 mod upgrades;
 mod upstream_faults;
