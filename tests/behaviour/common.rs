@@ -68,11 +68,11 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
     }
 }
 
-/// Waits until the sockets to the clients of `sidecar`, who do not read, are as full as they get.
+/// Waits until the sockets to the clients of `sidecar`, who do not read, are as full as they get. Returns how many they are.
 ///
 /// The kernel of such a client takes the last bytes late: an acknowledgement may be delayed by 40 ms, and what is left of a window is
 /// filled when the timer of the zero-window probe first expires, after 200 ms or more. A paused clock would count either as any time.
-pub(crate) async fn full_sockets(sidecar: &Sidecar) {
+pub(crate) async fn full_sockets(sidecar: &Sidecar) -> usize {
     const LOOKS_WITHOUT_CHANGE: u32 = 12;
     let mut unchanged = 0;
     let mut before = Vec::new();
@@ -85,6 +85,7 @@ pub(crate) async fn full_sockets(sidecar: &Sidecar) {
         unchanged = if is_unchanged { unchanged + 1 } else { 0 };
         before = queues;
     }
+    before.len()
 }
 
 /// What the kernel holds of each connection at `port` that waits for its peer's window to open (`proc_pid_net(5)`, timer 4).

@@ -16,6 +16,7 @@ mod either;
 mod event_mode;
 mod forwarded;
 mod frames;
+mod full_sockets;
 mod garbage;
 mod grpc;
 mod heartbeats;
