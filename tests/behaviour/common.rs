@@ -364,6 +364,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.rest.drain(..length).collect()
     }
 
+    /// As many of the bytes that come, until so many have or the connection ends.
+    pub(crate) async fn at_most(&mut self, length: usize) -> Vec<u8> {
+        while self.rest.len() < length
+            && self
+                .stream
+                .read_buf(&mut self.rest)
+                .await
+                .is_ok_and(|length| length > 0)
+        {}
+        self.rest.drain(..length.min(self.rest.len())).collect()
+    }
+
     /// A head.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await

@@ -5,11 +5,13 @@
 
 mod access_log;
 mod bad_input;
+mod bodiless_responses;
 mod both_protocols;
 mod certificates;
 mod common;
 mod connecting;
 mod disconnects;
+mod early_answers;
 mod early_failures;
 mod early_heads;
 mod either;
@@ -39,9 +41,12 @@ mod ordinary;
 mod other_streams;
 mod probe;
 mod proxy_protocol;
+mod request_framing;
 mod rewriting;
 mod rotation;
 mod seams;
+mod shapes;
+mod slow_readers;
 mod status;
 mod timeouts;
 mod tls;
