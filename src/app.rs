@@ -87,23 +87,12 @@ impl App {
         let in_force = InForce::new(config, count, &metrics)?;
         let mut listeners = Vec::new();
         for listener in &config.listeners {
-            let tls = match &listener.tls {
-                Some(settings) => {
-                    let (tls, watcher) = tls::watch(settings.clone())?;
-                    spawn_local(watcher.run(in_force.look.subscribe()));
-                    Some(tls)
-                }
-                None => None,
-            };
-            let entrance = ListenerSettings {
-                proxy_protocol: listener.proxy_protocol,
-                tls,
-            };
+            let settings = in_force.listener_settings(listener)?;
             let address = &listener.address;
             let sockets = Listener::bind_for(address, listener.mode, count)
                 .await
                 .map_err(|source| cannot_bind(address, source))?;
-            listeners.push((sockets, entrance));
+            listeners.push((sockets, settings));
         }
         let admin = match config.admin.listen {
             Some(address) => {

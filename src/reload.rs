@@ -11,11 +11,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::Admin;
 use crate::client::{ConnectionSettings, Limits};
-use crate::config::{Config, Problems, Reloaded, Source};
+use crate::config::{Config, Listener, Problems, Reloaded, Source};
 use crate::log;
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Probe, Proxy};
-use crate::server::Admission;
+use crate::server::{Admission, ListenerSettings};
 use crate::tls::{self, ClientConfigs};
 
 /// How often the file is looked at. Its content is compared: that sees what is written in place as well as the symlinks that
@@ -33,7 +33,7 @@ pub struct InForce {
     /// The TLS of its upstreams.
     tls: ClientConfigs,
     /// Has all certificates looked at at once.
-    pub look: watch::Sender<()>,
+    look: watch::Sender<()>,
     /// What holds for the next connection.
     pub admission: watch::Sender<Admission>,
     newest: watch::Sender<Arc<Newest>>,
@@ -100,11 +100,33 @@ impl InForce {
         let (newest, metrics) = (self.newest.subscribe(), self.metrics.clone());
         let first = newest.borrow().clone();
         move || {
-            let proxy = Rc::new(Proxy::new(&first.config, &first.tls, &metrics));
-            proxy.set_probe(first.probe.clone());
-            spawn_local(follow(proxy.clone(), newest.clone()));
-            proxy
+            let proxy = Proxy::new(&first.config, &first.tls, &metrics);
+            started(proxy, &first, newest.clone())
         }
+    }
+
+    /// The proxy of a worker on this thread, where `access_sink` takes the lines of the access log.
+    pub fn proxy(&self, access_sink: Rc<dyn Fn(&[u8])>) -> Rc<Proxy> {
+        let newest = self.newest.subscribe();
+        let first = newest.borrow().clone();
+        let proxy = Proxy::with_access_sink(&first.config, &first.tls, &self.metrics, access_sink);
+        started(proxy, &first, newest)
+    }
+
+    /// What the connections of `listener` have to pass, with certificates that are watched.
+    pub fn listener_settings(&self, listener: &Listener) -> Result<ListenerSettings, tls::Error> {
+        let tls = match &listener.tls {
+            Some(settings) => {
+                let (tls, watcher) = tls::watch(settings.clone())?;
+                spawn_local(watcher.run(self.look.subscribe()));
+                Some(tls)
+            }
+            None => None,
+        };
+        Ok(ListenerSettings {
+            proxy_protocol: listener.proxy_protocol,
+            tls,
+        })
     }
 
     /// Waits until there is a reason to read the file of `source` again.
@@ -193,6 +215,14 @@ impl Newest {
     }
 }
 
+/// `proxy`, which goes by `first`, as it follows `newest` from now on.
+fn started(proxy: Proxy, first: &Newest, newest: watch::Receiver<Arc<Newest>>) -> Rc<Proxy> {
+    let proxy = Rc::new(proxy);
+    proxy.set_probe(first.probe.clone());
+    spawn_local(follow(proxy.clone(), newest));
+    proxy
+}
+
 /// Has `proxy` go by the newest configuration, for ever.
 async fn follow(proxy: Rc<Proxy>, mut newest: watch::Receiver<Arc<Newest>>) {
     while newest.changed().await.is_ok() {
@@ -227,7 +257,7 @@ fn admission(config: &Config) -> Admission {
 }
 
 /// What holds for a client's connection.
-pub fn connection_settings(config: &Config) -> ConnectionSettings {
+fn connection_settings(config: &Config) -> ConnectionSettings {
     ConnectionSettings {
         request_head: config.timeouts.request_head,
         keep_alive: config.timeouts.keep_alive,

@@ -14,6 +14,8 @@ mod certificates;
 mod hints;
 #[path = "process/reload.rs"]
 mod reload;
+#[path = "process/unread_uploads.rs"]
+mod unread_uploads;
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};

@@ -101,6 +101,10 @@ fn in_place(mut chunked: Chunked, input: &[u8], size: usize) -> Result<InPlace, 
         let (kept, read) =
             chunked.decode_in_place(&mut piece, |part| trailers.extend_from_slice(part))?;
         data.extend_from_slice(&piece[..kept]);
+        if let Some(error) = chunked.failure() {
+            assert!(kept > 0, "an error says it at once");
+            return Err(error);
+        }
         position += read;
         if read < piece.len() {
             assert!(chunked.is_done());

@@ -116,6 +116,11 @@ impl Inflow {
             if self.connection.is_none() {
                 return Poll::Ready(Err(UpstreamEnd::Finished));
             }
+            if let Left::Chunked(chunked) = &self.left
+                && chunked.failure().is_some()
+            {
+                return Poll::Ready(Err(UpstreamEnd::Failed)); // what came before it has been passed on
+            }
             let read = match self.poll_raw(cx, buffer) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.closed())),
                 Poll::Ready(Ok(read)) => read,

@@ -44,10 +44,10 @@ enum Lost {
     Draining,
 }
 
-/// The client on a connection, once it has passed the `entrance`; `None` if it is closed instead.
+/// The client on a connection, once it has passed what `settings` ask for; `None` if it is closed instead.
 ///
 /// A PROXY protocol header and the TLS handshake are waited for together, as long as the `request_head` timeout allows.
-pub async fn admit(
+pub(super) async fn admit(
     accepted: Accepted,
     settings: ListenerSettings,
     connection_settings: ConnectionSettings,

@@ -36,7 +36,8 @@ use crate::sending::Remainder;
 /// How much of all its streams a client may send before it is read, in bytes.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// h2 counts small DATA frames that wait to be read against this. Its own measure ends a connection, with all its streams, that
-/// has a few uploads of small messages to a slow backend; this one is a bound of some 10 MB on their bookkeeping.
+/// has a few uploads of small messages to a slow backend; this one is a bound of some 18 MB on their bookkeeping (65,793 frames of a
+/// byte).
 const SMALL_FRAMES: usize = 16 * 1024 * 1024;
 /// A client that gave up so many requests before they were answered, and that more than two times in three, is not one that
 /// changes its mind: it is a rapid reset (CVE-2023-44487). Envoy draws such a line at 500 and one in two.

@@ -27,7 +27,6 @@ pub use self::accept::{
     Accepted, Accepting, Admission, ListenerSettings, PAUSE, Reserve, Shortage,
 };
 pub use self::connection::serve;
-pub use self::handshake::admit;
 pub use self::listener::Listener;
 pub use self::shutdown::{ShutdownWatch, Stage};
 pub use self::socket_file::SocketFile;

@@ -88,7 +88,7 @@ impl Workers {
     ) -> io::Result<Self> {
         let (ended, running) = watch::channel(());
         let slots = Arc::new(ConnectionSlots::new(count));
-        let failed = Arc::new(AtomicBool::new(false));
+        let failed = Arc::default();
         let start = |index| {
             let panic_guard = PanicGuard::new(&failed);
             let running = running.clone();
@@ -106,11 +106,11 @@ impl Workers {
                     match runtime() {
                         Ok(runtime) => {
                             let _ = started.send(Ok(()));
-                            // A task, since what wakes the future of `block_on` goes through the kernel.
                             let is_idle = move || slots.is_idle(index);
                             let work = async move {
                                 work(received, handler(), metrics, is_idle, panic_guard).await;
                             };
+                            // A task, since what wakes the future of `block_on` goes through the kernel.
                             let _ = runtime.block_on(runtime.spawn_local(work));
                         }
                         Err(error) => drop(started.send(Err(error))),
@@ -121,13 +121,43 @@ impl Workers {
             outcome.recv().map_err(io::Error::other)??;
             Ok(orders)
         };
-        Ok(Self {
-            orders: (0..count).map(start).collect::<io::Result<_>>()?,
+        let orders = (0..count).map(start).collect::<io::Result<_>>()?;
+        Ok(Self::with(orders, slots, ended, failed))
+    }
+
+    /// A single worker whose `handler` is here, and its work, which is to be run on this thread: a tokio `LocalRuntime`, whose clock
+    /// may be a test's. It ends like any other, and when the workers are dropped.
+    pub fn on_this_thread<H: Handler>(
+        metrics: &Arc<Metrics>,
+        handler: Rc<H>,
+    ) -> (Self, impl Future<Output = ()> + use<H>) {
+        let (ended, running) = watch::channel(());
+        let slots = Arc::new(ConnectionSlots::new(1));
+        let failed = Arc::default();
+        let (orders, received) = unbounded_channel();
+        let (counted, metrics) = (slots.clone(), metrics.clone());
+        let panic_guard = PanicGuard::new(&failed);
+        let work = async move {
+            let is_idle = move || counted.is_idle(0);
+            work(received, handler, metrics, is_idle, panic_guard).await;
+            drop(running);
+        };
+        (Self::with([orders].into(), slots, ended, failed), work)
+    }
+
+    fn with(
+        orders: Arc<[UnboundedSender<Order>]>,
+        slots: Arc<ConnectionSlots>,
+        ended: watch::Sender<()>,
+        failed: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            orders,
             slots,
             open: watch::Sender::new(true),
             ended,
             failed,
-        })
+        }
     }
 
     /// Whether a worker has ended by a panic, or accepts no more because of one. It does not come back.

@@ -25,7 +25,9 @@ pub struct Chunked {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Size { digits: u8 },
+    Size {
+        digits: u8,
+    },
     Extension,
     SizeLf,
     Data,
@@ -36,6 +38,8 @@ enum State {
     TrailerLf,
     EndLf,
     Done,
+    /// What comes next is no part of a chunked body.
+    Bad(BadChunk),
 }
 
 /// What the front of the input is.
@@ -96,8 +100,27 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// What is wrong with what comes next, once that is known. It is final.
+    pub fn failure(&self) -> Option<BadChunk> {
+        match self.state {
+            State::Bad(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// What the front of `bytes` is, which is then behind us. `bytes` must not be empty.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let piece = self.piece(bytes);
+        if let Err(error) = piece {
+            self.state = State::Bad(error);
+        }
+        piece
+    }
+
+    fn piece(&mut self, bytes: &[u8]) -> Result<Piece, BadChunk> {
         if self.state == State::Data {
             let length =
                 usize::try_from(self.remaining).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -132,7 +155,12 @@ impl Chunked {
     }
 
     /// Moves the body's bytes in `buffer` to its front, over the framing. Returns how many there are, and how many bytes of
-    /// `buffer` were read: fewer than it holds only if the body ended. What belongs to the trailer section goes to `trailers`.
+    /// `buffer` were read: fewer than it holds only if the body ended, or if what comes next is a [`failure`](Self::failure). What
+    /// belongs to the trailer section goes to `trailers`.
+    ///
+    /// # Errors
+    ///
+    /// Only if no byte of the body comes before the failure: what was sent before it is as good as it would be in a read of its own.
     pub fn decode_in_place(
         &mut self,
         buffer: &mut [u8],
@@ -146,7 +174,11 @@ impl Chunked {
                 read += data.end + CRLF.len();
                 continue;
             }
-            match self.next(&buffer[read..])? {
+            let piece = match self.next(&buffer[read..]) {
+                Err(_) if kept > 0 => break,
+                piece => piece?,
+            };
+            match piece {
                 Piece::Framing(length) => read += length,
                 Piece::Trailers(length) => {
                     trailers(&buffer[read..read + length]);
@@ -272,6 +304,9 @@ mod tests {
             let mut piece = input[from..to].to_vec();
             let (kept, read) = chunked.decode_in_place(&mut piece, |_| {})?;
             body.extend_from_slice(&piece[..kept]);
+            if let Some(error) = chunked.failure() {
+                return Err(error);
+            }
             rest += piece.len() - read;
             from = to;
         }
@@ -329,6 +364,31 @@ mod tests {
             b"0\n\rx",
         ] {
             assert!(decode_with(Chunked::lenient(), bad, &[]).is_err());
+        }
+    }
+
+    #[test]
+    fn what_comes_before_a_failure_is_the_same_at_every_split() {
+        for (input, body, error) in [
+            (&b"3\r\nabc\r\nno size\r\n"[..], &b"abc"[..], BadChunk::Size),
+            (b"1\r\na\r\n3\r\nbcde\r\n", b"abcd", BadChunk::LineEnd),
+            (b"2\r\nab\r\n0\r\nA: b\rc", b"ab", BadChunk::LineEnd),
+            (b"x", b"", BadChunk::Size),
+        ] {
+            for split in 0..=input.len() {
+                let (mut chunked, mut seen) = (Chunked::lenient(), Vec::new());
+                let mut failure = None;
+                for part in [&input[..split], &input[split..]] {
+                    let mut part = part.to_vec();
+                    match chunked.decode_in_place(&mut part, |_| {}) {
+                        Ok((kept, _)) => seen.extend_from_slice(&part[..kept]),
+                        Err(error) => failure = Some(error),
+                    }
+                }
+                assert_eq!(seen, body, "split at {split}");
+                assert_eq!(chunked.failure(), Some(error), "split at {split}");
+                assert!(failure.is_none_or(|failure| failure == error));
+            }
         }
     }
 

@@ -14,17 +14,17 @@ use std::time::Duration;
 
 use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
-use sse_sidecar::proxy::{Probe, Proxy};
-use sse_sidecar::reload;
-use sse_sidecar::server::{self, Listener, ListenerSettings, ShutdownWatch, Stage, admit};
-use sse_sidecar::tls::{self, ClientConfigs};
+use sse_sidecar::proxy::Proxy;
+use sse_sidecar::reload::InForce;
+use sse_sidecar::server::{Listener, ShutdownWatch, Stage, Workers};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
+
+use crate::leftovers;
 
 /// How long a test may take on a real clock.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -39,8 +39,7 @@ pub(crate) struct Sidecar {
     /// The lines of its access log.
     pub(crate) access: Rc<RefCell<Vec<String>>>,
     pub(crate) proxy: Rc<Proxy>,
-    /// Through which its connections hear of a shutdown.
-    pub(crate) shutdown: Rc<ShutdownWatch>,
+    workers: Rc<Workers>,
 }
 
 /// Runs `test` on a thread of its own with a paused clock, and fails if it hangs.
@@ -56,7 +55,7 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
             .build_local(LocalOptions::default());
         runtime.unwrap().block_on(async {
             test().await;
-            nothing_is_left().await;
+            leftovers::none().await;
         });
         let _ = done.send(());
     });
@@ -69,11 +68,11 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
     }
 }
 
-/// Waits until the sockets to the clients of `sidecar`, who do not read, are as full as they get.
+/// Waits until the sockets to the clients of `sidecar`, who do not read, are as full as they get. Returns how many they are.
 ///
 /// The kernel of such a client takes the last bytes late: an acknowledgement may be delayed by 40 ms, and what is left of a window is
 /// filled when the timer of the zero-window probe first expires, after 200 ms or more. A paused clock would count either as any time.
-pub(crate) async fn full_sockets(sidecar: &Sidecar) {
+pub(crate) async fn full_sockets(sidecar: &Sidecar) -> usize {
     const LOOKS_WITHOUT_CHANGE: u32 = 12;
     let mut unchanged = 0;
     let mut before = Vec::new();
@@ -86,6 +85,7 @@ pub(crate) async fn full_sockets(sidecar: &Sidecar) {
         unchanged = if is_unchanged { unchanged + 1 } else { 0 };
         before = queues;
     }
+    before.len()
 }
 
 /// What the kernel holds of each connection at `port` that waits for its peer's window to open (`proc_pid_net(5)`, timer 4).
@@ -99,18 +99,6 @@ fn send_queues(port: u16) -> Vec<String> {
         .filter(|columns| columns[1].ends_with(&port) && columns[5].starts_with("04:"))
         .map(|columns| columns[4].to_owned())
         .collect()
-}
-
-/// What every test ends with: its clients are gone, and so is everything that was done for them.
-async fn nothing_is_left() {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while sse_sidecar::exchange::snapshots(0).1 > 0 {
-        assert!(
-            Instant::now() < deadline,
-            "a request is left after its client"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 impl Sidecar {
@@ -134,76 +122,52 @@ impl Sidecar {
         Self::with_config(&config).await
     }
 
+    /// With a worker on this thread, on which everything else is that of the program.
     pub(crate) async fn with_config(config: &config::Config) -> Self {
-        let connection_settings = reload::connection_settings(config);
         let metrics = Arc::new(Metrics::new());
-        let settings = config
-            .upstreams()
-            .filter_map(|upstream| upstream.tls.as_ref());
-        let (upstream_tls, watchers) = tls::watch_all(settings, &ClientConfigs::new()).unwrap();
-        for watcher in watchers {
-            spawn_local(watcher.run(watch::channel(()).1));
-        }
-        let server_tls = config.listeners[0].tls.clone().map(|settings| {
-            let (tls, watcher) = tls::watch(settings).unwrap();
-            spawn_local(watcher.run(watch::channel(()).1));
-            tls
-        });
-        let settings = ListenerSettings {
-            proxy_protocol: config.listeners[0].proxy_protocol,
-            tls: server_tls,
-        };
         let access = Rc::new(RefCell::new(Vec::new()));
         let lines = access.clone();
         let sink = Rc::new(move |line: &[u8]| {
             let line = String::from_utf8(line.to_vec()).unwrap();
             lines.borrow_mut().push(line);
         });
-        let proxy = Proxy::with_access_sink(config, &upstream_tls, &metrics, sink);
-        let proxy = Rc::new(proxy);
-        proxy.set_probe(Probe::of(config, None));
-        let shutdown = Rc::new(ShutdownWatch::new());
+        let in_force = InForce::new(config, 1, &metrics).unwrap();
+        let settings = in_force.listener_settings(&config.listeners[0]).unwrap();
+        let proxy = in_force.proxy(sink);
+        let (workers, work) = Workers::on_this_thread(&metrics, proxy.clone());
+        spawn_local(work);
         let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(&any_port).await.unwrap();
-        let ListenAddress::Tcp(address) = listener.address().unwrap() else {
+        let listeners = Listener::bind_for(&any_port, 0, 1).await.unwrap();
+        let ListenAddress::Tcp(address) = listeners[0].address().unwrap() else {
             unreachable!()
         };
-        let mut accepting = listener.accepting("connections", Arc::default()).unwrap();
-        let (for_connections, counted) = (shutdown.clone(), metrics.clone());
-        let serving = proxy.clone();
-        spawn_local(async move {
-            loop {
-                let accepted = accepting.next().await;
-                let (proxy, shutdown, metrics) =
-                    (serving.clone(), for_connections.clone(), counted.clone());
-                let settings = settings.clone();
-                spawn_local(async move {
-                    let admitted = admit(
-                        accepted,
-                        settings,
-                        connection_settings,
-                        shutdown.clone(),
-                        metrics.clone(),
-                    );
-                    if let Some(client) = admitted.await {
-                        server::serve(client, proxy, shutdown, &metrics).await;
-                    }
-                });
-            }
-        });
+        workers.listen(listeners, &settings, &in_force.admission);
+        let workers = Rc::new(workers);
+        leftovers::watch(config, address, workers.clone(), in_force, &proxy);
         Self {
             address,
             metrics,
             access,
             proxy,
-            shutdown,
+            workers,
         }
     }
 
     /// The shutdown has begun, and open requests have so long.
     pub(crate) fn drain(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
-        self.shutdown.enter(Stage::Draining { until });
+        self.workers.enter(Stage::Draining { until });
+    }
+
+    /// What is still open ends.
+    pub(crate) fn cut(&self) {
+        self.workers.enter(Stage::Cutting);
+    }
+
+    /// Has every connection look at what has changed.
+    pub(crate) async fn wake(&self) {
+        let woken = self.workers.ask(DEADLINE, ShutdownWatch::wake).await;
+        assert_eq!(woken, [Some(())]);
     }
 
     /// A connection to it.
@@ -400,6 +364,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.rest.drain(..length).collect()
     }
 
+    /// As many of the bytes that come, until so many have or the connection ends.
+    pub(crate) async fn at_most(&mut self, length: usize) -> Vec<u8> {
+        while self.rest.len() < length
+            && self
+                .stream
+                .read_buf(&mut self.rest)
+                .await
+                .is_ok_and(|length| length > 0)
+        {}
+        self.rest.drain(..length.min(self.rest.len())).collect()
+    }
+
     /// A head.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
@@ -450,6 +426,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let mut raw = std::mem::take(&mut self.rest);
             let (kept, read) = chunked.decode_in_place(&mut raw, |_| {}).unwrap();
             data.extend_from_slice(&raw[..kept]);
+            assert_eq!(chunked.failure(), None);
             self.rest = raw.split_off(read);
             if chunked.is_done() {
                 return (data, true);

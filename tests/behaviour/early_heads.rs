@@ -5,7 +5,6 @@ use std::time::Duration;
 use h2::Reason;
 use sse_sidecar::exchange::{end_stream, snapshots};
 use sse_sidecar::metrics::Phase;
-use sse_sidecar::server::Stage;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::both_protocols::{assert_at, each_way};
@@ -420,7 +419,7 @@ fn an_operator_sees_what_is_waited_for_and_can_end_it() {
         assert_eq!(open[0].counts.heartbeats, 1);
         assert_eq!(open[0].silence.unwrap().as_secs(), 10);
         assert!(end_stream(open[0].number));
-        sidecar.shutdown.wake();
+        sidecar.wake().await;
         assert_eq!(asker.rest().await, (String::new(), End::Clean));
         assert_is(sidecar.ends("ended_by_operator", "proxy"), 1.0);
     });
@@ -436,7 +435,7 @@ fn a_drain_waits_for_the_upstream_and_a_cut_is_clean() {
             early(&mut asker).await;
             sidecar.drain(seconds(30));
             sleep(seconds(25)).await;
-            sidecar.shutdown.enter(Stage::Cutting);
+            sidecar.cut();
             let (seen, end) = asker.rest().await;
             assert_eq!(end, End::Clean);
             if thinks == 20 {

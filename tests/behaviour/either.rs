@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 use crate::common::{Closed, LAST_CHUNK, Peer, Sidecar, chunk};
 
 /// Which HTTP a side speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Http {
     One,
     Two,

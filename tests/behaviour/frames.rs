@@ -100,6 +100,19 @@ impl Frame {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 
+    /// The frame that `bytes` begin with, and its length, if all of it is here.
+    pub(crate) fn first(bytes: &[u8]) -> Option<(Self, usize)> {
+        let (head, rest) = bytes.split_at_checked(9)?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let frame = Self {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes(head[5..].try_into().unwrap()),
+            payload: rest.get(..length)?.to_vec(),
+        };
+        Some((frame, 9 + length))
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.put_uint(self.payload.len() as u64, 3);
@@ -167,19 +180,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         let (bytes, closed) = self.peer.rest().await;
         let mut frames = Vec::new();
         let mut rest = &bytes[..];
-        while rest.len() >= 9 {
-            let length =
-                usize::from(rest[0]) << 16 | usize::from(rest[1]) << 8 | usize::from(rest[2]);
-            if rest.len() < 9 + length {
-                break;
-            }
-            frames.push(Frame {
-                kind: rest[3],
-                flags: rest[4],
-                stream: u32::from_be_bytes(rest[5..9].try_into().unwrap()),
-                payload: rest[9..9 + length].to_vec(),
-            });
-            rest = &rest[9 + length..];
+        while let Some((frame, length)) = Frame::first(rest) {
+            frames.push(frame);
+            rest = &rest[length..];
         }
         (frames, closed)
     }

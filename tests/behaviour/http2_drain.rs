@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use h2::Reason;
-use sse_sidecar::server::Stage;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{Closed, Peer, Sidecar, run};
@@ -61,7 +60,7 @@ fn open_requests_finish_and_no_new_ones_are_taken() {
             assert_eq!(whole.summary(), (200, "ok".to_owned(), true));
             let start = Instant::now();
             assert_eq!(stream.data().await.unwrap().unwrap(), ": heartbeat\n");
-            sidecar.shutdown.enter(Stage::Cutting);
+            sidecar.cut();
             assert_eq!(
                 stream.rest().await,
                 (String::new(), End::Clean),
@@ -88,7 +87,7 @@ fn what_is_cut_is_reset_after_every_byte_of_it() {
             sleep(Duration::from_secs(1)).await;
             sidecar.drain(TIMEOUT);
             sleep(Duration::from_secs(1)).await;
-            sidecar.shutdown.enter(Stage::Cutting);
+            sidecar.cut();
             let mut body = response.into_body();
             assert_eq!(body.data().await.unwrap().unwrap(), "data: x\n");
             let error = timeout(PROMPTLY, body.data())

@@ -596,17 +596,18 @@ fn large_bodies_pass_both_ways_at_once() {
             let peer = sidecar.request(head).await;
             let (mut reading, mut writing) = peer.stream.into_split();
             let up = sent.clone();
-            spawn_local(async move {
+            let upload = spawn_local(async move {
                 for part in up.chunks(50_000) {
                     writing.write_all(&chunk(part)).await.unwrap();
                 }
                 writing.write_all(LAST_CHUNK.as_bytes()).await.unwrap();
-                sleep(Duration::from_secs(1000)).await;
+                writing
             });
             let mut seen = Vec::new();
             while !seen.ends_with(&sent[sent.len() - 100..]) {
                 assert!(reading.read_buf(&mut seen).await.unwrap() > 0);
             }
+            upload.await.unwrap();
             return assert!(seen.ends_with(&sent));
         }
         let client = Connection::to(&sidecar).await;

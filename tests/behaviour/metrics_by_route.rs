@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use sse_sidecar::config::{self, Config, Overrides};
-use sse_sidecar::server::Stage;
 use sse_sidecar::tls::ClientConfigs;
 use tokio::time::sleep;
 
@@ -161,7 +160,7 @@ fn who_caused_a_cancellation_is_told_apart() {
         get(&sidecar, "/").await.closed().await;
         let mut client = get(&sidecar, "/").await;
         client.head().await;
-        sidecar.shutdown.enter(Stage::Cutting);
+        sidecar.cut();
         client.closed().await;
         sleep(Duration::from_secs(1)).await;
         assert_is(&sidecar, &cancels("client_gone", "connecting"), 1.0);

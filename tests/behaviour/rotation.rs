@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use sse_sidecar::exchange::snapshots;
-use sse_sidecar::server::Stage;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -222,7 +221,7 @@ fn an_event_that_is_never_finished_is_cut_when_the_time_is_up() {
             let watched = watch(asker);
             sleep(TIMEOUT).await;
             assert!(!watched.is_finished());
-            sidecar.shutdown.enter(Stage::Cutting);
+            sidecar.cut();
             let (seen, end, after, _) = watched.await.unwrap();
             assert_eq!((&*seen, end), ("data: ha", End::Cut));
             assert!(after < TIMEOUT + PROMPTLY, "{after:?}");
@@ -293,7 +292,7 @@ fn each_route_has_its_own_policy() {
                 let watched = watch(asker);
                 sleep(Duration::from_secs(99)).await;
                 assert_eq!(watched.is_finished(), rotates, "{toml}");
-                sidecar.shutdown.enter(Stage::Cutting);
+                sidecar.cut();
                 let (_, end, ..) = watched.await.unwrap();
                 assert_eq!(end, End::Clean);
                 let reason = if rotates { "rotated" } else { "shutdown" };
@@ -338,7 +337,7 @@ fn an_opaque_stream_shows_no_boundary_and_finishes() {
             let watched = watch(asker);
             sleep(TIMEOUT).await;
             assert!(!watched.is_finished());
-            sidecar.shutdown.enter(Stage::Cutting);
+            sidecar.cut();
             let (seen, end, ..) = watched.await.unwrap();
             assert_eq!((&*seen, end), ("data: x\n\n", End::Cut));
             assert!(is(sidecar.metric("sse_sidecar_cut_total"), 1));

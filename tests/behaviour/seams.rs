@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::common::{
     Closed, EVENTS, LAST_CHUNK, Peer, Sidecar, backend, backend_that_says, chunk, moment, run,
 };
-use crate::either::{Connection, Http, WAYS, Whole, request};
+use crate::either::{Connection, Http, Whole, request};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -194,56 +194,6 @@ fn a_response_that_is_still_leaving_is_not_cut_by_keep_alive() {
         }
         assert_eq!(client.closed().await, Closed::Fin);
     });
-}
-
-#[test]
-fn responses_without_a_body_have_none_whatever_they_say() {
-    for (status, label, detect, (client, upstream)) in [204, 205, 304]
-        .into_iter()
-        .flat_map(|status| {
-            ["", "text/event-stream", "text/plain"].map(move |label| (status, label))
-        })
-        .flat_map(|(status, label)| {
-            ["auto", "always", "never"].map(move |detect| (status, label, detect))
-        })
-        .flat_map(|(status, label, detect)| WAYS.map(move |way| (status, label, detect, way)))
-    {
-        run(move || async move {
-            let url = crate::either::backend(upstream, move |teller| async move {
-                match teller {
-                    crate::either::Teller::One { mut peer, .. } => {
-                        let label = format!("Content-Type: {label}\r\n");
-                        let head = format!("HTTP/1.1 {status} X\r\n{label}\r\n");
-                        peer.send(head).await;
-                        peer.closed().await;
-                    }
-                    crate::either::Teller::Two { mut respond, .. } => {
-                        let head = http::Response::builder().status(status);
-                        let head = head.header("content-type", label).body(()).unwrap();
-                        respond.send_response(head, true).unwrap();
-                        sleep(SECOND * 20).await;
-                    }
-                }
-            })
-            .await;
-            let sidecar =
-                Sidecar::in_front_of(&url, &format!("events.detect = \"{detect}\"")).await;
-            let case = format!("{status} {label:?} {detect} {client:?} {upstream:?}");
-            if client == Http::One {
-                let mut client = sidecar
-                    .request("OPTIONS / HTTP/1.1\r\nHost: x\r\n\r\n")
-                    .await;
-                let head = client.head().await.to_lowercase();
-                assert!(head.contains(&format!(" {status} ")), "{case}: {head}");
-                assert!(!head.contains("transfer-encoding"), "{case}: {head}");
-                assert_eq!(client.within(SECOND).await, "", "{case}");
-            } else {
-                let client = Connection::to(&sidecar).await;
-                let whole = client.get(request("OPTIONS")).await.unwrap();
-                assert_eq!(whole.summary(), (status, String::new(), true), "{case}");
-            }
-        });
-    }
 }
 
 #[test]

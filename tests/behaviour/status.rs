@@ -174,7 +174,7 @@ fn a_stream_is_ended_between_two_events_and_its_upstream_cancelled() {
             let number = only().number;
             assert!(!end_stream(number + 1), "there is no such stream");
             assert!(end_stream(number));
-            sidecar.shutdown.wake();
+            sidecar.wake().await;
             sleep(Duration::from_secs(1)).await;
             assert!(only().is_ending);
             let whole = "data: x\n\ndata: half\n\n".to_owned();
@@ -206,7 +206,7 @@ fn a_silent_stream_is_ended_at_once_and_nothing_else_is() {
             sleep(Duration::from_secs(1)).await;
             let oldest = snapshots(10).0.into_iter().map(|open| open.number).min();
             assert!(end_stream(oldest.unwrap()));
-            sidecar.shutdown.wake();
+            sidecar.wake().await;
             let ordered = Instant::now();
             assert_eq!(asker.rest().await, ("data: x\n\n".to_owned(), End::Clean));
             assert_eq!(ordered.elapsed().as_millis(), 0);

@@ -26,7 +26,7 @@ use crate::common::{
 
 static VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&version::TLS12], &[&version::TLS13]];
 
-type TlsPeer = Peer<TlsStream<TcpStream>>;
+pub(crate) type TlsPeer = Peer<TlsStream<TcpStream>>;
 
 /// A CA whose certificate is trusted on all sides, and a folder with it, and with a certificate of `localhost` for the sidecar.
 pub(crate) struct Setup {
@@ -82,7 +82,7 @@ impl Setup {
     }
 
     /// A connection to `sidecar` on which `request` was sent.
-    async fn request(&self, sidecar: &Sidecar, request: &str) -> TlsPeer {
+    pub(crate) async fn request(&self, sidecar: &Sidecar, request: &str) -> TlsPeer {
         let mut client = connect(sidecar, self.client(rustls::ALL_VERSIONS)).await;
         client.send(request).await;
         client
@@ -115,7 +115,7 @@ async fn connect(sidecar: &Sidecar, config: Arc<ClientConfig>) -> TlsPeer {
 }
 
 /// A backend over TLS; a handshake that fails is none of its business.
-async fn tls_backend<F: Future<Output = ()> + 'static>(
+pub(crate) async fn tls_backend<F: Future<Output = ()> + 'static>(
     config: Arc<ServerConfig>,
     script: impl Fn(TlsPeer) -> F + Clone + 'static,
 ) -> SocketAddr {
@@ -142,7 +142,7 @@ pub(crate) fn url(backend: SocketAddr) -> String {
 }
 
 /// Sends `close_notify` and nothing else.
-async fn say_goodbye(peer: &mut TlsPeer) {
+pub(crate) async fn say_goodbye(peer: &mut TlsPeer) {
     match &mut peer.stream {
         TlsStream::Client(stream) => stream.get_mut().1.send_close_notify(),
         TlsStream::Server(stream) => stream.get_mut().1.send_close_notify(),
