@@ -37,7 +37,6 @@ pub struct Exchange {
 struct Stream {
     /// When the upstream's head came.
     head: Option<Instant>,
-    first_event: Option<Instant>,
     /// When a read last brought events.
     last_events: Option<Instant>,
     /// Between two reads, or before the first.
@@ -131,7 +130,6 @@ impl Exchange {
         self.open.opened.set(Some(now));
         Stream {
             head: None,
-            first_event: None,
             last_events: None,
             longest_silence: Duration::ZERO,
             suspected: false,
@@ -180,7 +178,7 @@ impl Exchange {
         if let Some(last) = stream.last_events.replace(now) {
             self.metrics.event_gap.observe((now - last).as_secs_f64());
         } else {
-            stream.first_event = Some(now);
+            self.open.first_event.set(Some(now));
             let since = now - self.open.began;
             self.metrics
                 .time_to_first_event
@@ -326,9 +324,7 @@ impl Exchange {
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = stream.head.map(|at| milliseconds(at - self.open.began)),
-            time_to_first_event_ms = stream
-                .first_event
-                .map(|at| milliseconds(at - self.open.began)),
+            time_to_first_event_ms = self.open.time_to_first_event().map(milliseconds),
             longest_silence_ms = milliseconds(longest_silence),
             age_ms = milliseconds(now - self.open.began), // as the other times, and as on the status page
             events = counts.events,
