@@ -20,8 +20,8 @@ const TYPES: [&str; 3] = [
 ];
 
 /// How many streams were opened so far.
-fn opened(sidecar: &Sidecar) -> u64 {
-    sidecar.metrics.streams.get()
+fn opened(sidecar: &Sidecar) -> String {
+    sidecar.metric("sse_sidecar_streams_total").to_string()
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn they_pass_at_once_and_untouched_over_each_http() {
                 let elapsed = start.elapsed().as_millis();
                 assert!((1000..1500).contains(&elapsed), "{elapsed}");
                 assert_eq!(asker.rest().await, (LINE.to_owned(), End::Clean));
-                assert_eq!(opened(&sidecar), 1);
+                assert_eq!(opened(&sidecar), "1");
                 assert!((sidecar.ends("complete", "none") - 1.0).abs() < 0.1);
             });
         }
@@ -244,7 +244,7 @@ fn only_where_the_route_says_so() {
         run(move || async move {
             let (sidecar, head, body, is_whole) = got(toml, says()).await;
             assert_eq!((&*body, is_whole), (LINE.as_bytes(), true));
-            assert_eq!(opened(&sidecar), streams, "{toml}");
+            assert_eq!(opened(&sidecar), streams.to_string(), "{toml}");
             assert!(
                 head.contains(&format!("content-type: {content_type}\r\n")),
                 "{head}"
