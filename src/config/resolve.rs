@@ -8,7 +8,7 @@ use super::address::{admin_address, is_conflict, is_loop, listen_address, upstre
 use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, routes, tls};
+use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, files, routes, tls};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +65,7 @@ pub(super) fn complete(
     tls::check(&draft, &mut report);
     if let Some(folder) = folder {
         tls::check_files(&draft, folder, &mut report);
+        files::check_files(&draft, folder, &mut report);
     }
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));

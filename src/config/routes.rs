@@ -38,7 +38,7 @@ pub(super) fn resolve(
         // `check_upstreams` saw to it that no route is lost here.
         routes.extend(route(
             draft.matcher,
-            draft.own_action,
+            draft.own_action.map(|action| action.below(folder)),
             place,
             draft.settings,
         ));
@@ -95,6 +95,7 @@ fn route(
     let action = match own_action {
         Some(OwnAction::Redirect(redirect)) => Action::Redirect(redirect),
         Some(OwnAction::Respond(respond)) => Action::Respond(respond),
+        Some(OwnAction::Files(files)) => Action::Files(files),
         None => Action::Proxy(Proxied {
             upstream: place.upstream?,
             host: place.host,
