@@ -89,7 +89,7 @@ mod example {
 
     #[test]
     fn the_route_in_it_is_a_good_one() {
-        assert_eq!(config(&example_with_route()).routes.len(), 4);
+        assert_eq!(config(&example_with_route()).routes.len(), 5);
     }
 
     #[test]

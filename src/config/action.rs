@@ -1,5 +1,6 @@
 //! What becomes of a route's requests.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
@@ -9,7 +10,7 @@ use super::file::{Table, Value};
 use super::problem::Mistake;
 use super::template::Template;
 use super::value::{choice, expected, host, number, text};
-use super::{Scheme, Upstream};
+use super::{Files, Scheme, Upstream};
 
 /// What becomes of a route's requests.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub enum Action {
     Redirect(Redirect),
     /// They all get the same answer.
     Respond(Respond),
+    /// They get files.
+    Files(Files),
 }
 
 /// How requests go to a backend.
@@ -80,6 +83,7 @@ pub struct Respond {
 pub(super) enum OwnAction {
     Redirect(Redirect),
     Respond(Respond),
+    Files(Files),
 }
 
 impl Action {
@@ -87,7 +91,7 @@ impl Action {
     pub fn proxied(&self) -> Option<&Proxied> {
         match self {
             Self::Proxy(proxied) => Some(proxied),
-            Self::Redirect(_) | Self::Respond(_) => None,
+            Self::Redirect(_) | Self::Respond(_) | Self::Files(_) => None,
         }
     }
 
@@ -102,8 +106,9 @@ impl OwnAction {
     pub(super) fn read(table: &mut Table<'_>, replace_prefix: Option<&str>) -> Option<Self> {
         let mut action = None;
         for (key, others) in [
-            ("redirect", &["respond", "upstream"][..]),
-            ("respond", &["upstream"]),
+            ("redirect", &["respond", "files", "upstream"][..]),
+            ("respond", &["files", "upstream"]),
+            ("files", &["upstream"]),
         ] {
             if let Some(other) = others
                 .iter()
@@ -122,7 +127,18 @@ impl OwnAction {
         table.table("respond", |table| {
             action = Some(Self::Respond(Respond::read(table)));
         });
+        table.table("files", |table| {
+            action = Some(Self::Files(Files::read(table)));
+        });
         action
+    }
+
+    /// With the paths of files as seen from the folder of the configuration.
+    pub(super) fn below(self, folder: &Path) -> Self {
+        match self {
+            Self::Files(files) => Self::Files(files.below(folder)),
+            Self::Redirect(_) | Self::Respond(_) => self,
+        }
     }
 }
 

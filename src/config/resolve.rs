@@ -86,6 +86,7 @@ pub(super) fn complete(
     if let Some(files) = files {
         tls::check_files(&draft, files.folder, &mut report);
         tls::check_validity(&draft, files, Severity::Error, &mut report);
+        super::files::check_files(&draft, files.folder, &mut report);
     }
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));

@@ -40,7 +40,7 @@ pub(super) fn resolve(
         routes.extend(route(
             draft.name,
             draft.matcher,
-            draft.own_action,
+            draft.own_action.map(|action| action.below(folder)),
             place,
             draft.settings,
         ));
@@ -98,6 +98,7 @@ fn route(
     let action = match own_action {
         Some(OwnAction::Redirect(redirect)) => Action::Redirect(redirect),
         Some(OwnAction::Respond(respond)) => Action::Respond(respond),
+        Some(OwnAction::Files(files)) => Action::Files(files),
         None => {
             let upstream = place.upstream?;
             Action::Proxy(Proxied {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::coding::Coding;
 use super::request::Target;
@@ -38,6 +38,16 @@ pub(super) enum Found {
     Folder,
 }
 
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    Nothing,
+    /// Something that nobody gets: it leads out of the root, is not readable, or is no file.
+    Withheld,
+}
+
 /// A regular file.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -51,24 +61,32 @@ pub(super) struct Opened {
     pub(super) is_fallback: bool,
 }
 
-/// Opens what `wanted` asks for; `None` if there is no such file.
+/// Opens what `wanted` asks for; `None` if there is no such file. The fallback stands in for nothing, and not for what is withheld.
 pub(super) fn find(config: &config::Files, wanted: &Wanted) -> io::Result<Option<Found>> {
     let config::Files { root, fallback } = config;
     let root = Dir::open_ambient_dir(root, ambient_authority())?;
-    let codings = &wanted.codings;
-    let found = match &wanted.target.path {
-        Some(path) if wanted.target.is_folder => {
-            open(&root, &path.join(INDEX), codings)?.map(Found::File)
+    let Wanted {
+        target,
+        falls_back,
+        codings,
+    } = wanted;
+    let (path, kind) = match &target.path {
+        Some(path) if target.is_folder => {
+            let index = path.join(INDEX);
+            let kind = kind(&root, &index)?;
+            (index, kind)
         }
-        // An empty path is the root.
-        Some(path) if path.as_os_str().is_empty() || has(&root, path, Metadata::is_dir)? => {
-            has(&root, &path.join(INDEX), Metadata::is_file)?.then_some(Found::Folder)
-        }
-        Some(path) => open(&root, path, codings)?.map(Found::File),
-        None => None,
+        Some(path) => (path.clone(), kind(&root, path)?),
+        None => (PathBuf::new(), Kind::Nothing),
+    };
+    let found = match kind {
+        Kind::File => open(&root, &path, codings)?.map(Found::File),
+        Kind::Folder if kind_of_index(&root, &path)? == Kind::File => Some(Found::Folder),
+        Kind::Folder | Kind::Nothing => None,
+        Kind::Withheld => return Ok(None),
     };
     match fallback {
-        Some(fallback) if found.is_none() && wanted.falls_back => {
+        Some(fallback) if found.is_none() && *falls_back => {
             let opened = open(&root, Path::new(fallback), codings)?;
             Ok(opened.map(|opened| {
                 Found::File(Opened {
@@ -83,36 +101,30 @@ pub(super) fn find(config: &config::Files, wanted: &Wanted) -> io::Result<Option
 
 /// Opens the file, or a precompressed one beside it.
 fn open(root: &Dir, path: &Path, codings: &[Coding]) -> io::Result<Option<Opened>> {
-    let mut coded = None;
-    // A compressed file alone is no form of anything.
-    if !codings.is_empty() && has(root, path, Metadata::is_file)? {
-        for coding in codings {
-            let mut name = OsString::from(path);
-            name.push(".");
-            name.push(coding.extension());
-            coded = open_regular(root, Path::new(&name))?.zip(Some(Some(*coding)));
-            if coded.is_some() {
-                break;
-            }
+    let coded = codings.iter().map(|coding| {
+        let mut name = OsString::from(path);
+        name.push(".");
+        name.push(coding.extension());
+        (PathBuf::from(name), Some(*coding))
+    });
+    for (name, coding) in coded.chain([(path.to_owned(), None)]) {
+        if let Some((file, metadata)) = open_regular(root, &name)? {
+            return Ok(Some(Opened {
+                file,
+                length: metadata.len(),
+                modified: metadata.modified().ok(),
+                path: path.to_owned(),
+                coding,
+                is_fallback: false,
+            }));
         }
     }
-    let opened = match coded {
-        Some(coded) => Some(coded),
-        None => open_regular(root, path)?.map(|plain| (plain, None)),
-    };
-    Ok(opened.map(|((file, metadata), coding)| Opened {
-        file,
-        length: metadata.len(),
-        modified: metadata.modified().ok(),
-        path: path.to_owned(),
-        coding,
-        is_fallback: false,
-    }))
+    Ok(None)
 }
 
 /// Opens a regular file. A device is not even opened: that may already do something.
 fn open_regular(root: &Dir, path: &Path) -> io::Result<Option<(fs::File, fs::Metadata)>> {
-    if !has(root, path, Metadata::is_file)? {
+    if kind(root, path)? != Kind::File {
         return Ok(None);
     }
     // It may have become something else by now: a FIFO would block, and a terminal become the process's own.
@@ -120,43 +132,47 @@ fn open_regular(root: &Dir, path: &Path) -> io::Result<Option<(fs::File, fs::Met
     options
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let Some(file) = unless_absent(root.open_with(path, &options))? else {
-        return Ok(None);
-    };
-    let file = file.into_std();
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file().then_some((file, metadata)))
-}
-
-/// Whether there is something at `path`, and of this kind.
-fn has(root: &Dir, path: &Path, kind: fn(&Metadata) -> bool) -> io::Result<bool> {
-    let metadata = unless_absent(root.metadata(path))?;
-    Ok(metadata.is_some_and(|metadata| kind(&metadata)))
-}
-
-/// `None` if there is no such file, or none that the client may have. Whoever asks cannot tell one from the other.
-fn unless_absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if is_absent(&error) => {
-            if error.kind() == ErrorKind::PermissionDenied {
-                tracing::debug!(%error, "a file is not readable or outside of its root");
-            }
-            Ok(None)
+    match root.open_with(path, &options) {
+        Ok(file) => {
+            let file = file.into_std();
+            let metadata = file.metadata()?;
+            Ok(metadata.is_file().then_some((file, metadata)))
         }
-        Err(error) => Err(error),
+        Err(error) => refused(error).map(|_| None),
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound
-            | ErrorKind::NotADirectory
-            | ErrorKind::PermissionDenied // also what leads out of the root
-            | ErrorKind::InvalidFilename // too long
-            | ErrorKind::InvalidInput
-    ) || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO))
+fn kind_of_index(root: &Dir, folder: &Path) -> io::Result<Kind> {
+    kind(root, &folder.join(INDEX))
+}
+
+/// What stands at `path`; the empty one is the root itself.
+fn kind(root: &Dir, path: &Path) -> io::Result<Kind> {
+    if path.as_os_str().is_empty() {
+        return Ok(Kind::Folder);
+    }
+    Ok(match root.metadata(path) {
+        Ok(metadata) if metadata.is_file() => Kind::File,
+        Ok(metadata) if metadata.is_dir() => Kind::Folder,
+        Ok(_) => Kind::Withheld,
+        Err(error) => refused(error)?,
+    })
+}
+
+/// What an error says of a path, unless it says something of the file system. Whoever asks cannot tell one from the other.
+fn refused(error: io::Error) -> io::Result<Kind> {
+    match (error.kind(), error.raw_os_error()) {
+        // The last is a name that is too long.
+        (ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename, _) => {
+            Ok(Kind::Nothing)
+        }
+        // Also for whatever leads out of the root.
+        (ErrorKind::PermissionDenied, _) | (_, Some(libc::ELOOP | libc::ENXIO)) => {
+            tracing::debug!(%error, "a file is not readable, or not inside its root");
+            Ok(Kind::Withheld)
+        }
+        _ => Err(error),
+    }
 }
 
 #[cfg(test)]

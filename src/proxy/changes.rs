@@ -67,7 +67,7 @@ impl Changes {
                 Some(own_answer::redirect(redirect, &values, route.segments()))
             }
             (Action::Respond(respond), ..) => Some(own_answer::respond(respond)),
-            (Action::Proxy(_), ..) => None,
+            (Action::Proxy(_) | Action::Files(_), ..) => None,
         };
         let is_preflight = allowance.is_some() && cors::preflight(request).is_some();
         let answer = AnswerChanges {

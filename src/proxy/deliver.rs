@@ -202,7 +202,8 @@ impl Delivery {
     fn plain(self, head: &mut response::Parts, incoming: Incoming) -> ResponseBody {
         remove_hop_by_hop(&mut head.headers);
         let is_head = self.context.is_head();
-        if is_head && opens_event_stream(head, self.route.config.events.detect) {
+        let is_backends = self.route.backend.is_some();
+        if is_head && is_backends && opens_event_stream(head, self.route.config.events.detect) {
             let coding = Coding::of(&head.headers);
             edit_event_stream_head(&mut head.headers, &coding);
             self.exchange.ids().tell_client(&mut head.headers);

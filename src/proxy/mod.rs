@@ -146,6 +146,9 @@ impl Handler for Proxy {
         let mut changes = Changes::of(&route, &request, &*client, trusted, request_id);
         let (next, request_body, websocket) = match changes.own_answer.take() {
             Some(answer) => (Next::Deliver(answer), RequestBodyProgress::of_none(), None),
+            None if route.files.is_some() => {
+                (Next::File(request), RequestBodyProgress::of_none(), None)
+            }
             None => match upstream_request(
                 request,
                 handshake.clone(),
@@ -174,6 +177,7 @@ impl Handler for Proxy {
         };
         let response = match next {
             Next::Deliver(answer) => delivery.own(answer, handshake.as_ref()),
+            Next::File(request) => delivery.file(request, handshake.as_ref()).await,
             Next::Ask(upstream_request) => delivery.proxy(upstream_request).await,
         };
         match response {
@@ -215,6 +219,8 @@ impl fmt::Debug for Proxy {
 enum Next {
     /// The route, by itself.
     Deliver(Answer),
+    /// The route, with a file for this request.
+    File(Request<Incoming>),
     /// Its backend.
     Ask(UpstreamRequest),
 }
@@ -264,6 +270,19 @@ impl Delivery {
         match handshake.map(|handshake| handshake.check(&answer)) {
             Some(Err(error)) => Some(self.refuse(error)),
             _ => self.deliver(answer),
+        }
+    }
+
+    /// Delivers a file of the route's.
+    async fn file(
+        self,
+        request: Request<Incoming>,
+        handshake: Option<&Handshake>,
+    ) -> Option<Response<ResponseBody>> {
+        let files = self.route.files.as_ref()?;
+        match own_answer::file(files, &self.route, &request).await {
+            Ok(answer) => self.own(answer, handshake),
+            Err(error) => Some(self.refuse(error)),
         }
     }
 

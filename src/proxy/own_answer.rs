@@ -1,14 +1,16 @@
-//! What a route answers by itself: a redirect, or always the same.
+//! What a route answers by itself: a redirect, a file, or always the same.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Response, response};
+use http::{HeaderValue, Request, Response, response};
 
 use super::prefix;
+use super::route::Route;
 use super::values::Values;
 use crate::body::Incoming;
-use crate::config::{Redirect, Respond, Scheme};
-use crate::upstream::{Answer, AnswerBody};
+use crate::config::{PathPattern, Redirect, Respond, Scheme};
+use crate::files::Files;
+use crate::upstream::{Answer, AnswerBody, Error};
 
 /// An answer with this head, as if a backend had given it.
 pub(super) fn answer(mut head: response::Parts, body: Bytes) -> Answer {
@@ -30,6 +32,25 @@ pub(super) fn respond(respond: &Respond) -> Answer {
             .insert(CONTENT_TYPE, respond.content_type.clone());
     }
     answer(head, body)
+}
+
+/// A file, or whatever else `files` have for the request. A route without a prefix cuts nothing off.
+pub(super) async fn file<B>(
+    files: &Files,
+    route: &Route,
+    request: &Request<B>,
+) -> Result<Answer, Error> {
+    let path = route.config.matcher.path.as_ref();
+    let is_whole = path.is_none_or(PathPattern::is_exact);
+    let segments = if is_whole { 0 } else { route.segments() };
+    let below = prefix::below(request.uri().path(), segments);
+    let found = files.answer(request.method(), request.uri(), &below, request.headers());
+    let (head, body) = found.await.map_err(|reason| Error::new(reason, None))?;
+    Ok(Answer {
+        head,
+        raw: Bytes::new(),
+        body: AnswerBody::Plain(body),
+    })
 }
 
 /// Sends the client elsewhere. `segments` is how many of its path's the route has matched.

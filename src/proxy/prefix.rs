@@ -77,6 +77,12 @@ pub(super) fn replace(target: &[u8], as_uri: &str, segments: usize, replacement:
     replaced
 }
 
+/// What follows the first `segments` of a request's path, in its normal form if it is not plain.
+pub(super) fn below(path: &str, segments: usize) -> String {
+    let below = replace(path.as_bytes(), path, segments, "");
+    String::from_utf8_lossy(&below).into_owned()
+}
+
 /// Whether each segment is one: none is empty but the last, or means another.
 fn is_plain(path: &[u8]) -> bool {
     let mut segments = path.split(|&byte| byte == b'/');

@@ -13,6 +13,7 @@ use crate::body::RequestBodyProgress;
 use crate::config::{self, Action, Frame, OnUpstreamFailure, PathPattern, Proxied};
 use crate::counters::Local;
 use crate::exchange::RouteInfo;
+use crate::files::Files;
 use crate::http1::Limits;
 use crate::metrics::{Metrics, RouteCounters};
 use crate::sse::{EventStream, FailureEvent, FrameChoice, Heartbeat, Timeouts};
@@ -24,6 +25,8 @@ pub(super) struct Route {
     pub(super) config: config::Route,
     /// What answers, unless the route does so itself.
     pub(super) backend: Option<Rc<Backend>>,
+    /// What answers instead of a backend.
+    pub(super) files: Option<Files>,
     /// Requests and answers pass as they are.
     pub(super) changes_nothing: bool,
     /// Both of them in the log and on the status page.
@@ -71,11 +74,16 @@ impl Route {
             _ => None,
         };
         let counters = metrics.route(&info.route);
+        let files = match &config.action {
+            Action::Files(files) => Some(Files::new(files)),
+            Action::Proxy(_) | Action::Redirect(_) | Action::Respond(_) => None,
+        };
         let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
         Self {
             changes_nothing: changes_nothing(&config),
             config,
             backend,
+            files,
             info,
             counters,
             heartbeat,
@@ -138,6 +146,7 @@ fn changes_nothing(route: &config::Route) -> bool {
                 && proxied.replace_prefix.is_none()
                 && proxied.request_headers.is_empty()
         }
+        Action::Files(_) => true,
         Action::Redirect(_) | Action::Respond(_) => false,
     };
     of_action && route.response_headers.is_empty() && route.cors.is_none()

@@ -16,6 +16,7 @@ mod early_failures;
 mod early_heads;
 mod either;
 mod event_mode;
+mod files;
 mod forwarded;
 mod frames;
 mod full_sockets;

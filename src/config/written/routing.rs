@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::{Keys, text};
 use crate::config::{
-    Action, Cors, HeaderEdits, Matcher, Origin, Redirect, Respond, Route, Template,
+    Action, Cors, Files, HeaderEdits, Matcher, Origin, Redirect, Respond, Route, Template,
 };
 
 /// The value that a header or a parameter has to have may be a secret that only clients of this route know.
@@ -77,6 +77,11 @@ pub(super) fn action(action: &Action) -> Keys {
                 ("respond.text", text(body)),
                 ("respond.content_type", text(content_type)),
             ]
+        }
+        Action::Files(Files { root, fallback }) => {
+            let mut keys = vec![("files.root", text(root.display()))];
+            keys.extend(fallback.as_ref().map(|page| ("files.fallback", text(page))));
+            keys
         }
     }
 }
