@@ -48,8 +48,7 @@ pub struct Exchange {
 /// What else is known of an event stream.
 #[derive(Debug)]
 struct Stream {
-    first_event: Option<Instant>,
-    /// How many events came together with it.
+    /// How many events came together with the first.
     first_events: u64,
     /// When a read last brought events.
     last_events: Option<Instant>,
@@ -175,7 +174,6 @@ impl Exchange {
             counters.streams_active.increment();
         }
         Stream {
-            first_event: None,
             first_events: 0,
             last_events: None,
             longest_silence: Duration::ZERO,
@@ -239,7 +237,8 @@ impl Exchange {
         if let Some(last) = stream.last_events.replace(now) {
             counters.events_after(now - last);
         } else {
-            (stream.first_event, stream.first_events) = (Some(now), events);
+            self.open.first_event.set(Some(now));
+            stream.first_events = events;
             counters.first_event_after(now - self.open.began);
         }
         if events >= SUSPICIOUS_EVENTS && silence >= SUSPICIOUS_SILENCE && !stream.suspected {
@@ -375,7 +374,8 @@ impl Exchange {
         let counts = self.open.counts.get();
         if let Some(counters) = &self.counters {
             counters.stream_ended(reason, now - opened);
-            if let Some((first, last)) = stream.first_event.zip(stream.last_events) {
+            let first = self.open.first_event.get();
+            if let Some((first, last)) = first.zip(stream.last_events) {
                 // What was read last may not have passed.
                 let events = counts.events.saturating_sub(stream.first_events);
                 counters.events_came_within(events, last - first);
@@ -392,9 +392,7 @@ impl Exchange {
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = self.head.map(|at| milliseconds(at - self.open.began)),
-            time_to_first_event_ms = stream
-                .first_event
-                .map(|at| milliseconds(at - self.open.began)),
+            time_to_first_event_ms = self.open.time_to_first_event().map(milliseconds),
             longest_silence_ms = milliseconds(longest_silence),
             age_ms = milliseconds(now - self.open.began), // as the other times, and as on the status page
             events = counts.events,
@@ -422,7 +420,7 @@ impl Exchange {
             bytes: stream.map_or_else(|| self.open.bytes_sent(), |_| counts.bytes),
             duration: Some(since(now)),
             time_to_head: self.head.map(since),
-            time_to_first_event: stream.and_then(|stream| stream.first_event).map(since),
+            time_to_first_event: self.open.time_to_first_event(),
             upstream: self.open.upstream(),
             route: info.map(|info| &*info.route),
             reason: Some(reason),

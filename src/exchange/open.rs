@@ -44,6 +44,7 @@ pub(super) struct Open {
     pub(super) phase: Cell<Phase>,
     /// When the client got the head of an event stream.
     pub(super) opened: Cell<Option<Instant>>,
+    pub(super) first_event: Cell<Option<Instant>>,
     pub(super) last_read: Cell<Instant>,
     pub(super) counts: Cell<Counts>,
     /// How many bytes of a response's body, that is no stream, have gone to the client.
@@ -129,6 +130,8 @@ pub struct Snapshot {
     pub age: Duration,
     /// Since the upstream's last byte; only of event streams.
     pub silence: Option<Duration>,
+    /// From the request's head to the first event; `None` before it.
+    pub time_to_first_event: Option<Duration>,
     /// What a stream has carried so far.
     pub counts: Counts,
     /// Bytes wait that the client does not take.
@@ -154,6 +157,7 @@ impl Open {
                 began: now,
                 phase: Cell::new(Phase::Connecting),
                 opened: Cell::new(None),
+                first_event: Cell::new(None),
                 last_read: Cell::new(now),
                 counts: Cell::default(),
                 sent: Cell::new(0),
@@ -197,6 +201,11 @@ impl Open {
         self.client.peer().map(address_text)
     }
 
+    /// From the request's head to the first event.
+    pub(super) fn time_to_first_event(&self) -> Option<Duration> {
+        self.first_event.get().map(|at| at - self.began)
+    }
+
     fn snapshot(&self, now: Instant) -> Snapshot {
         let stream_silence = |_| now.duration_since(self.last_read.get());
         Snapshot {
@@ -212,6 +221,7 @@ impl Open {
             phase: self.phase.get(),
             age: now.duration_since(self.began),
             silence: self.opened.get().map(stream_silence),
+            time_to_first_event: self.time_to_first_event(),
             counts: self.counts.get(),
             is_stalled: self.client.is_stalled(),
             is_ending: self.is_to_end.get(),

@@ -63,6 +63,7 @@ fn an_open_stream_shows_what_it_has_carried_and_is_gone_with_its_end() {
                 18,
                 "heartbeats do not count"
             );
+            assert_eq!(open.time_to_first_event.map(seconds), Some(2));
             let counts = open.counts;
             assert_eq!((counts.events, counts.bytes, counts.heartbeats), (2, 18, 1));
             assert!(!open.is_stalled && !open.is_ending);

@@ -15,9 +15,10 @@ HOSTILE = "GET /%3Cscript%3Ealert(1)%3C/script%3E/\"'&lt;b{}|"
 QUIET = "GET /quiet"
 
 
-def seen(start, *settings: str, reloaded: str = "") -> dict:
+def seen(start, *settings: str, reloaded: str = "", failing: str = "") -> dict:
     """What an operator of a sidecar with these settings sees of two streams; its file
-    then begins with the line `reloaded`, and is read again."""
+    then begins with the line `reloaded`, and is read again. Before all of that somebody
+    asks for the path `failing`."""
     port = free_port()
     sidecar = start(Sidecar, f"http://127.0.0.1:{port}", *settings)
     if reloaded:
@@ -28,6 +29,7 @@ def seen(start, *settings: str, reloaded: str = "") -> dict:
         "admin": sidecar.admin,
         "proxied": sidecar.url,
         "port": port,
+        "failing": failing,
         "screenshot": str(HERE / ".cache/status.png"),
     }
     operator = subprocess.run(
@@ -57,7 +59,48 @@ def test_an_operator_sees_streams_move_and_cannot_end_them(start):
     assert page["dark"]["background"] != page["light"]["background"]
     assert page["buttons"] == 0
     assert page["later"]["file"] is None
+    assert page["faults"] == {"light": [], "dark": [], "phone": []}
     assert "allow_ending = false" in page["config"]
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_sees_failures_above_the_streams(start):
+    dead = 'route = [{ path = "/dead", upstream.url = "http://127.0.0.1:1" }]'
+    page = seen(start, dead, failing="/dead")
+    assert page["errors"] == []
+    light = page["light"]
+    assert len(light["figures"]) == 10
+    assert light["figures"]["failed requests"] == "1"
+    [failure] = light["failures"]
+    assert "upstream_unreachable" in failure
+    assert light["order"] == ["totals", "upstreams", "failures", "requests", "ends"]
+    assert page["phone"]["overflow"] <= 0
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_sorts_and_filters_one_line_a_stream(start):
+    page = seen(start)
+    searched = page["searched"]
+    assert max(page["light"]["heights"]) < 40
+    assert [row["request"] for row in searched["most"]["rows"]] == [HOSTILE, QUIET]
+    assert [row["request"] for row in searched["least"]["rows"]] == [QUIET, HOSTILE]
+    assert searched["sorted"] == [["Events", "ascending"]]
+    assert [row["request"] for row in searched["filtered"]["rows"]] == [QUIET]
+    assert searched["filtered"]["note"] == "1 of 2 match."
+    assert "request ID" in searched["details"]
+    by_bytes = [row["request"] for row in page["phoneSorted"]["rows"]]
+    assert by_bytes == [HOSTILE, QUIET]
+    reversed_ = [row["request"] for row in page["phoneReversed"]["rows"]]
+    assert reversed_ == [QUIET, HOSTILE]
+
+
+@pytest.mark.usefixtures("proxied")
+def test_an_operator_sees_how_fast_each_stream_is(start):
+    rows = {row["request"]: row for row in seen(start)["phoneSorted"]["rows"]}
+    assert float(rows[HOSTILE]["Events/s"]) > 1
+    assert float(rows[QUIET]["Events/s"]) == 0
+    for row in rows.values():
+        assert row["First event"].endswith("\u00a0ms") or row["First event"].endswith("\u00a0s")
 
 
 @pytest.mark.usefixtures("proxied")

@@ -4,7 +4,7 @@ import { createServer, get } from "node:http";
 import { faults as violations } from "./axe.mjs";
 import { withPage } from "./browser.mjs";
 
-const { admin, proxied, port, screenshot } = JSON.parse(process.argv[2]);
+const { admin, proxied, port, failing, screenshot } = JSON.parse(process.argv[2]);
 const HOSTILE = "/%3Cscript%3Ealert(1)%3C/script%3E/\"'&lt;b{}|";
 const QUIET = "/quiet";
 
@@ -34,10 +34,17 @@ function look() {
     return { request: request.firstChild.textContent, ...Object.fromEntries(named) };
   };
   const rows = [...document.querySelectorAll("#requests tbody tr")];
+  const figures = [...document.querySelectorAll("#totals > div")].map((tile) => [...tile.children]);
+  const section = (id) => document.getElementById(id).getBoundingClientRect().top;
   const file = document.getElementById("file");
   const keys = [...file.querySelectorAll("tbody th")].map((key) => key.textContent);
   return {
     file: file.hidden ? null : { note: file.querySelector("p").textContent, keys },
+    figures: Object.fromEntries(figures.map(([name, figure]) => [name.textContent, figure.textContent])),
+    failures: [...document.querySelectorAll("#failures tbody tr")].map((tr) => tr.textContent),
+    order: ["totals", "upstreams", "failures", "requests", "ends"].sort((a, b) => section(a) - section(b)),
+    heights: rows.map((tr) => Math.round(tr.getBoundingClientRect().height)),
+    note: document.getElementById("requests-note").textContent,
     rows: rows.filter((tr) => tr.children.length > 1).map(row),
     title: document.title,
     scripts: document.querySelectorAll("script").length,
@@ -46,6 +53,27 @@ function look() {
   };
 }
 
+// What an operator finds with the keyboard: the order, a part of it, and more of one request.
+async function search(page) {
+  const moments = {};
+  await page.getByRole("button", { name: "Events", exact: true }).press("Enter");
+  moments.most = await page.evaluate(look);
+  await page.getByRole("button", { name: "Events", exact: true }).press("Enter");
+  moments.least = await page.evaluate(look);
+  moments.sorted = await page.locator("[aria-sort]").evaluateAll((all) => all.map((th) => [th.textContent, th.ariaSort]));
+  await page.getByRole("searchbox", { name: "Filter" }).fill("get QUIET");
+  moments.filtered = await page.evaluate(look);
+  const line = page.getByRole("button", { name: `GET ${QUIET}`, exact: true });
+  await line.press("Enter");
+  moments.details = await page.locator("#requests small:visible").textContent();
+  await line.press("Enter");
+  await page.getByRole("searchbox", { name: "Filter" }).fill("");
+  return moments;
+}
+
+if (failing) {
+  await new Promise((resolve) => get(`${proxied}${failing}`, (response) => response.resume().on("end", resolve)));
+}
 const streams = { hostile: ended(HOSTILE), quiet: ended(QUIET) };
 await withPage(`${admin}/status`, async (page) => {
   const errors = [];
@@ -55,11 +83,13 @@ await withPage(`${admin}/status`, async (page) => {
   const events = row("script").locator("[data-name=Events]");
   await events.filter({ hasText: /[1-9]/ }).waitFor();
   await row(QUIET).waitFor();
+  await page.setViewportSize({ width: 1366, height: 768 });
   const light = await page.evaluate(look);
   const before = await events.textContent();
   await events.filter({ hasNotText: new RegExp(`^${before}$`) }).waitFor();
   const later = await page.evaluate(look);
   const faults = { light: await violations(page) };
+  const searched = await search(page);
 
   await page.emulateMedia({ colorScheme: "dark" });
   const dark = await page.evaluate(look);
@@ -68,6 +98,10 @@ await withPage(`${admin}/status`, async (page) => {
   await page.getByText("Configuration in force").click();
   const phone = await page.evaluate(look);
   faults.phone = await violations(page);
+  await page.getByRole("combobox", { name: "Sort by" }).selectOption("Bytes");
+  const phoneSorted = await page.evaluate(look);
+  await page.getByRole("button", { name: "Reverse" }).click();
+  const phoneReversed = await page.evaluate(look);
   await page.screenshot({ path: screenshot, fullPage: true });
 
   const buttons = await page.getByRole("button", { name: /^End / }).count();
@@ -83,7 +117,7 @@ await withPage(`${admin}/status`, async (page) => {
   }
   const config = await page.locator("#config").textContent();
   const left = await page.evaluate(look);
-  console.log(JSON.stringify({ light, later, dark, phone, faults, errors, buttons, end, left, config }));
+  console.log(JSON.stringify({ light, later, dark, phone, searched, phoneSorted, phoneReversed, faults, errors, buttons, end, left, config }));
 });
 backend.closeAllConnections();
 backend.close();
