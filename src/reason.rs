@@ -59,6 +59,7 @@ pub enum Reason {
     NoRoute,
     FileFailed,
     TooManyConnections,
+    UpstreamBusy,
 }
 
 struct Row {
@@ -72,7 +73,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -108,6 +109,7 @@ impl Reason {
         Self::NoRoute,
         Self::FileFailed,
         Self::TooManyConnections,
+        Self::UpstreamBusy,
     ];
 
     /// How many there are.
@@ -347,6 +349,12 @@ impl Reason {
                 Some(StatusCode::SERVICE_UNAVAILABLE),
                 "too_many_connections",
                 "The sidecar has as many connections as it may",
+            ),
+            Self::UpstreamBusy => row(
+                Proxy,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "upstream_busy",
+                "Every upstream has as many requests as it may",
             ),
         }
     }

@@ -17,6 +17,7 @@ use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Probe, Proxy};
 use crate::server::{Admission, ListenerSettings};
 use crate::tls::{self, ClientConfigs};
+use crate::upstream::Background;
 
 /// How often the file is looked at. Its content is compared: that sees what is written in place as well as the symlinks that
 /// Kubernetes swaps, on every file system.
@@ -37,6 +38,8 @@ pub struct InForce {
     /// What holds for the next connection.
     pub admission: watch::Sender<Admission>,
     newest: watch::Sender<Arc<Newest>>,
+    /// Looks after upstreams for all workers.
+    background: Background,
     /// How many follow.
     workers: u32,
     metrics: Arc<Metrics>,
@@ -73,7 +76,10 @@ impl InForce {
     ) -> Result<Self, tls::Error> {
         let look = watch::Sender::new(());
         let tls = watch_upstreams(config, &ClientConfigs::new(), &look)?;
+        let mut background = Background::default();
+        background.adopt(config, &tls, metrics);
         Ok(Self {
+            background,
             config: config.clone(),
             admission: watch::Sender::new(admission(config)),
             newest: watch::Sender::new(Arc::new(Newest::new(config, &tls, None))),
@@ -175,6 +181,7 @@ impl InForce {
         self.admission.send_replace(admission(&config));
         let before = self.newest.borrow().probe.clone();
         let newest = Arc::new(Newest::new(&config, &tls, before.as_ref()));
+        self.background.adopt(&config, &tls, &self.metrics);
         (self.config, self.tls, self.rejected) = (config, tls, None);
         self.newest.send_replace(newest.clone());
         let adopted = timeout(PATIENCE, newest.adopted.acquire_many(self.workers)).await;

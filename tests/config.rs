@@ -15,7 +15,7 @@ use toml::de::DeTable;
 
 use sse_sidecar::config::{
     self, Config, Drain, DrainStreams, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure,
-    Override, Overrides, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
+    Override, Overrides, Policy, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
 };
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
@@ -350,6 +350,41 @@ mod written {
         let (back, _) = parse(&written).unwrap_or_else(|problems| panic!("{problems}\n{written}"));
         assert_eq!(back, config, "{written}");
         written
+    }
+
+    #[test]
+    fn several_backends_can_be_read_back_and_are_inherited_whole() {
+        let text = "[upstream]\nurls = ['http://a', { url = 'https://b', weight = 3 }, { url = 'unix:/c', backup = true }]\n\
+                    balance = 'hash:cookie:sid'\nunhealthy_status = [503, 502]\nmax_requests = 7\n\
+                    queue_timeout = '3s'\nhealth = { path = '/up?x', interval = '1s', healthy_after = 1 }\n\
+                    [[route]]\npath = '/a'\nupstream.balance = 'round_robin'\nupstream.unhealthy_status = []\n\
+                    upstream.max_requests = 'off'\nupstream.health.path = '/a'\n\
+                    [[route]]\npath = '/b'\nupstream.url = 'http://b'\n\
+                    [[route]]\npath = '/c'\ntimeouts.read = '1s'\n\
+                    [[route]]\npath = '/d'\nupstream.urls = ['http://d', 'http://e']\n";
+        written(text);
+        let (config, _) = parse(text).unwrap();
+        let balance = |at: usize| config.routes[at].action.proxied()?.balance.as_ref();
+        let (a, c, d, top) = (
+            balance(0).unwrap(),
+            balance(2).unwrap(),
+            balance(3).unwrap(),
+            balance(4).unwrap(),
+        );
+        assert!(balance(1).is_none());
+        assert_eq!((a.backends.len(), &a.policy), (3, &Policy::RoundRobin));
+        assert!(a.unhealthy_status.is_empty() && a.backends == top.backends);
+        assert_eq!(c, top);
+        let (limit, health) = (top.limit.as_ref().unwrap(), top.health.as_ref().unwrap());
+        assert_eq!((limit.most, limit.queue_timeout.as_secs()), (7, 3));
+        assert_eq!((health.path.as_str(), health.unhealthy_after), ("/up?x", 3));
+        assert!(a.limit.is_none() && d.limit.is_none() && d.health.is_none());
+        assert_eq!(a.health.as_ref().unwrap().interval.as_secs(), 5);
+        assert_eq!(top.unhealthy_status, [502, 503]);
+        assert_eq!(
+            (&d.policy, d.unhealthy_status.len()),
+            (&Policy::LeastRequests, 0)
+        );
     }
 
     #[test]

@@ -136,7 +136,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "reload",
         &[
-            "admin", "client", "config", "log", "metrics", "proxy", "server", "tls",
+            "admin", "client", "config", "log", "metrics", "proxy", "server", "tls", "upstream",
         ],
         &["hyper", "toml"],
     ),

@@ -161,6 +161,10 @@ fn upstream(report: &upstream_stats::Report) -> Value {
         failures,
         last_failure,
         active,
+        requests,
+        ejected,
+        ejections,
+        is_unwell,
         ..
     } = report;
     let last_failure = last_failure.map(|(reason, ago)| {
@@ -172,6 +176,10 @@ fn upstream(report: &upstream_stats::Report) -> Value {
         "failures": failures,
         "last_failure": last_failure,
         "active": active,
+        "requests": requests,
+        "ejected_ms": ejected.map(milliseconds),
+        "ejections": ejections,
+        "healthy": !is_unwell,
     })
 }
 

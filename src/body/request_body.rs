@@ -195,6 +195,13 @@ impl RequestBodyProgress {
         Some(self.moved.get()).filter(|_| !self.waiting_for_client.get())
     }
 
+    /// The request is about to be sent, perhaps again: from now on the upstream is waited for, unless the client is.
+    pub fn restart(&self) {
+        if !self.waiting_for_client.get() {
+            self.moved.set(Instant::now());
+        }
+    }
+
     /// The same body once more, if all of it has passed and was kept.
     pub fn again(self: &Rc<Self>) -> Option<RequestBody> {
         if self.empty {

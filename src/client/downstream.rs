@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,6 +66,11 @@ pub trait Downstream: fmt::Debug {
 
     /// The connection on which it has logged in to `upstream`, if there is one.
     fn take_login(&self, upstream: &config::Upstream) -> Option<Connection>;
+
+    /// The upstreams to which it has logged in.
+    fn logins(&self) -> Vec<Arc<config::Upstream>> {
+        Vec::new()
+    }
 
     /// What is left to be sent of the request goes on after the response, for as long as the client is there.
     fn outlive(&self, remainder: Remainder);

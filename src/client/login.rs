@@ -34,6 +34,11 @@ impl Logins {
         Some(logins.swap_remove(at).connection)
     }
 
+    pub(super) fn upstreams(&self) -> Vec<Arc<config::Upstream>> {
+        let logins = self.0.borrow();
+        logins.iter().map(|login| login.upstream.clone()).collect()
+    }
+
     pub(super) fn clear(&self) {
         let logins = self.0.take();
         drop(logins);

@@ -7,6 +7,7 @@ mod address;
 mod downstream;
 mod gate;
 mod login;
+mod nobody;
 mod state;
 mod stream;
 
@@ -15,6 +16,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub use self::downstream::{Disposition, Downstream, Taken, Takeover, Taker};
 pub use self::gate::Gate;
 pub use self::login::Login;
 use self::login::Logins;
+pub use self::nobody::NoClient;
 use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
@@ -439,6 +442,10 @@ impl Downstream for Client {
 
     fn take_login(&self, upstream: &config::Upstream) -> Option<Connection> {
         self.logins.take(upstream)
+    }
+
+    fn logins(&self) -> Vec<Arc<config::Upstream>> {
+        self.logins.upstreams()
     }
 
     fn can_hand_over(&self) -> bool {

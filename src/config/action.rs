@@ -10,7 +10,7 @@ use super::file::{Table, Value};
 use super::problem::Mistake;
 use super::template::Template;
 use super::value::{choice, expected, host, number, text};
-use super::{Files, Scheme, Upstream};
+use super::{Balance, Files, Scheme, Upstream};
 
 /// What becomes of a route's requests.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Action {
 pub struct Proxied {
     /// Where they go. Routes with the same URL share it, and so its pool of connections.
     pub upstream: Arc<Upstream>,
+    /// How they are spread over several, of which that is the first; `None` where there is one and nothing said of it.
+    pub balance: Option<Arc<Balance>>,
     /// What the Host field says there; `None` is what the client's says.
     pub host: Option<HeaderValue>,
     /// What is changed in their heads.
@@ -84,6 +86,16 @@ pub(super) enum OwnAction {
     Redirect(Redirect),
     Respond(Respond),
     Files(Files),
+}
+
+impl Proxied {
+    /// Everywhere that they may go.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let several = self.balance.iter().flat_map(|balance| &balance.backends);
+        let several = several.map(|backend| &backend.upstream);
+        let only = self.balance.is_none().then_some(&self.upstream);
+        several.chain(only)
+    }
 }
 
 impl Action {

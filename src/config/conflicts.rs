@@ -7,7 +7,7 @@ use super::file::Report;
 use super::matcher::covers;
 use super::problem::Mistake;
 use super::units::written;
-use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, OnUpstreamFailure};
+use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, OnUpstreamFailure, balance};
 
 /// After so long nginx and most load balancers give up on a silent connection.
 const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
@@ -27,6 +27,10 @@ pub(super) fn warn(draft: &Draft, report: &mut Report) {
     for route in &draft.routes {
         let prefix = format!("{}.", route.key);
         settings(&route.settings, &prefix, &draft.drain, report);
+    }
+    let targets = draft.routes.iter().map(|route| &route.upstream);
+    for target in targets.chain([&draft.upstream]) {
+        balance::warn(target, report);
     }
     drain(&draft.drain, report);
     unreachable_routes(&draft.routes, report);

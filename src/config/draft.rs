@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::access_log::access_log;
 use super::action::{Forwarded, OwnAction};
 use super::address::{admin_address, listen_address, network, upstream_address};
+use super::balance::BalanceDraft;
 use super::cors::Cors;
 use super::fields::{HeaderEdits, Message};
 use super::file::Table;
@@ -102,6 +103,8 @@ pub(super) struct Target {
     pub(super) host: UpstreamHost,
     pub(super) forwarded: Option<Forwarded>,
     pub(super) tls: TlsDraft,
+    /// Several of them, of which `address` is then the first.
+    pub(super) balance: BalanceDraft,
 }
 
 /// A `tls` table; its files are named as in the file.
@@ -430,11 +433,15 @@ impl Target {
         target.is_given = table.has("upstream");
         table.table("upstream", |table| {
             table.set("url", &mut target.address, text(upstream_address));
-            target.is_given = table.has("url");
+            target.is_given = table.has("url") || table.has("urls");
             table.set("host", &mut target.host, text(upstream_host));
             let forwarded = [("on", Forwarded::On), ("off", Forwarded::Off)];
             table.set("forwarded", &mut target.forwarded, choice(&forwarded));
             target.tls = TlsDraft::read(table, TlsSide::Upstream);
+            target.balance = BalanceDraft::read(table);
+            if let Some(first) = target.balance.backends.first() {
+                target.address = Some(first.address.clone());
+            }
         });
         target
     }
@@ -448,7 +455,22 @@ impl Target {
             host: UpstreamHost::Default,
             forwarded: None,
             tls: TlsDraft::default(),
+            balance: BalanceDraft::default(),
         }
+    }
+
+    /// The addresses that it names, each with whom to blame for it.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, &UpstreamAddress)> {
+        let several = self.balance.backends.iter();
+        let several = several.map(|backend| (&*backend.key, &backend.address));
+        let only = self.address.as_ref();
+        let only = only.filter(|_| self.balance.backends.is_empty());
+        several.chain(only.map(|address| (&*self.key, address)))
+    }
+
+    /// The full name of its `urls`.
+    pub(super) fn urls_key(&self) -> String {
+        format!("{}s", self.key)
     }
 
     /// Another upstream, `None` if it is wrong, with the same TLS.
@@ -456,6 +478,7 @@ impl Target {
         key.clone_into(&mut self.key);
         self.is_given = true;
         self.address = address;
+        self.balance.backends.clear();
     }
 }
 

@@ -43,6 +43,14 @@ pub(super) enum Value<'a> {
     Other(&'static str),
 }
 
+/// An element of an array in which values and tables may stand.
+#[derive(Debug)]
+pub(super) enum Item<'i, 't, 'v> {
+    /// With its full name.
+    Value(&'i str, Value<'v>),
+    Table(&'i mut Table<'t>),
+}
+
 /// What stands behind a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -276,6 +284,46 @@ impl<'a> Table<'a> {
     /// Reports a key that is missing, or right by itself but not beside the others.
     pub(super) fn wrong(&mut self, key: &str, mistake: &Mistake) {
         self.report.error(&self.join(key), mistake);
+    }
+
+    /// Reads an array in which values and tables may stand, of which each is `what`, and says how many there are.
+    pub(super) fn items(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        mut read: impl FnMut(Item<'_, '_, '_>) -> Result<(), Mistake>,
+    ) -> Option<usize> {
+        let (path, value) = self.find(key, Form::Value)?;
+        let Some(items) = value.as_array() else {
+            let found = Value::from(value);
+            let mistake = Mistake::new(format!("expected an array, found {found}"))
+                .help(format!("write `{key} = […]`, each element {what}"));
+            self.report.error(&path, &mistake);
+            return None;
+        };
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            self.report.places.insert(path.clone(), item.span());
+            let mut read_item = Ok(());
+            match item.get_ref() {
+                DeValue::Table(entries) => {
+                    Table::visit(path.clone(), entries, self.report, |table| {
+                        read_item = read(Item::Table(table));
+                    });
+                }
+                value => read_item = read(Item::Value(&path, Value::from(value))),
+            }
+            if let Err(mistake) = read_item {
+                self.report.error(&path, &mistake);
+            }
+        }
+        Some(items.len())
+    }
+
+    /// Reports that a key is missing from this table.
+    pub(super) fn missing(&mut self, key: &'static str, mistake: &Mistake) {
+        let path = self.join(key);
+        self.report.error(&path, mistake);
     }
 
     /// Reports a key that stands here though it belongs elsewhere.

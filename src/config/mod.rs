@@ -7,6 +7,7 @@
 mod access_log;
 mod action;
 mod address;
+mod balance;
 mod conflicts;
 mod cors;
 mod draft;
@@ -42,6 +43,7 @@ use ipnet::IpNet;
 
 pub use self::access_log::{AccessForm, AccessLog, AccessPart, AccessValue};
 pub use self::action::{Action, Forwarded, Proxied, Redirect, Respond};
+pub use self::balance::{Backend, Balance, HashKey, HealthCheck, Policy, RequestLimit};
 pub use self::cors::{Cors, Origin};
 pub use self::fields::HeaderEdits;
 pub use self::files::Files;
@@ -365,6 +367,16 @@ pub enum Format {
     Json,
 }
 
+impl Route {
+    /// Everywhere that requests may go.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.action
+            .proxied()
+            .into_iter()
+            .flat_map(Proxied::upstreams)
+    }
+}
+
 impl Detect {
     /// Whether a response is an event stream: by its status, and by whether its media type says so. A range of one (206) is not:
     /// what is inserted would be inside the range.
@@ -390,11 +402,9 @@ impl UpstreamAddress {
 }
 
 impl Config {
-    /// The backend of each route that has one.
+    /// The backends of each route that has any.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.routes
-            .iter()
-            .filter_map(|route| route.action.upstream())
+        self.routes.iter().flat_map(Route::upstreams)
     }
 }
 

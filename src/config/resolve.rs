@@ -9,7 +9,9 @@ use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::upstream_host::upstream_host;
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
+use super::{
+    Admin, Config, ListenAddress, Listener, Probe, Source, balance, conflicts, name, routes, tls,
+};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,6 +84,10 @@ pub(super) fn complete(
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
     name::check(&draft, &mut report);
+    let targets = draft.routes.iter().map(|route| &route.upstream);
+    for target in targets.chain([&draft.upstream]) {
+        balance::check(target, &mut report);
+    }
     tls::check(&draft, &mut report);
     if let Some(files) = files {
         tls::check_files(&draft, files.folder, &mut report);
@@ -240,8 +246,7 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
         .iter()
         .map(|route| &route.upstream)
         .chain([&draft.upstream]);
-    for Target { key, address, .. } in upstreams {
-        let Some(address) = address else { continue };
+    for (key, address) in upstreams.flat_map(Target::addresses) {
         let mut listeners = draft.listeners.iter().map(|listener| &listener.address);
         if let Some(listener) = listeners.find(|listener| is_loop(address, listener)) {
             let mistake = Mistake::new(format!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::action::{Action, Forwarded, OwnAction, Proxied};
 use super::draft::{RouteDraft, Settings, Target};
 use super::upstream_host::UpstreamHost;
-use super::{Matcher, Route, Upstream, tls};
+use super::{Balance, Matcher, Route, Upstream, balance, tls};
 
 /// The `drafts`, and the route to `fallback` after them, if the file names one.
 pub(super) fn resolve(
@@ -23,6 +23,7 @@ pub(super) fn resolve(
         let own = shared.target(&draft.upstream, folder);
         // Another upstream has another name.
         let inherited = (own.is_none()).then_some(fallback);
+        let balance = balance::resolve(&draft.upstream, Some(fallback), folder);
         let host = match (draft.upstream.host, inherited) {
             (UpstreamHost::Default, Some(fallback)) => fallback.host.clone(),
             (host, _) => host,
@@ -32,6 +33,7 @@ pub(super) fn resolve(
         let target = own.or_else(|| last.clone());
         let place = Place {
             upstream: target,
+            balance,
             host,
             replace_prefix: draft.replace_prefix,
             forwarded: forwarded.unwrap_or_default(),
@@ -47,6 +49,7 @@ pub(super) fn resolve(
     }
     let place = Place {
         upstream: last,
+        balance: balance::resolve(fallback, None, folder),
         host: fallback.host.clone(),
         replace_prefix: None,
         forwarded: fallback.forwarded.unwrap_or_default(),
@@ -58,6 +61,7 @@ pub(super) fn resolve(
 /// Where the requests of a route go, if it does not answer by itself.
 struct Place {
     upstream: Option<Arc<Upstream>>,
+    balance: Option<Balance>,
     host: UpstreamHost,
     replace_prefix: Option<String>,
     forwarded: Forwarded,
@@ -104,6 +108,7 @@ fn route(
             Action::Proxy(Proxied {
                 host: place.host.resolve(&upstream.address),
                 upstream,
+                balance: place.balance.map(Arc::new),
                 request_headers,
                 replace_prefix: place.replace_prefix,
                 forwarded: place.forwarded,

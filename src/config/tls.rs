@@ -25,38 +25,27 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
 }
 
 fn check_upstream(target: &Target, report: &mut Report) {
-    let Target {
-        key,
-        is_given,
-        address,
-        host: _,
-        forwarded: _,
-        tls,
-    } = target;
-    let mistake = match address {
-        Some(UpstreamAddress::Tcp {
-            scheme: Scheme::Https,
-            host,
-            ..
-        }) => {
-            if tls.server_name.is_none()
-                && let Err(mistake) = server_name(host)
-            {
-                report.error(
-                    key,
-                    &mistake.help("name its certificate's in `tls.server_name`"),
-                );
-            }
-            return;
+    let is_https = |address: &UpstreamAddress| address.scheme() == Scheme::Https;
+    for (key, address) in target.addresses().filter(|(_, address)| is_https(address)) {
+        if let UpstreamAddress::Tcp { host, .. } = address
+            && target.tls.server_name.is_none()
+            && let Err(mistake) = server_name(host)
+        {
+            report.error(
+                key,
+                &mistake.help("name its certificate's in `tls.server_name`"),
+            );
         }
-        Some(address) => Mistake::new(format!("`{address}` is not encrypted"))
+    }
+    let mistake = match target.addresses().find(|(_, address)| !is_https(address)) {
+        Some((_, address)) => Mistake::new(format!("`{address}` is not encrypted"))
             .help("write `https://host:port` in `url`, or leave out `tls`"),
-        None if *is_given => return, // reported
+        None if target.is_given => return, // reported, or encrypted
         None => Mistake::new("there is no `url` beside it")
             .help("write `upstream.url = \"https://host:port\"` here too"),
     };
-    if report.is_written(&tls.key) {
-        report.error(&tls.key, &mistake);
+    if report.is_written(&target.tls.key) {
+        report.error(&target.tls.key, &mistake);
     }
 }
 
@@ -74,8 +63,12 @@ pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
         }
     }
     for target in targets(draft) {
-        if let Some(settings) = client(target, folder) {
-            read(&settings, &target.tls.key, "ca", &target.key, report);
+        // The files are the same for all of them.
+        let settings = target
+            .addresses()
+            .find_map(|(key, address)| Some((key, client_at(target, address, folder)?)));
+        if let Some((key, settings)) = settings {
+            read(&settings, &target.tls.key, "ca", key, report);
         }
     }
 }
@@ -136,12 +129,21 @@ pub(super) fn server(tls: &TlsDraft, folder: &Path) -> Option<ServerTls> {
 
 /// An upstream's TLS, if it speaks it.
 pub(super) fn client(target: &Target, folder: &Path) -> Option<ClientTls> {
-    let Target { address, tls, .. } = target;
-    let Some(UpstreamAddress::Tcp {
+    client_at(target, target.address.as_ref()?, folder)
+}
+
+/// The same of the one at `address`.
+pub(super) fn client_at(
+    target: &Target,
+    address: &UpstreamAddress,
+    folder: &Path,
+) -> Option<ClientTls> {
+    let tls = &target.tls;
+    let UpstreamAddress::Tcp {
         scheme: Scheme::Https,
         host,
         ..
-    }) = address
+    } = address
     else {
         return None;
     };

@@ -286,6 +286,7 @@ fn no_duration(value: Value<'_>) -> Mistake {
     ))
 }
 
+/// A number within a range.
 pub(super) fn number<N>(value: Value<'_>, range: RangeInclusive<N>) -> Result<N, Mistake>
 where
     N: TryFrom<i64> + PartialOrd + Display,

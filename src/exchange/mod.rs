@@ -23,7 +23,7 @@ use crate::counters::{Counter, Local};
 use crate::metrics::{Cause, Metrics, Phase, RouteCounters};
 use crate::reason::{Reason, Side};
 use crate::sse::Counts;
-use crate::upstream_stats::{InFlight, UpstreamStats};
+use crate::upstream_stats::UpstreamStats;
 
 /// A request that is being answered. Dropped before its end, it ends with its client's departure.
 #[derive(Debug)]
@@ -31,8 +31,6 @@ pub struct Exchange {
     metrics: Arc<Metrics>,
     /// What others see of it.
     open: Rc<Open>,
-    /// The upstream has part in it.
-    upstream: Option<InFlight>,
     /// What this thread counts of its route; none before it has one.
     counters: Option<Local<RouteCounters>>,
     stream: Option<Stream>,
@@ -67,7 +65,6 @@ impl Exchange {
         Self {
             metrics,
             open: Open::new(client, request),
-            upstream: None,
             counters: None,
             stream: None,
             status: None,
@@ -109,15 +106,14 @@ impl Exchange {
 
     /// The request has a route, whose `counters` are this thread's.
     pub fn take_route(&mut self, route_info: &Arc<RouteInfo>, counters: &Local<RouteCounters>) {
-        self.open.route_info.get_or_init(|| route_info.clone());
+        *self.open.route_info.borrow_mut() = Some(route_info.clone());
         counters.requests_active.increment();
         self.counters = Some(counters.clone());
     }
 
     /// The request goes to an upstream, this `way`: giving it up from now on is a cancellation.
     pub fn start_upstream(&mut self, route_info: &Arc<RouteInfo>, health: &Arc<UpstreamStats>) {
-        self.open.route_info.get_or_init(|| route_info.clone());
-        self.upstream = Some(health.engage());
+        self.open.engage(route_info, health.engage());
     }
 
     /// The upstream's response head is here and goes to the client.
@@ -146,8 +142,8 @@ impl Exchange {
             path = &*self.open.path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
-            route = self.open.route(),
-            upstream = self.open.upstream(),
+            route = self.open.route_info().as_ref().map(|info| &*info.route),
+            upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
             peer = self.open.peer().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
             phase = self.open.phase.get().name(),
@@ -198,8 +194,8 @@ impl Exchange {
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
             status = status.as_u16(),
-            route = self.open.route(),
-            upstream = self.open.upstream(),
+            route = self.open.route_info().as_ref().map(|info| &*info.route),
+            upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
@@ -210,15 +206,15 @@ impl Exchange {
 
     /// The response passes as an ordinary one, though it looks like a stream: what to set.
     pub fn looks_like_events(&self, content_type: Option<&str>, set: &str) {
-        let info = self.open.route_info.get();
+        let info = self.open.route_info();
         tracing::debug!(
-            route = info.map(|info| &*info.route),
+            route = info.as_ref().map(|info| &*info.route),
             content_type,
             set,
             method = self.open.method.as_str(),
             path = &*self.open.path,
             request_id = self.ids().request(),
-            upstream = self.open.upstream(),
+            upstream = info.as_ref().map(|info| &*info.upstream),
             "looks like events"
         );
     }
@@ -245,7 +241,7 @@ impl Exchange {
             stream.suspected = true;
             counters.suspected_buffering.increment();
             tracing::warn!(
-                route = self.open.route(),
+                route = self.open.route_info().as_ref().map(|info| &*info.route),
                 path = &*self.open.path,
                 request_id = self.open.ids.request(),
                 events,
@@ -305,8 +301,8 @@ impl Exchange {
                     path = &*self.open.path,
                     request_id = self.ids().request(),
                     trace_id = self.ids().trace().map(tracing::field::display),
-                    route = self.open.route(),
-                    upstream = self.open.upstream(),
+                    route = self.open.route_info().as_ref().map(|info| &*info.route),
+                    upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
                     $sentence
                 )
             };
@@ -335,7 +331,7 @@ impl Exchange {
         if let Some(record) = self.record.take() {
             self.write_access(&record, reason);
         }
-        if let Some(upstream) = self.upstream.take() {
+        if let Some(upstream) = self.open.in_flight.take() {
             if let Some(cause) = Cause::of(reason) {
                 upstream.cancelled(cause, self.open.phase.get());
             }
@@ -355,8 +351,8 @@ impl Exchange {
                 path,
                 request_id = self.ids().request(),
                 trace_id = self.ids().trace().map(tracing::field::display),
-                route = self.open.route(),
-                upstream = self.open.upstream(),
+                route = self.open.route_info().as_ref().map(|info| &*info.route),
+                upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
                 phase,
                 duration_ms,
                 "request ended"
@@ -387,8 +383,8 @@ impl Exchange {
             path,
             request_id = self.ids().request(),
             trace_id = self.ids().trace().map(tracing::field::display),
-            route = self.open.route(),
-            upstream = self.open.upstream(),
+            route = self.open.route_info().as_ref().map(|info| &*info.route),
+            upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
             peer = self.open.peer().map(tracing::field::display),
             time_to_head_ms = self.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = self.open.time_to_first_event().map(milliseconds),
@@ -407,7 +403,7 @@ impl Exchange {
         let since = |at: Instant| at - self.open.began;
         let counts = self.open.counts.get();
         let stream = self.stream.as_ref();
-        let info = self.open.route_info.get();
+        let info = self.open.route_info();
         record.write(&AccessLine {
             client_ip: record.client_ip(),
             peer: self.open.client.peer(),
@@ -420,8 +416,8 @@ impl Exchange {
             duration: Some(since(now)),
             time_to_head: self.head.map(since),
             time_to_first_event: self.open.time_to_first_event(),
-            upstream: self.open.upstream(),
-            route: info.map(|info| &*info.route),
+            upstream: info.as_ref().map(|info| &*info.upstream),
+            route: info.as_ref().map(|info| &*info.route),
             reason: Some(reason),
             events: stream.map(|_| counts.events),
             heartbeats: stream.map(|_| counts.heartbeats),

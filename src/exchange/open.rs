@@ -3,7 +3,7 @@
 //! Everything that it shows of a request is kept by the request itself as it goes on. Being on the list costs it one slot; what an
 //! event costs is the same with the list as without.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use super::{Ids, TraceId};
 use crate::client::{Downstream, address_text};
 use crate::metrics::Phase;
+use crate::reason::Reason;
 use crate::sse::Counts;
+use crate::upstream_stats::InFlight;
 
 thread_local! {
     /// Those of this thread, in no order.
@@ -38,7 +40,9 @@ pub(super) struct Open {
     pub(super) path: Box<str>,
     pub(super) version: Version,
     pub(super) ids: Ids,
-    pub(super) route_info: OnceCell<Arc<RouteInfo>>,
+    pub(super) route_info: RefCell<Option<Arc<RouteInfo>>>,
+    /// The upstream has part in it.
+    pub(super) in_flight: RefCell<Option<InFlight>>,
     pub(super) began: Instant,
     /// How far its upstream's part has come.
     pub(super) phase: Cell<Phase>,
@@ -75,6 +79,18 @@ impl Progress {
     /// The same for whoever may outlive the request.
     pub fn downgrade(&self) -> WeakProgress {
         WeakProgress(Rc::downgrade(&self.0))
+    }
+
+    /// The request goes to this upstream now, and not to the one that it went to before.
+    pub fn engage(&self, route_info: &Arc<RouteInfo>, in_flight: InFlight) {
+        self.0.engage(route_info, in_flight);
+    }
+
+    /// The upstream that it goes to has failed it, for `reason`, and it goes elsewhere.
+    pub fn failed_over(&self, reason: Reason) {
+        if let Some(in_flight) = self.0.in_flight.take() {
+            in_flight.failed(reason);
+        }
     }
 
     /// Whether the client has the head of an event stream.
@@ -153,7 +169,8 @@ impl Open {
                 path: request.uri().path().into(),
                 version: request.version(),
                 ids: Ids::of(request.headers()),
-                route_info: OnceCell::new(),
+                route_info: RefCell::default(),
+                in_flight: RefCell::default(),
                 began: now,
                 phase: Cell::new(Phase::Connecting),
                 opened: Cell::new(None),
@@ -186,14 +203,15 @@ impl Open {
         self.sent.get()
     }
 
-    /// What its route is called, for the log.
-    pub(super) fn route(&self) -> Option<&str> {
-        self.route_info.get().map(|info| &*info.route)
+    /// Where it goes, with the URL of the upstream, for the log.
+    pub(super) fn route_info(&self) -> Ref<'_, Option<Arc<RouteInfo>>> {
+        self.route_info.borrow()
     }
 
-    /// The URL of the upstream that it goes to, for the log.
-    pub(super) fn upstream(&self) -> Option<&str> {
-        self.route_info.get().map(|info| &*info.upstream)
+    /// It goes to this upstream, and to none that it went to before: giving it up from now on is a cancellation.
+    pub(super) fn engage(&self, route_info: &Arc<RouteInfo>, in_flight: InFlight) {
+        *self.route_info.borrow_mut() = Some(route_info.clone());
+        *self.in_flight.borrow_mut() = Some(in_flight);
     }
 
     /// The client's address, for the log.
@@ -212,7 +230,7 @@ impl Open {
             number: self.number,
             request_id: self.ids.request().to_owned(),
             trace_id: self.ids.trace(),
-            route_info: self.route_info.get().cloned(),
+            route_info: self.route_info.borrow().clone(),
             method: self.method.clone(),
             path: self.path.to_string(),
             peer: self.client.peer(),

@@ -175,6 +175,7 @@ impl Metrics {
     /// The Prometheus text format, version 0.0.4.
     pub fn text(&self) -> Vec<u8> {
         let mut text = families::text(self);
+        text.push_str(&self.upstreams.text());
         text.push_str(&process::metrics());
         text.into_bytes()
     }

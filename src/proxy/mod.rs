@@ -1,5 +1,6 @@
 //! The way of a request: [`Proxy::handle`] tells it from top to bottom.
 
+mod affinity;
 mod authority;
 mod changes;
 mod cors;
@@ -241,8 +242,14 @@ fn upstream_request(
     let version = request.version();
     let target = (&**route, &*backend);
     let ids = exchange.ids();
+    let affinity = backend
+        .pool
+        .as_ref()
+        .and_then(|pool| affinity::of(&pool.config().policy, &request, client.peer(), trusted));
     let outgoing = request::outgoing(request, handshake, target, &**client, ids, trusted, changes)?;
-    exchange.start_upstream(&route.info, backend.upstream.health());
+    if backend.pool.is_none() {
+        exchange.start_upstream(&route.info, backend.upstream.health());
+    }
     Ok(UpstreamRequest {
         route: route.clone(),
         backend,
@@ -250,6 +257,7 @@ fn upstream_request(
         version,
         client: client.clone(),
         progress: exchange.progress(),
+        affinity,
     })
 }
 

@@ -80,7 +80,7 @@ pub(super) struct RequestChanges {
     pub(super) prefix: Option<Replacement>,
 }
 
-/// How long a body may be, in bytes, that is kept so that an idempotent request can be sent again.
+/// How long a body may be, in bytes, that is kept so that a request can be sent again.
 const REPEATED: usize = 16 * 1024;
 
 /// How many fields may be added, for which room is made once.
@@ -117,7 +117,9 @@ pub(super) fn outgoing(
     };
     let mut kept = route.kept_of_request();
     let length = incoming.size_hint().exact();
-    if parts.method.is_idempotent() && length.is_some_and(|length| length <= REPEATED as u64) {
+    // One of several upstreams may refuse it unseen: then another one gets it, whatever its method.
+    let may_repeat = parts.method.is_idempotent() || backend.pool.is_some();
+    if may_repeat && length.is_some_and(|length| length <= REPEATED as u64) {
         kept = kept.max(REPEATED);
     }
     let (request_body, progress) = RequestBody::new(incoming, config.timeouts.request_body, kept);

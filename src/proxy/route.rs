@@ -17,7 +17,7 @@ use crate::files::Files;
 use crate::http1::Limits;
 use crate::metrics::{Metrics, RouteCounters};
 use crate::sse::{EventStream, FailureEvent, FrameChoice, Heartbeat, Timeouts};
-use crate::upstream::Upstream;
+use crate::upstream::{Pool, Upstream};
 
 /// A route as one thread uses it.
 #[derive(Debug)]
@@ -41,6 +41,10 @@ pub(super) struct Route {
 pub(super) struct Backend {
     pub(super) config: Proxied,
     pub(super) upstream: Rc<Upstream>,
+    /// Where they go if there are several upstreams,
+    pub(super) pool: Option<Rc<Pool>>,
+    /// and the route's `info` with each of them in its place.
+    pub(super) infos: Vec<Arc<RouteInfo>>,
     /// The upstream's `host:port`, for a request that names no host.
     pub(super) authority: String,
     /// How much the head of a response may hold.
@@ -54,20 +58,34 @@ impl Route {
     pub(super) fn new(
         config: config::Route,
         upstream: Option<Rc<Upstream>>,
+        pool: Option<Rc<Pool>>,
         limits: Limits,
         metrics: &Metrics,
     ) -> Self {
-        let upstream_name = config.action.upstream();
-        let info = Arc::new(RouteInfo {
-            route: config.label(),
-            upstream: upstream_name
-                .map(|upstream| upstream.address.to_string())
-                .unwrap_or_default(),
+        let info_of = |upstream: String| {
+            let route = config.label();
+            Arc::new(RouteInfo { route, upstream })
+        };
+        let urls = config
+            .upstreams()
+            .map(|upstream| upstream.address.to_string());
+        let urls: Vec<_> = urls.collect();
+        let info = info_of(match &*urls {
+            [] => String::new(),
+            [only] => only.clone(),
+            [first, others @ ..] => format!("{first} and {} more", others.len()),
         });
+        let infos = if pool.is_some() {
+            urls.into_iter().map(info_of).collect()
+        } else {
+            Vec::new()
+        };
         let backend = match (&config.action, upstream) {
             (Action::Proxy(proxied), Some(upstream)) => Some(Rc::new(Backend {
                 config: proxied.clone(),
                 upstream,
+                pool,
+                infos,
                 authority: proxied.upstream.address.authority(),
                 limits,
             })),

@@ -13,7 +13,7 @@ use crate::exchange::{AccessLog, AccessSink};
 use crate::http1::Limits;
 use crate::metrics::Metrics;
 use crate::tls::ClientConfigs;
-use crate::upstream::Upstream;
+use crate::upstream::{Pool, Upstream};
 
 /// The routes of a configuration, as one thread has them. A request keeps the one that it began with.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Routing {
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,
-        metrics: &Metrics,
+        metrics: &Arc<Metrics>,
         before: &Self,
         sink: &AccessSink,
     ) -> Self {
@@ -40,9 +40,15 @@ impl Routing {
             .routes
             .iter()
             .filter_map(|route| route.backend.as_ref());
-        let known =
-            known.map(|backend| (backend.config.upstream.clone(), backend.upstream.clone()));
+        let pools = known.clone().filter_map(|backend| backend.pool.as_ref());
+        let known = known.flat_map(|backend| {
+            let several = backend.pool.iter().flat_map(|pool| pool.upstreams());
+            let only = backend.pool.is_none().then_some(&backend.upstream);
+            several.chain(only)
+        });
+        let known = known.map(|upstream| (upstream.config().clone(), upstream.clone()));
         let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
+        let mut pools: Vec<Rc<Pool>> = pools.cloned().collect();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
             let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
             let make = || Rc::new(Upstream::new(config.clone(), tls.cloned(), metrics));
@@ -57,7 +63,21 @@ impl Routing {
             .iter()
             .map(|route| {
                 let upstream = route.action.upstream().map(&mut upstream_of);
-                Rc::new(Route::new(route.clone(), upstream, limits, metrics))
+                let mut pool_of = |balance: &Arc<config::Balance>| {
+                    if let Some(known) = pools.iter().find(|pool| pool.config() == balance) {
+                        return known.clone();
+                    }
+                    let backends = balance.backends.iter();
+                    let upstreams = backends.map(|backend| upstream_of(&backend.upstream));
+                    let pool = Pool::new(balance.clone(), upstreams.collect(), metrics.clone());
+                    let pool = Rc::new(pool);
+                    pools.push(pool.clone());
+                    pool
+                };
+                let proxied = route.action.proxied();
+                let balance = proxied.and_then(|proxied| proxied.balance.as_ref());
+                let pool = balance.map(&mut pool_of);
+                Rc::new(Route::new(route.clone(), upstream, pool, limits, metrics))
             })
             .collect();
         let access_log = config.log.access.as_ref();

@@ -9,7 +9,7 @@ use super::request::Outgoing;
 use super::route::{Backend, Route};
 use crate::client::Downstream;
 use crate::exchange::Progress;
-use crate::upstream::{Answer, Error, Terms};
+use crate::upstream::{Answer, Decision, Error, Terms};
 
 /// A request as it is about to be sent. It owns what it needs, so that its answer may come after the response has begun.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct UpstreamRequest {
     pub(super) version: Version,
     pub(super) client: Rc<dyn Downstream>,
     pub(super) progress: Progress,
+    /// What decides which of several upstreams gets it, where that is a hash.
+    pub(super) affinity: Option<u64>,
 }
 
 impl UpstreamRequest {
@@ -33,6 +35,7 @@ impl UpstreamRequest {
             version,
             client,
             progress,
+            affinity,
         } = self;
         let interim = |status, headers| match &outgoing.held {
             Some(held) if status == StatusCode::CONTINUE => {
@@ -58,7 +61,20 @@ impl UpstreamRequest {
             interim: &interim,
             phase: progress.phase(),
         };
-        let answer = backend.upstream.send(outgoing.request, &terms).await?;
+        let answer = match &backend.pool {
+            None => backend.upstream.send(outgoing.request, &terms).await?,
+            Some(pool) => {
+                let infos = &backend.infos;
+                let tell = |decision| match decision {
+                    Decision::Asked(backend, in_flight) => {
+                        progress.engage(&infos[backend], in_flight);
+                    }
+                    Decision::FailedOver(reason) => progress.failed_over(reason),
+                };
+                let sent = pool.send(outgoing.request, &terms, affinity, &tell);
+                Box::pin(sent).await?
+            }
+        };
         if let Some(handshake) = &outgoing.handshake {
             handshake.check(&answer)?;
         }

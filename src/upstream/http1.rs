@@ -61,18 +61,21 @@ pub(super) async fn send(
         }
         poll_head(cx, &mut reader, &socket, to_head, terms)
     });
-    let response = match head.await? {
+    let response = match head.await.flatten() {
         Ok(response) => response,
         Err(error) => {
             let is_unsent = outflow.is_untouched();
+            let is_timeout = error.reason == Reason::UpstreamHeadTimeout;
             let again = if is_unsent {
                 Some(request)
             } else {
                 repeated(request, terms)
             };
             return Err(Failed {
-                is_stale: connection.is_reused && !reader.has_begun(),
-                is_unsent: is_unsent && connection.is_reused,
+                is_stale: connection.is_reused && !reader.has_begun() && !is_timeout,
+                is_unsent,
+                was_kept: connection.is_reused && !is_timeout,
+                is_silent: !reader.has_begun(),
                 request: again,
                 ..Failed::from(error)
             });

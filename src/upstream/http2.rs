@@ -181,6 +181,7 @@ impl Connection {
         if let Err(error) = poll_fn(|cx| send.poll_ready(cx)).await {
             return Err(Failed {
                 is_unsent: true,
+                was_kept: true,
                 request: Some(request),
                 ..before_head(&error, None).into()
             });
@@ -201,6 +202,8 @@ impl Connection {
             is_refused: error.reason() == Some(Code::REFUSED_STREAM)
                 || error.is_go_away() && error.reason() == Some(Code::NO_ERROR),
             is_unsent: false,
+            was_kept: true,
+            is_silent: false,
             request: repeated(request, terms),
             error: before_head(error, terms.request_body.failure()),
         };
@@ -238,12 +241,21 @@ impl Connection {
             }
             Pin::new(&mut response).poll(cx).map(Ok)
         });
-        match head.await?? {
-            Ok(response) => {
+        let is_silent = |interim_bytes| interim_bytes == 0;
+        match head.await.flatten() {
+            Ok(Ok(response)) => {
                 connection.streams.is_proven.set(true);
                 Ok(into_answer(lease, response, to_head, terms)?)
             }
-            Err(error) => Err(failed(&error, copy)),
+            Ok(Err(error)) => Err(Failed {
+                is_silent: is_silent(interim_bytes),
+                ..failed(&error, copy)
+            }),
+            Err(error) => Err(Failed {
+                is_silent: is_silent(interim_bytes),
+                request: repeated(copy, terms),
+                ..Failed::from(error)
+            }),
         }
     }
 

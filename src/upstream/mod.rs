@@ -3,6 +3,7 @@
 //! Over HTTP/1.1 a connection belongs to one request at a time, over HTTP/2 many share one. Either way a request is cancelled by
 //! dropping what it holds, in every phase.
 
+mod balance;
 mod connect;
 mod http1;
 mod http2;
@@ -15,6 +16,7 @@ mod tunnel;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,14 +30,15 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+pub use self::balance::{Background, Decision, Pool, identity};
 use self::resolve::Resolver;
-use self::retry::{Backoff, patience};
+use self::retry::Backoff;
 pub use self::source::{Source, StreamBody};
 pub use self::tunnel::Tunnel;
 use crate::alarm::Alarm;
 use crate::body::{Incoming, RequestBody, RequestBodyProgress};
 use crate::client::Downstream;
-use crate::config::{self, ConnectRetry, Detect};
+use crate::config::{self, ConnectRetry, Detect, UpstreamAddress};
 use crate::http1::{Connection, Keeper, Limits};
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
@@ -57,6 +60,7 @@ const RECENT: Duration = Duration::from_secs(1);
 /// One upstream, as one thread sees it.
 #[derive(Debug)]
 pub struct Upstream {
+    name: String,
     config: Arc<config::Upstream>,
     resolver: Resolver,
     tls: Option<Reloading<ClientConfig>>,
@@ -137,6 +141,15 @@ pub struct Error {
     pub detail: Option<String>,
 }
 
+/// How long an upstream has to take a connection.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// As long as the request's terms say, and trying again as they do.
+    Own,
+    /// So long and once: there are others.
+    Share(Option<Duration>),
+}
+
 /// A connection that a request is about to go out on.
 enum Transport {
     Http1(Connection),
@@ -150,8 +163,19 @@ impl Upstream {
         tls: Option<Reloading<ClientConfig>>,
         metrics: &Metrics,
     ) -> Self {
-        let health = metrics.upstreams.at(&config.address.to_string());
+        let name = config.address.to_string();
+        Self::named(name, config, tls, metrics)
+    }
+
+    fn named(
+        name: String,
+        config: Arc<config::Upstream>,
+        tls: Option<Reloading<ClientConfig>>,
+        metrics: &Metrics,
+    ) -> Self {
+        let health = metrics.upstreams.at(&name);
         Self {
+            name,
             config,
             resolver: Resolver::default(),
             tls,
@@ -162,6 +186,26 @@ impl Upstream {
             turn: Mutex::default(),
             health,
         }
+    }
+
+    /// One of the addresses that its name has, as an upstream of its own.
+    fn at_address(&self, ip: IpAddr, metrics: &Metrics) -> Self {
+        let mut config = config::Upstream::clone(&self.config);
+        if let UpstreamAddress::Tcp { host, .. } = &mut config.address {
+            *host = ip.to_string();
+        }
+        let name = format!("{} ({ip})", self.name);
+        Self::named(name, Arc::new(config), self.tls.clone(), metrics)
+    }
+
+    /// Its URL in the configuration, and which of its addresses it is if it is one of several.
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Where it is.
+    pub fn config(&self) -> &Arc<config::Upstream> {
+        &self.config
     }
 
     /// How it is doing, on all threads.
@@ -178,20 +222,35 @@ impl Upstream {
         request: Box<Request<RequestBody>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
+        let sent = self.attempt(request, terms, Patience::Own).await;
+        sent.map_err(|failed| failed.error)
+    }
+
+    /// The same for one of several upstreams: what fails may be sent to another one.
+    async fn attempt(
+        self: &Rc<Self>,
+        request: Box<Request<RequestBody>>,
+        terms: &Terms<'_>,
+        patience: Patience,
+    ) -> Result<Answer, Failed> {
         let transport = match self.kept(&request, terms) {
             Some(kept) => kept,
-            None => self.connect(terms).await?,
+            None => match self.connect(terms, patience).await {
+                Ok(transport) => transport,
+                Err(error) => return Err(Failed::unsent(error, request)),
+            },
         };
         let mut failed = match self.send_on(transport, request, terms).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
         let Some(request) = failed.take_request() else {
-            return Err(failed.error);
+            return Err(failed);
         };
-        let fresh = self.connect(terms).await?;
-        let sent = self.send_on(fresh, request, terms).await;
-        sent.map_err(|failed| failed.error)
+        match self.connect(terms, patience).await {
+            Ok(fresh) => self.send_on(fresh, request, terms).await,
+            Err(error) => Err(Failed::unsent(error, request)),
+        }
     }
 
     async fn send_on(
@@ -284,10 +343,18 @@ impl Upstream {
     }
 
     /// A new connection; or one with HTTP/2 that another request has made meanwhile. Connecting is tried again where it fails at once.
-    async fn connect(self: &Rc<Self>, terms: &Terms<'_>) -> Result<Transport, Error> {
+    async fn connect(
+        self: &Rc<Self>,
+        terms: &Terms<'_>,
+        patience: Patience,
+    ) -> Result<Transport, Error> {
         terms.phase.set(Phase::Connecting);
-        let deadline = terms.connect.map(|timeout| Instant::now() + timeout);
-        let until = patience(terms).map(|patience| Instant::now() + patience);
+        let (timeout, again) = match patience {
+            Patience::Own => (terms.connect, retry::patience(terms)),
+            Patience::Share(share) => (share, None),
+        };
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let until = again.map(|again| Instant::now() + again);
         let mut backoff = Backoff::default();
         let mut last = None;
         loop {
@@ -387,12 +454,20 @@ impl Keeper for Upstream {
 }
 
 /// Why a request got no answer on one connection, and what that means for another try.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they come together as they like"
+)]
 struct Failed {
     error: Error,
     /// The request, if it is here to be sent again.
     request: Option<Box<Request<RequestBody>>>,
     /// None of it was sent.
     is_unsent: bool,
+    /// The connection had been kept, or is shared: another one may do better.
+    was_kept: bool,
+    /// Nothing came back, not even an interim response.
+    is_silent: bool,
     /// The upstream closed a kept connection before it answered: it may never have seen the request.
     is_stale: bool,
     /// The upstream says that it did not process the request.
@@ -400,12 +475,22 @@ struct Failed {
 }
 
 impl Failed {
-    /// The request, if it may be sent again.
+    /// There was no connection to send `request` on.
+    fn unsent(error: Error, request: Box<Request<RequestBody>>) -> Self {
+        Self {
+            request: Some(request),
+            is_unsent: true,
+            ..Self::from(error)
+        }
+    }
+
+    /// The request, if it may be sent again on another connection. It stays if not.
     fn take_request(&mut self) -> Option<Box<Request<RequestBody>>> {
-        let is_safe = |request: &Request<RequestBody>| {
-            self.is_unsent || self.is_refused || self.is_stale && request.method().is_idempotent()
-        };
-        self.request.take().filter(|request| is_safe(request))
+        self.request.take_if(|request| {
+            self.is_unsent && self.was_kept
+                || self.is_refused
+                || self.is_stale && request.method().is_idempotent()
+        })
     }
 }
 
@@ -428,6 +513,8 @@ impl From<Error> for Failed {
             error,
             request: None,
             is_unsent: false,
+            was_kept: false,
+            is_silent: false,
             is_stale: false,
             is_refused: false,
         }

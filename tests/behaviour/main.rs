@@ -4,7 +4,11 @@
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
 mod access_log;
+mod backend_health;
+mod backend_limits;
+mod backends;
 mod bad_input;
+mod balancing;
 mod bodiless_responses;
 mod both_protocols;
 mod certificates;

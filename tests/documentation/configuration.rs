@@ -79,7 +79,8 @@ fn set(key: &str, value: &str) -> String {
 fn is_allowed(key: &str, value: &str) -> bool {
     let text = set(key, value);
     let upstream = "upstream.url = 'http://127.0.0.1:3000'\n";
-    let rest = if key == "upstream.url" { "" } else { upstream };
+    let names_upstream = matches!(key, "upstream.url" | "upstream.urls");
+    let rest = if names_upstream { "" } else { upstream };
     let indexed = key
         .replace("listener.", "listener[0].")
         .replace("route.", "route[0].");
@@ -176,6 +177,20 @@ fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
             vec!["{ X-A = 'b', X-C = '' }".to_owned()],
             vec!["1".to_owned(), "[]".to_owned()],
         ),
+        Kind::Backends => (
+            vec![
+                "[\"http://a\"]".to_owned(),
+                "[{ url = \"http://a\" }]".to_owned(),
+            ],
+            vec!["\"http://a\"".to_owned(), "[]".to_owned()],
+        ),
+        Kind::Integers(range) => {
+            let (least, most) = range.clone().into_inner();
+            (
+                vec!["[]".to_owned(), format!("[{most}, {least}]")],
+                vec![format!("{least}"), "\"x\"".to_owned()],
+            )
+        }
         Kind::Boolean => (
             vec!["true".to_owned(), "false".to_owned()],
             vec!["1".to_owned()],
@@ -258,17 +273,22 @@ fn a_change_takes_a_restart_exactly_where_it_is_marked() {
             continue;
         }
         let beside = match key {
-            "upstream.url" => "",
+            "upstream.url" | "upstream.urls" => "",
             "listener.mode" => "upstream.url = 'http://a'\nlistener = [{ address = 'unix:/x' }]",
             // Without a token there is no probe.
             "probe.path" => "upstream.url = 'http://a'\nprobe.token = '0123456789abcdef'",
+            "upstream.queue_timeout" => "upstream.url = 'http://a'\nupstream.max_requests = 3",
+            "upstream.health.path" => "upstream.url = 'http://a'",
+            key if key.starts_with("upstream.health.") => {
+                "upstream.url = 'http://a'\nupstream.health.path = '/x'"
+            }
             key if key.starts_with("cors.") => {
                 "upstream.url = 'http://a'\ncors.origins = 'https://a'"
             }
             _ => "upstream.url = 'http://a'",
         };
         let before = match key {
-            "upstream.url" => "upstream.url = 'http://a'",
+            "upstream.url" | "upstream.urls" => "upstream.url = 'http://a'",
             _ => beside,
         };
         let after = match key {
@@ -309,9 +329,13 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::OneOf(words) => format!("\"{}\"", words.last().unwrap()),
         Kind::Strings | Kind::OneOrMore => "[\"10.0.0.1\"]".to_owned(),
         Kind::Table => "{ X-A = 'b' }".to_owned(),
+        Kind::Backends => "[\"http://b\", \"http://c\"]".to_owned(),
+        Kind::Integers(range) => format!("[{}]", range.start()),
         Kind::String => match key {
             "listener.address" | "admin.listen" => "\"127.0.0.1:8181\"".to_owned(),
             "upstream.url" => "\"http://b\"".to_owned(),
+            "upstream.health.path" => "\"/other\"".to_owned(),
+            "upstream.balance" => "\"round_robin\"".to_owned(),
             "log.access" => "\"json\"".to_owned(),
             _ => "\"other\"".to_owned(),
         },

@@ -28,6 +28,10 @@ pub(crate) enum Kind {
     OneOrMore,
     /// Names of the user's own, each with a string.
     Table,
+    /// Strings, or tables of which each has a URL.
+    Backends,
+    /// Each of them in this range.
+    Integers(RangeInclusive<i64>),
     Boolean,
     /// The word is one that may stand for a number.
     Integer(RangeInclusive<i64>, Option<String>),
@@ -98,6 +102,7 @@ fn read_kind(kind: &str) -> Kind {
         "Array of strings" => Kind::Strings,
         "String or array of strings" => Kind::OneOrMore,
         "Table of strings" => Kind::Table,
+        "Array of strings or tables" => Kind::Backends,
         "Boolean" => Kind::Boolean,
         "Duration" => Kind::Duration {
             least: None,
@@ -112,6 +117,9 @@ fn read_kind(kind: &str) -> Kind {
                     least: least.map(|least| least.replace(' ', "")),
                     word: least.is_none().then(|| string(&code(more))),
                 }
+            } else if let Some(range) = kind.strip_prefix("Array of integers from ") {
+                let (least, most) = range.split_once(" to ").unwrap();
+                Kind::Integers(least.parse().unwrap()..=most.parse().unwrap())
             } else {
                 let range = kind.strip_prefix("Integer from ").unwrap();
                 let (range, word) = match range.split_once(", or ") {

@@ -115,11 +115,14 @@ fn shape(root: &Value, schema: &Value) -> String {
 fn expected_shape(entry: &Entry) -> String {
     match &entry.kind {
         Kind::String => "string".to_owned(),
-        Kind::Strings => "array".to_owned(),
+        Kind::Strings | Kind::Backends | Kind::Integers(_) => "array".to_owned(),
         Kind::OneOrMore => "string or array of strings".to_owned(),
         Kind::Table => "object".to_owned(),
         Kind::Boolean => "boolean".to_owned(),
-        Kind::Integer(range, None) => format!("{} to {}", range.start(), range.end()),
+        Kind::Integer(range, None) => {
+            let off = if entry.off { " or off" } else { "" };
+            format!("{} to {}{off}", range.start(), range.end())
+        }
         Kind::Integer(range, Some(word)) => {
             format!("{} to {} or {word}", range.start(), range.end())
         }

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Keys of one table, with their values in TOML.
-type Keys = Vec<(&'static str, String)>;
+pub(super) type Keys = Vec<(&'static str, String)>;
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,7 +192,10 @@ fn upstream(route: &Route) -> Keys {
         return Keys::new();
     };
     let Upstream { address, tls } = &*proxied.upstream;
-    let mut keys = vec![("url", text(address))];
+    let mut keys = match &proxied.balance {
+        Some(balance) => super::balance::written(balance),
+        None => vec![("url", text(address))],
+    };
     let from_client = default_host(address).map(|_| FROM_CLIENT);
     let host = proxied.host.as_ref().and_then(|host| host.to_str().ok());
     let host = host.or(from_client);
@@ -207,7 +210,14 @@ fn upstream(route: &Route) -> Keys {
             keys.push(("tls.certificate", text(identity.certificate.display())));
             keys.push(("tls.private_key", text(identity.private_key.display())));
         }
-        keys.push(("tls.server_name", text(tls.server_name.to_str())));
+        // Each of several has a name of its own, unless one is given for all of them.
+        let names = route
+            .upstreams()
+            .filter_map(|upstream| upstream.tls.as_ref());
+        let mut names = names.map(|tls| &tls.server_name);
+        if names.all(|name| *name == tls.server_name) {
+            keys.push(("tls.server_name", text(tls.server_name.to_str())));
+        }
     }
     keys
 }
@@ -340,6 +350,6 @@ fn clock(duration: Option<Duration>) -> String {
 }
 
 /// A string of JSON is one of TOML.
-fn text(text: impl Display) -> String {
+pub(super) fn text(text: impl Display) -> String {
     serde_json::Value::from(text.to_string()).to_string()
 }

@@ -26,7 +26,8 @@ def knows(folder: Path, hosts: str) -> list[str]:
 
 class Sidecar(Server):
     """A sidecar in front of `upstream`: by flags alone, or with more settings, of its
-    own and of its listener. With `hosts` these are all the names that it knows."""
+    own and of its listener. With `hosts` these are all the names that it knows. Several
+    upstreams are an array in TOML."""
 
     def __init__(
         self,
@@ -39,9 +40,11 @@ class Sidecar(Server):
         port, admin = free_port(), free_port()
         self.config = config = folder / "sidecar.toml"
         if settings or listener:
+            several = upstream.startswith("[")
+            named = f"urls = {upstream}" if several else f'url = "{upstream}"'
             config.write_text(
                 f'admin.listen = "127.0.0.1:{admin}"\n'
-                f'upstream.url = "{upstream}"\n{settings}\n'
+                f"upstream.{named}\n{settings}\n"
                 f'[[listener]]\naddress = "127.0.0.1:{port}"\n{listener}\n'
             )
             options = ["--config", str(config)]

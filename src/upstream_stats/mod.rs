@@ -1,12 +1,18 @@
 //! How the upstreams are doing, by what became of the requests to them.
 
+mod standing;
+mod text;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::standing::{Fault, Standing};
 use crate::counters::Shared;
 use crate::reason::{Reason, Side};
 
@@ -41,8 +47,17 @@ pub enum Cause {
 }
 
 /// The upstreams by their URLs, as long as anybody has one; all threads share them.
-#[derive(Debug, Default)]
-pub struct Upstreams(Mutex<BTreeMap<String, Weak<UpstreamStats>>>);
+#[derive(Debug)]
+pub struct Upstreams {
+    known: Mutex<BTreeMap<String, Weak<UpstreamStats>>>,
+    /// Changes whenever the standing of one of them does.
+    generation: AtomicU64,
+    began: Instant,
+    /// Requests that went to another upstream, since the one that was asked failed.
+    failovers: AtomicU64,
+    /// Requests that wait for one that is not too busy.
+    queued: AtomicI64,
+}
 
 /// How one upstream is doing.
 #[derive(Debug, Default)]
@@ -52,7 +67,15 @@ pub struct UpstreamStats {
     failures: Shared<{ Reason::COUNT }>,
     cancels: Shared<{ Cause::ALL.len() * Phase::ALL.len() }>,
     active: AtomicUsize,
+    requests: AtomicU64,
     last_failure: Mutex<Option<(Reason, Instant)>>,
+    /// Whether it is to be asked, where there are others.
+    pub standing: Standing,
+    /// Those to be woken when a request to it ends: it is as busy as it may be.
+    waiting: Mutex<Vec<Weak<Notify>>>,
+    is_limited: AtomicBool,
+    /// The addresses of its name, where each of them counts.
+    addresses: Mutex<Vec<IpAddr>>,
 }
 
 /// How one upstream was doing at the moment of the question.
@@ -73,6 +96,14 @@ pub struct Report {
     pub last_failure: Option<(Reason, Duration)>,
     /// Requests that are with it, event streams among them.
     pub active: usize,
+    /// Requests that were sent to it, or were to be.
+    pub requests: u64,
+    /// How much longer it is not asked, since it has failed too often.
+    pub ejected: Option<Duration>,
+    /// How often that has happened.
+    pub ejections: u64,
+    /// Its health check fails.
+    pub is_unwell: bool,
 }
 
 /// A request that is with an upstream, for as long as this lives.
@@ -154,7 +185,7 @@ impl Report {
 impl Upstreams {
     /// The upstream at `url`.
     pub fn at(&self, url: &str) -> Arc<UpstreamStats> {
-        let mut upstreams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut upstreams = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         upstreams.retain(|_, health| health.strong_count() > 0);
         let known = upstreams.entry(url.to_owned()).or_default();
         known.upgrade().unwrap_or_else(|| {
@@ -166,10 +197,49 @@ impl Upstreams {
 
     /// All of them, by their URLs.
     pub fn report(&self) -> Vec<Report> {
-        let upstreams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let upstreams = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
         let report =
-            |(url, health): (&String, &Weak<UpstreamStats>)| Some(health.upgrade()?.report(url));
+            |(url, stats): (&String, &Weak<UpstreamStats>)| Some(stats.upgrade()?.report(url, now));
         upstreams.iter().filter_map(report).collect()
+    }
+
+    /// The time by which standings are reckoned, in milliseconds: a number that fits an atomic.
+    pub fn now(&self) -> u64 {
+        let elapsed = Instant::now().saturating_duration_since(self.began);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Differs from before if the standing of any of them has changed.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// A request went to another one, since the one that was asked failed.
+    pub fn failed_over(&self) {
+        self.failovers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many requests more wait, or fewer.
+    pub fn queue(&self, more: i64) {
+        self.queued.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// The standing of one of them has changed.
+    pub fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Default for Upstreams {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            generation: AtomicU64::new(1),
+            began: Instant::now(),
+            failovers: AtomicU64::new(0),
+            queued: AtomicI64::new(0),
+        }
     }
 }
 
@@ -187,10 +257,49 @@ impl UpstreamStats {
     /// A request goes to it; it is over with the guard.
     pub fn engage(self: &Arc<Self>) -> InFlight {
         self.active.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         InFlight(self.clone())
     }
 
-    fn report(&self, url: &str) -> Report {
+    /// The same unless so many are with it already.
+    pub fn engage_below(self: &Arc<Self>, most: usize) -> Option<InFlight> {
+        let one_more = |active| (active < most).then_some(active + 1);
+        self.active
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .ok()?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(InFlight(self.clone()))
+    }
+
+    /// Wakes one of `waiting` whenever a request to it ends, for as long as somebody has it.
+    pub fn wake(&self, waiting: &Arc<Notify>) {
+        let mut list = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|known| known.strong_count() > 0);
+        list.push(Arc::downgrade(waiting));
+        self.is_limited.store(true, Ordering::Release);
+    }
+
+    /// The addresses of its name, if they were looked up.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.addresses.lock();
+        addresses.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its name has these addresses, in order. Whether that is news.
+    pub fn resolved(&self, addresses: Vec<IpAddr>) -> bool {
+        let known = self.addresses.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != addresses;
+        *known = addresses;
+        is_news
+    }
+
+    /// Requests that are with it, event streams among them.
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    fn report(&self, url: &str, now: u64) -> Report {
         let last = *self.last_failure();
         let failures_by_reason = std::array::from_fn(|index| self.failures.get(index));
         Report {
@@ -202,6 +311,10 @@ impl UpstreamStats {
             cancels: std::array::from_fn(|index| self.cancels.get(index)),
             last_failure: last.map(|(reason, at)| (reason, at.elapsed())),
             active: self.active.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            ejected: self.standing.ejected_for(now),
+            ejections: self.standing.ejections(),
+            is_unwell: !self.standing.is_well(),
         }
     }
 
@@ -227,7 +340,14 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
+        if self.0.is_limited.load(Ordering::Acquire) {
+            let list = self.0.waiting.lock();
+            let list = list.unwrap_or_else(PoisonError::into_inner);
+            for waiting in list.iter().filter_map(Weak::upgrade) {
+                waiting.notify_one();
+            }
+        }
     }
 }
 
