@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("page.html");
 /// nothing but this port: what a request calls itself cannot become code.
 const POLICY: &str = concat!(
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; ",
-    "script-src 'sha256-wPyMNpcUYncfDKizolctbElQhdUtRQQEfUj0eYfwg/8='; ",
+    "script-src 'sha256-LbIHa3uwVIEkkMtRlIn5JYurRZjxG5oRAashamDZ80Y='; ",
     "style-src 'sha256-m1TJ4Mx9XnCzwuSX1GkSPxQGzJFwIUJCLcpDcXeKQdM='"
 );
 

@@ -6,6 +6,7 @@
 mod address;
 mod downstream;
 mod gate;
+mod identity;
 mod login;
 mod state;
 mod stream;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 pub use self::address::{address_text, ip_text};
 pub use self::downstream::{Disposition, Downstream, Taken, Takeover, Taker};
 pub use self::gate::Gate;
+pub use self::identity::{ClientAddress, trusted_peer};
 pub use self::login::Login;
 use self::login::Logins;
 use self::state::{Clock, State};

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 pub use self::ids::{Ids, TraceId};
 use self::open::Open;
 pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
-use crate::client::Downstream;
+use crate::client::{ClientAddress, Downstream};
 use crate::metrics::{Active, Metrics, Phase};
 use crate::reason::{Reason, Side};
 use crate::sse::Counts;
@@ -51,12 +52,17 @@ const SUSPICIOUS_EVENTS: u64 = 8;
 const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
-    /// A request has arrived.
-    pub fn new<B>(metrics: Arc<Metrics>, client: Rc<dyn Downstream>, request: &Request<B>) -> Self {
+    /// A request has arrived; the `trusted_proxies` are believed what they say of its client.
+    pub fn new<B>(
+        metrics: Arc<Metrics>,
+        client: Rc<dyn Downstream>,
+        request: &Request<B>,
+        trusted_proxies: &[IpNet],
+    ) -> Self {
         let active = metrics.request();
         Self {
             metrics,
-            open: Open::new(client, request),
+            open: Open::new(client, request, trusted_proxies),
             upstream: None,
             stream: None,
             ended: false,
@@ -67,6 +73,11 @@ impl Exchange {
     /// How the request is named.
     pub fn ids(&self) -> &Ids {
         &self.open.ids
+    }
+
+    /// Whose request it is.
+    pub fn client_address(&self) -> ClientAddress {
+        self.open.client_address
     }
 
     /// How far it has come; for whoever sends it to the upstream, and moves it on.
@@ -108,6 +119,7 @@ impl Exchange {
             trace_id = self.ids().trace().map(tracing::field::display),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
+            client = self.open.other_client().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
             phase = self.open.phase.get().name(),
             "early head"
@@ -159,6 +171,7 @@ impl Exchange {
             status = status.as_u16(),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
+            client = self.open.other_client().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
             early_head,
@@ -325,6 +338,7 @@ impl Exchange {
             trace_id = self.ids().trace().map(tracing::field::display),
             upstream = self.open.upstream(),
             peer = self.open.peer().map(tracing::field::display),
+            client = self.open.other_client().map(tracing::field::display),
             time_to_head_ms = stream.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = stream
                 .first_event

@@ -85,10 +85,15 @@ impl Proxy {
             .ok_or_else(|| Error::new(Reason::NoRoute, None))?;
         client.set_write_timeout(route.config.timeouts.write);
         let version = request.version();
-        let ids = exchange.ids();
-        let trusted_proxies = &routing.trusted_proxies;
-        let outgoing =
-            request::outgoing(request, handshake, route, &**client, ids, trusted_proxies)?;
+        let outgoing = request::outgoing(
+            request,
+            handshake,
+            route,
+            &**client,
+            exchange.client_address(),
+            exchange.ids(),
+            &routing.trusted_proxies,
+        )?;
         exchange.start_upstream(&route.info, route.upstream.health());
         Ok(UpstreamRequest {
             route: route.clone(),
@@ -114,7 +119,8 @@ impl Handler for Proxy {
             return answer;
         }
         let context = RequestContext::of(&request);
-        let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
+        let trusted = &self.routing.borrow().clone().trusted_proxies;
+        let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request, trusted);
         let mut upstream_request = match self.upstream_request(request, &client, &mut exchange) {
             Ok(upstream_request) => upstream_request,
             Err(error) => return refuse(error, &context, exchange),

@@ -17,7 +17,7 @@ use super::route::Route;
 use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
 use crate::body::{Hold, Incoming, RequestBody, RequestBodyProgress};
-use crate::client::Downstream;
+use crate::client::{ClientAddress, Downstream};
 use crate::config::{self, Detect};
 use crate::exchange::Ids;
 use crate::reason::Reason;
@@ -81,6 +81,7 @@ pub(super) fn outgoing(
     handshake: Option<Handshake>,
     route: &Route,
     client: &dyn Downstream,
+    client_address: ClientAddress,
     ids: &Ids,
     trusted_proxies: &[IpNet],
 ) -> Result<Outgoing, Error> {
@@ -121,7 +122,13 @@ pub(super) fn outgoing(
     } else {
         Scheme::HTTP
     };
-    forwarded::tell(&mut parts.headers, client.peer(), &scheme, trusted_proxies);
+    forwarded::tell(
+        &mut parts.headers,
+        client.peer(),
+        client_address,
+        &scheme,
+        trusted_proxies,
+    );
     if let Some(host) = &config.host {
         parts.headers.insert(HOST, host.clone());
     }
