@@ -40,6 +40,8 @@ pub enum Reason {
     RequestBodyTimeout,
     RequestBodyFailed,
     MethodRefused,
+    AccessDenied,
+    Unauthorized,
     RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
@@ -56,6 +58,7 @@ pub enum Reason {
     UpstreamNotEvents,
     NoRoute,
     TooManyConnections,
+    AuthenticationBusy,
 }
 
 struct Row {
@@ -69,7 +72,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -86,6 +89,8 @@ impl Reason {
         Self::RequestBodyTimeout,
         Self::RequestBodyFailed,
         Self::MethodRefused,
+        Self::AccessDenied,
+        Self::Unauthorized,
         Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
@@ -102,6 +107,7 @@ impl Reason {
         Self::UpstreamNotEvents,
         Self::NoRoute,
         Self::TooManyConnections,
+        Self::AuthenticationBusy,
     ];
 
     /// The name in logs, metrics and error bodies.
@@ -220,6 +226,18 @@ impl Reason {
                 "method_refused",
                 "This is a reverse proxy: CONNECT is refused",
             ),
+            Self::AccessDenied => row(
+                Client,
+                Some(StatusCode::FORBIDDEN),
+                "access_denied",
+                "The client's address has no access",
+            ),
+            Self::Unauthorized => row(
+                Client,
+                Some(StatusCode::UNAUTHORIZED),
+                "unauthorized",
+                "A user name and password are needed",
+            ),
             Self::RapidReset => row(
                 Client,
                 None,
@@ -315,6 +333,12 @@ impl Reason {
                 Some(StatusCode::SERVICE_UNAVAILABLE),
                 "too_many_connections",
                 "The sidecar has as many connections as it may",
+            ),
+            Self::AuthenticationBusy => row(
+                Proxy,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "authentication_busy",
+                "Too many passwords are being verified",
             ),
         }
     }

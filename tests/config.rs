@@ -98,6 +98,7 @@ mod example {
         let text = example_with_route().replace("\n# tls.", "\ntls.");
         let text = text.replacen("\n# host =", "\nhost =", 1);
         let text = text.replacen("\n# token =", "\ntoken =", 1);
+        let text = text.replacen("\n# basic_auth =", "\nbasic_auth =", 1);
         let example = DeTable::parse(&text).unwrap();
         for header in known_keys("") {
             let table = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();
@@ -359,7 +360,7 @@ mod written {
     fn a_route_says_only_what_is_its_own() {
         let written = written(&example_with_route().replace(": one", ""));
         let (_, route) = written.split_once("[[route]]\n").unwrap();
-        assert_eq!(route.matches('=').count(), 9, "{route}");
+        assert_eq!(route.matches('=').count(), 10, "{route}");
     }
 
     #[test]

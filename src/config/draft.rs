@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use http::HeaderValue;
 
+use super::access::Access;
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
 use super::matcher::{self, matcher, probe_path};
@@ -77,6 +78,7 @@ pub(super) struct Settings {
     pub(super) heartbeat: Heartbeat,
     pub(super) events: Events,
     pub(super) drain_streams: DrainStreams,
+    pub(super) access: Access,
 }
 
 /// An upstream that a table does or does not name.
@@ -281,7 +283,9 @@ impl Settings {
             heartbeat,
             events,
             drain_streams: _, // beside clocks that only the top level has
+            access,
         } = self;
+        access.read(table);
         table.table("timeouts", |table| read_timeouts(table, timeouts, scope));
         table.table("heartbeat", |table| {
             table.set("interval", &mut heartbeat.interval, interval);

@@ -4,11 +4,13 @@
 //! they mean together and makes these types of it. Every problem found on the way is collected and told at once. A [`Source`] can
 //! do all of that again. `config.example.toml` is the reference of the keys.
 
+mod access;
 mod address;
 mod conflicts;
 mod draft;
 mod file;
 mod host;
+mod htpasswd;
 mod matcher;
 mod nearest;
 mod path;
@@ -31,7 +33,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::access::{Access, AccessRule};
 pub use self::host::requested_host;
+pub use self::htpasswd::{HtpasswdError, User, htpasswd};
 pub use self::path::normal_path;
 pub use self::probe::Probe;
 pub use self::problem::{Place, Problem, Problems, Severity};
@@ -147,6 +151,8 @@ pub struct Route {
     pub events: Events,
     /// What becomes of its event streams when the process drains.
     pub drain_streams: DrainStreams,
+    /// Who may call.
+    pub access: Access,
 }
 
 /// The conditions of a route; all that are given must hold.

@@ -11,7 +11,8 @@ use super::draft::{Draft, ListenerDraft, Settings, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::{
-    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream, conflicts, tls,
+    Admin, Config, ListenAddress, Listener, Matcher, Probe, Route, Source, Upstream, access,
+    conflicts, tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -67,8 +68,10 @@ pub(super) fn complete(
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
     tls::check(&draft, &mut report);
+    access::check(&draft, &mut report);
     if let Some(folder) = folder {
         tls::check_files(&draft, folder, &mut report);
+        access::check_files(&draft, folder, &mut report);
     }
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));
@@ -246,6 +249,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 heartbeat,
                 events,
                 drain_streams,
+                access,
             } = settings;
             let upstream = upstreams
                 .entry(upstream)
@@ -258,6 +262,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 heartbeat,
                 events,
                 drain_streams,
+                access: access.within(folder),
             }
         });
     Config {

@@ -5,13 +5,13 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::{
-    Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat,
-    Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe, Route, Server,
-    Timeouts, Upstream, Workers, units,
+    Access, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Frame,
+    Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe, Route,
+    Server, Timeouts, Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
-type Keys = Vec<(&'static str, String)>;
+pub(super) type Keys = Vec<(&'static str, String)>;
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,17 +28,19 @@ impl Display for Config {
         let is_fallback =
             |last: &&Route| last.matcher == Matcher::default() && last.timeouts == *top_timeouts;
         let fallback = routes.last().filter(is_fallback);
-        let (top_heartbeat, top_events, top_streams) = match fallback {
+        let (top_heartbeat, top_events, top_streams, top_access) = match fallback {
             Some(Route {
                 heartbeat,
                 events,
                 drain_streams,
+                access,
                 ..
-            }) => (heartbeat, events, *drain_streams),
+            }) => (heartbeat, events, *drain_streams, access),
             None => (
                 &Heartbeat::default(),
                 &Events::default(),
                 DrainStreams::default(),
+                &Access::default(),
             ),
         };
         for of_listener in listeners {
@@ -53,6 +55,7 @@ impl Display for Config {
             ("timeouts", timeouts(top_timeouts)),
             ("heartbeat", heartbeat(top_heartbeat)),
             ("events", events(top_events)),
+            ("access", top_access.keys()),
         ];
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
@@ -72,6 +75,7 @@ impl Display for Config {
                 timeouts(&route.timeouts),
                 heartbeat(&route.heartbeat),
                 events(&route.events),
+                route.access.keys(),
             ];
             for (mut keys, (name, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));
@@ -326,6 +330,6 @@ fn clock(duration: Option<Duration>) -> String {
 }
 
 /// A string of JSON is one of TOML.
-fn text(text: impl Display) -> String {
+pub(super) fn text(text: impl Display) -> String {
     serde_json::Value::from(text.to_string()).to_string()
 }

@@ -4,6 +4,7 @@ mod authority;
 mod deliver;
 mod early;
 mod forwarded;
+mod guard;
 mod headers;
 mod interim;
 mod probe;
@@ -25,9 +26,13 @@ use http::{Request, Response};
 
 use self::deliver::{Delivery, RequestContext};
 use self::early::First;
+use self::guard::Refusal;
+pub use self::guard::{Guards, UsersWatcher};
 pub use self::probe::Probe;
+use self::route::Route;
 use self::routing::Routing;
 use self::upstream_request::UpstreamRequest;
+use self::websocket::Handshake;
 use crate::body::{Incoming, ResponseBody};
 use crate::client::Downstream;
 use crate::config::Config;
@@ -48,9 +53,15 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections.
-    pub fn new(config: &Config, tls: &ClientConfigs, metrics: &Arc<Metrics>) -> Self {
-        let routing = Routing::new(config, tls, metrics, &Routing::default());
+    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`, and whose `guards` all threads share. Routes with the same
+    /// upstream share its connections.
+    pub fn new(
+        config: &Config,
+        tls: &ClientConfigs,
+        guards: &Guards,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let routing = Routing::new(config, tls, guards, metrics, &Routing::default());
         Self {
             routing: RefCell::new(Rc::new(routing)),
             probe: RefCell::default(),
@@ -60,9 +71,9 @@ impl Proxy {
 
     /// Goes by another configuration from the next request on. Requests that have begun go on as they are; upstreams that are in
     /// both keep their connections.
-    pub fn adopt(&self, config: &Config, tls: &ClientConfigs) {
+    pub fn adopt(&self, config: &Config, tls: &ClientConfigs, guards: &Guards) {
         let before = self.routing.borrow().clone();
-        let routing = Routing::new(config, tls, &self.metrics, &before);
+        let routing = Routing::new(config, tls, guards, &self.metrics, &before);
         *self.routing.borrow_mut() = Rc::new(routing);
     }
 
@@ -71,24 +82,37 @@ impl Proxy {
         *self.probe.borrow_mut() = probe;
     }
 
-    /// What is asked of the upstream of the request's route.
-    fn upstream_request(
-        &self,
+    /// Where a request goes: its route, and what has to be answered to a WebSocket over HTTP/2.
+    fn route(
+        routing: &Routing,
+        request: &mut Request<Incoming>,
+        client: &Rc<dyn Downstream>,
+    ) -> Result<(Rc<Route>, Option<Handshake>), Error> {
+        let handshake = websocket::translate(request);
+        request::check(request)?;
+        let route = route::find(&routing.routes, request)
+            .ok_or_else(|| Error::new(Reason::NoRoute, None))?;
+        client.set_write_timeout(route.config.timeouts.write);
+        Ok((route.clone(), handshake))
+    }
+
+    /// What is asked of the upstream of the request's route; or why nothing is.
+    async fn upstream_request(
+        routing: &Routing,
         mut request: Request<Incoming>,
         client: &Rc<dyn Downstream>,
         exchange: &mut Exchange,
-    ) -> Result<UpstreamRequest, Error> {
-        let handshake = websocket::translate(&mut request);
-        request::check(&request)?;
-        let routing = self.routing.borrow();
-        let route = route::find(&routing.routes, &request)
-            .ok_or_else(|| Error::new(Reason::NoRoute, None))?;
-        client.set_write_timeout(route.config.timeouts.write);
+    ) -> Result<UpstreamRequest, Refusal> {
+        let (route, handshake) = Self::route(routing, &mut request, client)?;
+        if let Some(guard) = &route.guard {
+            // Seldom there, and large.
+            Box::pin(guard.check(&request, exchange.client_address())).await?;
+        }
         let version = request.version();
         let outgoing = request::outgoing(
             request,
             handshake,
-            route,
+            &route,
             &**client,
             exchange.client_address(),
             exchange.ids(),
@@ -96,7 +120,7 @@ impl Proxy {
         )?;
         exchange.start_upstream(&route.info, route.upstream.health());
         Ok(UpstreamRequest {
-            route: route.clone(),
+            route,
             outgoing,
             version,
             client: client.clone(),
@@ -119,12 +143,15 @@ impl Handler for Proxy {
             return answer;
         }
         let context = RequestContext::of(&request);
-        let trusted = &self.routing.borrow().clone().trusted_proxies;
+        let routing = self.routing.borrow().clone();
+        let trusted = &routing.trusted_proxies;
         let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request, trusted);
-        let mut upstream_request = match self.upstream_request(request, &client, &mut exchange) {
+        let asked = Self::upstream_request(&routing, request, &client, &mut exchange).await;
+        let mut upstream_request = match asked {
             Ok(upstream_request) => upstream_request,
-            Err(error) => return refuse(error, &context, exchange),
+            Err(refusal) => return refuse(refusal, &context, exchange),
         };
+        drop(routing);
         let delivery = Delivery {
             route: upstream_request.route.clone(),
             context,
@@ -149,13 +176,15 @@ impl Handler for Proxy {
 
 /// The sidecar's own answer: there is none of the upstream's.
 fn refuse(
-    error: Error,
+    refusal: impl Into<Refusal>,
     context: &RequestContext,
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
+    let Refusal { error, fields } = refusal.into();
     let Error { reason, detail } = error;
     exchange.refuse(reason, detail.as_deref());
     let mut response = problem::response(reason, detail.as_deref(), &context.accept);
+    response.headers_mut().extend(fields);
     exchange.ids().tell_client(response.headers_mut());
     response.map(ResponseBody::Own)
 }

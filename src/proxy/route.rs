@@ -9,6 +9,7 @@ use http::{HeaderValue, Request};
 use tokio::time::Instant;
 
 use super::deliver::RequestContext;
+use super::guard::Guard;
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
@@ -29,6 +30,8 @@ pub(super) struct Route {
     pub(super) authority: String,
     /// How much the head of a response may hold.
     pub(super) limits: Limits,
+    /// What its requests have to pass.
+    pub(super) guard: Option<Arc<Guard>>,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -36,7 +39,12 @@ pub(super) struct Route {
 const KEPT_FOR_MCP: usize = 64 * 1024;
 
 impl Route {
-    pub(super) fn new(config: config::Route, upstream: Rc<Upstream>, limits: Limits) -> Self {
+    pub(super) fn new(
+        config: config::Route,
+        upstream: Rc<Upstream>,
+        limits: Limits,
+        guard: Option<Arc<Guard>>,
+    ) -> Self {
         let info = Arc::new(RouteInfo {
             route: config.matcher.to_string(),
             upstream: config.upstream.address.to_string(),
@@ -49,6 +57,7 @@ impl Route {
             info,
             authority,
             limits,
+            guard,
             heartbeat,
         }
     }

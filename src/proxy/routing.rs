@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::guard::Guards;
 use super::route::Route;
 use crate::config::{self, Config};
 use crate::http1::Limits;
@@ -27,6 +28,7 @@ impl Routing {
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,
+        guards: &Guards,
         metrics: &Arc<Metrics>,
         before: &Self,
     ) -> Self {
@@ -45,9 +47,11 @@ impl Routing {
         let routes = config
             .routes
             .iter()
-            .map(|route| {
+            .enumerate()
+            .map(|(index, route)| {
                 let upstream = upstream_of(&route.upstream);
-                Rc::new(Route::new(route.clone(), upstream, limits))
+                let guard = guards.of_route(index);
+                Rc::new(Route::new(route.clone(), upstream, limits, guard))
             })
             .collect();
         Self {

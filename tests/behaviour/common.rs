@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
-use sse_sidecar::proxy::{Probe, Proxy};
+use sse_sidecar::proxy::{Guards, Probe, Proxy};
 use sse_sidecar::reload;
 use sse_sidecar::server::{self, Listener, ListenerSettings, ShutdownWatch, Stage, admit};
 use sse_sidecar::tls::{self, ClientConfigs};
@@ -148,7 +148,11 @@ impl Sidecar {
             proxy_protocol: config.listeners[0].proxy_protocol,
             tls: server_tls,
         };
-        let proxy = Rc::new(Proxy::new(config, &upstream_tls, &metrics));
+        let (guards, watchers) = Guards::new(config, &Guards::default());
+        for watcher in watchers {
+            spawn_local(watcher.run(watch::channel(()).1));
+        }
+        let proxy = Rc::new(Proxy::new(config, &upstream_tls, &guards, &metrics));
         proxy.set_probe(Probe::of(config, None));
         let shutdown = Rc::new(ShutdownWatch::new());
         let any_port = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());

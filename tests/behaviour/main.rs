@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
+mod access_rules;
 mod bad_input;
 mod both_protocols;
 mod certificates;
