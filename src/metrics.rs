@@ -321,7 +321,9 @@ impl Metrics {
             let may_be_late = reason.side() == Side::Upstream
                 || matches!(
                     reason,
-                    Reason::RequestBodyTimeout | Reason::RequestBodyFailed
+                    Reason::RequestBodyTimeout
+                        | Reason::RequestBodyFailed
+                        | Reason::RequestBodyTooLarge
                 );
             if !is_answered || may_be_late {
                 self.ends.with_label_values(&labels);

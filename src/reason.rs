@@ -42,6 +42,9 @@ pub enum Reason {
     MethodRefused,
     AccessDenied,
     Unauthorized,
+    TooManyRequests,
+    TooManyStreams,
+    RequestBodyTooLarge,
     RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
@@ -72,7 +75,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -91,6 +94,9 @@ impl Reason {
         Self::MethodRefused,
         Self::AccessDenied,
         Self::Unauthorized,
+        Self::TooManyRequests,
+        Self::TooManyStreams,
+        Self::RequestBodyTooLarge,
         Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
@@ -237,6 +243,24 @@ impl Reason {
                 Some(StatusCode::UNAUTHORIZED),
                 "unauthorized",
                 "A user name and password are needed",
+            ),
+            Self::TooManyRequests => row(
+                Client,
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "too_many_requests",
+                "The client asks too often",
+            ),
+            Self::TooManyStreams => row(
+                Client,
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "too_many_streams",
+                "The client has too many streams open",
+            ),
+            Self::RequestBodyTooLarge => row(
+                Client,
+                Some(StatusCode::PAYLOAD_TOO_LARGE),
+                "request_body_too_large",
+                "The request body is too large",
             ),
             Self::RapidReset => row(
                 Client,

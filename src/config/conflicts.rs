@@ -42,6 +42,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         events,
         drain_streams,
         access: _, // `access` looks at it
+        limits: _,
     } = settings;
     // At the first of the keys that is written in this very table.
     let mut warn = |keys: &[&str], mistake: Mistake| {

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::access::Access;
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::file::Table;
+use super::limits::Limits;
 use super::matcher::{self, matcher, probe_path};
 use super::problem::Mistake;
 use super::value::{
@@ -79,6 +80,7 @@ pub(super) struct Settings {
     pub(super) events: Events,
     pub(super) drain_streams: DrainStreams,
     pub(super) access: Access,
+    pub(super) limits: Limits,
 }
 
 /// An upstream that a table does or does not name.
@@ -284,8 +286,10 @@ impl Settings {
             events,
             drain_streams: _, // beside clocks that only the top level has
             access,
+            limits,
         } = self;
         access.read(table);
+        limits.read(table);
         table.table("timeouts", |table| read_timeouts(table, timeouts, scope));
         table.table("heartbeat", |table| {
             table.set("interval", &mut heartbeat.interval, interval);

@@ -11,6 +11,7 @@ mod draft;
 mod file;
 mod host;
 mod htpasswd;
+mod limits;
 mod matcher;
 mod nearest;
 mod path;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 pub use self::access::{Access, AccessRule};
 pub use self::host::requested_host;
 pub use self::htpasswd::{HtpasswdError, User, htpasswd};
+pub use self::limits::{LimitBy, Limits, Period, Rate};
 pub use self::path::normal_path;
 pub use self::probe::Probe;
 pub use self::problem::{Place, Problem, Problems, Severity};
@@ -153,6 +155,10 @@ pub struct Route {
     pub drain_streams: DrainStreams,
     /// Who may call.
     pub access: Access,
+    /// How much one client may have.
+    pub limits: Limits,
+    /// These limits are not those of the top level, and count by themselves.
+    pub has_own_limits: bool,
 }
 
 /// The conditions of a route; all that are given must hold.

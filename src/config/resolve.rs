@@ -220,6 +220,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         routes,
     } = draft;
     let timeouts = settings.timeouts.clone();
+    let top_limits = settings.limits.clone();
     let upstream = |target: &Target| {
         Some(Upstream {
             address: target.address.clone()?,
@@ -250,6 +251,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 events,
                 drain_streams,
                 access,
+                limits,
             } = settings;
             let upstream = upstreams
                 .entry(upstream)
@@ -263,6 +265,8 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
                 events,
                 drain_streams,
                 access: access.within(folder),
+                has_own_limits: limits != top_limits,
+                limits,
             }
         });
     Config {

@@ -286,7 +286,7 @@ fn no_duration(value: Value<'_>) -> Mistake {
     ))
 }
 
-fn number<N>(value: Value<'_>, range: RangeInclusive<N>) -> Result<N, Mistake>
+pub(super) fn number<N>(value: Value<'_>, range: RangeInclusive<N>) -> Result<N, Mistake>
 where
     N: TryFrom<i64> + PartialOrd + Display,
 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{
     Access, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Frame,
-    Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe, Route,
-    Server, Timeouts, Upstream, Workers, units,
+    Heartbeat, Level, Limits, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe,
+    Route, Server, Timeouts, Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
@@ -28,19 +28,21 @@ impl Display for Config {
         let is_fallback =
             |last: &&Route| last.matcher == Matcher::default() && last.timeouts == *top_timeouts;
         let fallback = routes.last().filter(is_fallback);
-        let (top_heartbeat, top_events, top_streams, top_access) = match fallback {
+        let (top_heartbeat, top_events, top_streams, top_access, top_limits) = match fallback {
             Some(Route {
                 heartbeat,
                 events,
                 drain_streams,
                 access,
+                limits,
                 ..
-            }) => (heartbeat, events, *drain_streams, access),
+            }) => (heartbeat, events, *drain_streams, access, limits),
             None => (
                 &Heartbeat::default(),
                 &Events::default(),
                 DrainStreams::default(),
                 &Access::default(),
+                &Limits::default(),
             ),
         };
         for of_listener in listeners {
@@ -56,6 +58,7 @@ impl Display for Config {
             ("heartbeat", heartbeat(top_heartbeat)),
             ("events", events(top_events)),
             ("access", top_access.keys()),
+            ("limits", top_limits.keys()),
         ];
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
@@ -76,6 +79,7 @@ impl Display for Config {
                 heartbeat(&route.heartbeat),
                 events(&route.events),
                 route.access.keys(),
+                route.limits.keys(),
             ];
             for (mut keys, (name, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));

@@ -3,6 +3,7 @@
 mod ids;
 mod open;
 
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Exchange {
     upstream: Option<InFlight>,
     stream: Option<Stream>,
     ended: bool,
+    /// What the request has for as long as it is answered.
+    held: Option<Box<dyn Any>>,
     _active: Active,
 }
 
@@ -66,6 +69,7 @@ impl Exchange {
             upstream: None,
             stream: None,
             ended: false,
+            held: None,
             _active: active,
         }
     }
@@ -78,6 +82,11 @@ impl Exchange {
     /// Whose request it is.
     pub fn client_address(&self) -> ClientAddress {
         self.open.client_address
+    }
+
+    /// Keeps `held` for as long as the request is answered.
+    pub fn hold(&mut self, held: impl Any) {
+        self.held = Some(Box::new(held));
     }
 
     /// How far it has come; for whoever sends it to the upstream, and moves it on.

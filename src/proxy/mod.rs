@@ -26,8 +26,8 @@ use http::{Request, Response};
 
 use self::deliver::{Delivery, RequestContext};
 use self::early::First;
-use self::guard::Refusal;
 pub use self::guard::{Guards, UsersWatcher};
+use self::guard::{Passed, Refusal};
 pub use self::probe::Probe;
 use self::route::Route;
 use self::routing::Routing;
@@ -104,9 +104,10 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<UpstreamRequest, Refusal> {
         let (route, handshake) = Self::route(routing, &mut request, client)?;
+        let mut passed = Passed::default();
         if let Some(guard) = &route.guard {
             // Seldom there, and large.
-            Box::pin(guard.check(&request, exchange.client_address())).await?;
+            passed = Box::pin(guard.check(&request, &route.config, exchange)).await?;
         }
         let version = request.version();
         let outgoing = request::outgoing(
@@ -122,6 +123,7 @@ impl Proxy {
         Ok(UpstreamRequest {
             route,
             outgoing,
+            stream_limit: passed.stream_limit.take(),
             version,
             client: client.clone(),
             progress: exchange.progress(),
@@ -159,6 +161,7 @@ impl Handler for Proxy {
             websocket: upstream_request.outgoing.websocket.take(),
             client,
             exchange,
+            stream_limit: upstream_request.stream_limit.take(),
         };
         let response = match early::ask(upstream_request).await {
             First::Answer(Ok(answer)) => delivery.deliver(answer),

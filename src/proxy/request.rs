@@ -107,7 +107,11 @@ pub(super) fn outgoing(
     if parts.method.is_idempotent() && length.is_some_and(|length| length <= REPEATED as u64) {
         kept = kept.max(REPEATED);
     }
-    let (request_body, progress) = RequestBody::new(incoming, config.timeouts.request_body, kept);
+    let timeout = config.timeouts.request_body;
+    let (mut request_body, progress) = RequestBody::new(incoming, timeout, kept);
+    if let Some(most) = config.limits.request_body {
+        request_body.limit(most);
+    }
 
     let host = host(&parts, &route.authority);
     parts.headers.reserve(ADDED);

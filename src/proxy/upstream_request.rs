@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::{StatusCode, Version};
 
+use super::guard::StreamLimit;
 use super::interim;
 use super::request::Outgoing;
 use super::route::Route;
@@ -16,6 +17,8 @@ use crate::upstream::{Answer, Error, Terms};
 pub(super) struct UpstreamRequest {
     pub(super) route: Rc<Route>,
     pub(super) outgoing: Outgoing,
+    /// What its client may have no place for.
+    pub(super) stream_limit: Option<StreamLimit>,
     /// What the client speaks.
     pub(super) version: Version,
     pub(super) client: Rc<dyn Downstream>,
@@ -28,6 +31,7 @@ impl UpstreamRequest {
         let Self {
             route,
             outgoing,
+            stream_limit: _,
             version,
             client,
             progress,

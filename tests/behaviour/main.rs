@@ -34,6 +34,7 @@ mod messages;
 mod ordinary;
 mod probe;
 mod proxy_protocol;
+mod request_limits;
 mod rotation;
 mod seams;
 mod status;

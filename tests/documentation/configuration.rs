@@ -276,6 +276,9 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::String => match key {
             "listener.address" | "admin.listen" => "\"127.0.0.1:8181\"".to_owned(),
             "upstream.url" => "\"http://b\"".to_owned(),
+            "limits.requests_per_client" => "\"5/s\"".to_owned(),
+            "limits.by" => "\"header:x\"".to_owned(),
+            "limits.request_body" => "\"1KiB\"".to_owned(),
             _ => "\"other\"".to_owned(),
         },
     }

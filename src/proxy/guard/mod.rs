@@ -1,10 +1,14 @@
 //! Who may call: what a request has to pass between its route and its upstream. A route that asks for nothing of it has no guard.
 //!
-//! The checks go from the cheapest to the dearest: the rules for addresses, then the password.
+//! The checks go from the cheapest to the dearest: the rules for addresses, the limits, then the password.
 
 mod basic;
+mod counted;
+mod passed;
 mod passwords;
+mod rates;
 mod refusal;
+mod streams;
 mod users;
 
 use std::collections::HashMap;
@@ -12,13 +16,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Request;
+use http::header::{ACCEPT, UPGRADE};
+use http_body::Body;
 
+use self::counted::Counted;
+pub(super) use self::counted::StreamLimit;
+pub(super) use self::passed::Passed;
 use self::passwords::Passwords;
 pub(super) use self::refusal::Refusal;
 use self::users::Users;
 pub use self::users::UsersWatcher;
-use crate::client::ClientAddress;
-use crate::config::{Access, Config};
+use super::request::asks_for_events;
+use crate::config::{self, Access, Config, Detect, LimitBy, Limits, Matcher};
+use crate::exchange::Exchange;
 use crate::reason::Reason;
 
 /// The guards of a configuration, which all threads share: one for each of its routes.
@@ -27,7 +37,12 @@ pub struct Guards {
     of_routes: Vec<Option<Arc<Guard>>>,
     users: HashMap<PathBuf, Users>,
     passwords: Arc<Passwords>,
+    /// What is counted, and for whom.
+    counted: Vec<(Scope, Arc<Counted>)>,
 }
+
+/// The routes that share what is counted: those with the limits of the top level, or one that has its own.
+type Scope = (Option<Matcher>, LimitBy);
 
 /// What the requests of one route have to pass.
 #[derive(Debug)]
@@ -35,6 +50,8 @@ pub(super) struct Guard {
     access: Access,
     users: Option<Users>,
     passwords: Arc<Passwords>,
+    limits: Limits,
+    counted: Option<Arc<Counted>>,
 }
 
 impl Guards {
@@ -45,11 +62,12 @@ impl Guards {
             of_routes: Vec::with_capacity(config.routes.len()),
             users: HashMap::new(),
             passwords: before.passwords.clone(),
+            counted: Vec::new(),
         };
         let mut watchers = Vec::new();
         for route in &config.routes {
             let access = &route.access;
-            let is_open = *access == Access::default();
+            let is_open = *access == Access::default() && route.limits == Limits::default();
             let users = access.basic_auth.as_ref().map(|file| {
                 let known = guards.users.get(file).or_else(|| before.users.get(file));
                 let users = known.cloned().unwrap_or_else(|| {
@@ -64,10 +82,27 @@ impl Guards {
                 access: access.clone(),
                 users,
                 passwords: guards.passwords.clone(),
+                counted: guards.counted(route, before),
+                limits: route.limits.clone(),
             };
             guards.of_routes.push((!is_open).then(|| Arc::new(guard)));
         }
         (guards, watchers)
+    }
+
+    /// What is counted for a route, if anything is: after a reload it goes on.
+    fn counted(&mut self, route: &config::Route, before: &Self) -> Option<Arc<Counted>> {
+        if !route.limits.counts() {
+            return None;
+        }
+        let own = route.has_own_limits.then(|| route.matcher.clone());
+        let scope = (own, route.limits.by.clone());
+        let mut known = self.counted.iter().chain(&before.counted);
+        let known = known.find(|(known, _)| *known == scope);
+        let counted =
+            known.map_or_else(|| Arc::new(Counted::new()), |(_, counted)| counted.clone());
+        self.counted.push((scope, counted.clone()));
+        Some(counted)
     }
 
     /// The guard of the route at `index`, if it has one.
@@ -77,18 +112,44 @@ impl Guards {
 }
 
 impl Guard {
-    /// Lets a request of `client` pass, or says why not.
-    pub(super) async fn check<B>(
+    /// Lets a request pass, or says why not.
+    pub(super) async fn check<B: Body>(
         &self,
         request: &Request<B>,
-        client: ClientAddress,
-    ) -> Result<(), Refusal> {
+        config: &config::Route,
+        exchange: &mut Exchange,
+    ) -> Result<Passed, Refusal> {
+        let client = exchange.client_address();
+        let headers = request.headers();
         if !self.access.admits(client.ip()) {
             return Err(Refusal::new(Reason::AccessDenied));
         }
-        if let Some(users) = &self.users {
-            basic::check(request.headers(), &users.current(), &self.passwords).await?;
+        let mut passed = Passed::default();
+        if let Some(counted) = &self.counted {
+            passed.stream_limit = counted.check(&self.limits, client, headers)?;
         }
-        Ok(())
+        if wants_stream(request, config)
+            && let Some(limit) = passed.stream_limit.take()
+        {
+            exchange.hold(limit.take()?);
+        }
+        if let Some(most) = self.limits.request_body
+            && request.body().size_hint().lower() > most
+        {
+            return Err(Refusal::new(Reason::RequestBodyTooLarge));
+        }
+        if let Some(users) = &self.users {
+            basic::check(headers, &users.current(), &self.passwords).await?;
+        }
+        Ok(passed)
     }
+}
+
+/// Whether the response is expected to be a stream. If it turns out to be one though it was not, that is soon enough to count it.
+fn wants_stream<B>(request: &Request<B>, config: &config::Route) -> bool {
+    let events = &config.events;
+    request.headers().contains_key(UPGRADE)
+        || events.streaming
+        || events.detect == Detect::Always
+        || asks_for_events(request.headers().get_all(ACCEPT))
 }
