@@ -45,6 +45,7 @@ pub enum Reason {
     TooManyRequests,
     TooManyStreams,
     RequestBodyTooLarge,
+    AuthorizationRefused,
     RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
@@ -53,6 +54,7 @@ pub enum Reason {
     UpstreamHeadTimeout,
     UpstreamClosedBeforeHead,
     UpstreamInvalidHead,
+    AuthorizationFailed,
     UpstreamFirstEventTimeout,
     UpstreamReadTimeout,
     UpstreamClosed,
@@ -75,7 +77,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -97,6 +99,7 @@ impl Reason {
         Self::TooManyRequests,
         Self::TooManyStreams,
         Self::RequestBodyTooLarge,
+        Self::AuthorizationRefused,
         Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
@@ -105,6 +108,7 @@ impl Reason {
         Self::UpstreamHeadTimeout,
         Self::UpstreamClosedBeforeHead,
         Self::UpstreamInvalidHead,
+        Self::AuthorizationFailed,
         Self::UpstreamFirstEventTimeout,
         Self::UpstreamReadTimeout,
         Self::UpstreamClosed,
@@ -262,6 +266,12 @@ impl Reason {
                 "request_body_too_large",
                 "The request body is too large",
             ),
+            Self::AuthorizationRefused => row(
+                Client,
+                Some(StatusCode::FORBIDDEN),
+                "authorization_refused",
+                "The authorizing service refuses the request",
+            ),
             Self::RapidReset => row(
                 Client,
                 None,
@@ -309,6 +319,12 @@ impl Reason {
                 Some(StatusCode::BAD_GATEWAY),
                 "upstream_invalid_head",
                 "The upstream's response is not HTTP",
+            ),
+            Self::AuthorizationFailed => row(
+                Upstream,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "authorization_failed",
+                "The authorizing service gave no answer to go by",
             ),
             Self::UpstreamFirstEventTimeout => row(
                 Upstream,

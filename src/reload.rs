@@ -220,8 +220,9 @@ fn watch_upstreams(
     known: &ClientConfigs,
     look: &watch::Sender<()>,
 ) -> Result<ClientConfigs, tls::Error> {
-    let upstreams = config.routes.iter().map(|route| &route.upstream);
-    let settings = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+    let settings = config
+        .upstreams()
+        .filter_map(|upstream| upstream.tls.as_ref());
     let (configs, watchers) = tls::watch_all(settings, known)?;
     for watcher in watchers {
         spawn_local(watcher.run(look.subscribe()));

@@ -99,6 +99,7 @@ mod example {
         let text = text.replacen("\n# host =", "\nhost =", 1);
         let text = text.replacen("\n# token =", "\ntoken =", 1);
         let text = text.replacen("\n# basic_auth =", "\nbasic_auth =", 1);
+        let text = text.replacen("\n# authorize =", "\nauthorize =", 1);
         let example = DeTable::parse(&text).unwrap();
         for header in known_keys("") {
             let table = &example.get_ref()[header.trim_matches(['[', ']'])].get_ref();

@@ -8,6 +8,7 @@ mod downstream;
 mod gate;
 mod identity;
 mod login;
+mod nobody;
 mod state;
 mod stream;
 
@@ -30,6 +31,7 @@ pub use self::gate::Gate;
 pub use self::identity::{ClientAddress, trusted_peer};
 pub use self::login::Login;
 use self::login::Logins;
+pub use self::nobody::NoClient;
 use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;

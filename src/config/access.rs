@@ -4,24 +4,46 @@ use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use http::HeaderName;
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
-use super::address::network;
+use super::address::{is_loop, network, upstream_address};
 use super::draft::Draft;
 use super::file::{Report, Table};
 use super::htpasswd::htpasswd;
 use super::problem::Mistake;
-use super::value::{path, text};
+use super::units;
+use super::value::{duration, path, server_name, text};
 use super::written::{Keys, text as written};
+use super::{Scheme, Upstream, UpstreamAddress};
+use crate::tls::ClientTls;
 
 /// Who may call.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// The first that matches the client's address decides; whom none matches may.
     pub rules: Vec<AccessRule>,
     /// The file of those who may, with their passwords' hashes; `None` asks nobody.
     pub basic_auth: Option<PathBuf>,
+    /// The service that is asked whether a request may pass; `None` asks nobody.
+    pub authorize: Option<Service>,
+    /// Fields of its answer that the upstream gets.
+    pub authorize_headers: Vec<HeaderName>,
+    /// How long the answer may take.
+    pub authorize_timeout: Duration,
+}
+
+/// A service that is asked whether requests may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Where it is.
+    pub upstream: Arc<Upstream>,
+    /// What is asked for there.
+    pub target: PathAndQuery,
 }
 
 /// One of `access.rules`.
@@ -36,10 +58,19 @@ pub struct AccessRule {
 impl Access {
     /// Reads the table of the whole file or of a route.
     pub(super) fn read(&mut self, table: &mut Table<'_>) {
-        let Self { rules, basic_auth } = self;
+        let Self {
+            rules,
+            basic_auth,
+            authorize,
+            authorize_headers: headers,
+            authorize_timeout,
+        } = self;
         table.table("access", |table| {
             table.list("rules", rules, rule);
             table.set("basic_auth", basic_auth, text(file));
+            table.set("authorize", authorize, text(service));
+            table.list("authorize_headers", headers, header);
+            table.set("authorize_timeout", authorize_timeout, text(duration));
         });
     }
 
@@ -51,7 +82,15 @@ impl Access {
 
     /// Its keys, as they are written.
     pub(super) fn keys(&self) -> Keys {
-        let Self { rules, basic_auth } = self;
+        let Self {
+            rules,
+            basic_auth,
+            authorize,
+            authorize_headers: headers,
+            authorize_timeout,
+        } = self;
+        let headers: Vec<_> = headers.iter().map(written).collect();
+        let service = authorize.as_ref().map(written);
         let rules: Vec<_> = rules.iter().map(written).collect();
         let file = |file: &Option<PathBuf>| match file {
             Some(file) => written(file.display()),
@@ -60,7 +99,18 @@ impl Access {
         vec![
             ("rules", format!("[{}]", rules.join(", "))),
             ("basic_auth", file(basic_auth)),
+            ("authorize", service.unwrap_or_else(|| written("off"))),
+            ("authorize_headers", format!("[{}]", headers.join(", "))),
+            (
+                "authorize_timeout",
+                written(units::written(*authorize_timeout)),
+            ),
         ]
+    }
+
+    /// Whether nothing is asked of anybody.
+    pub fn is_open(&self) -> bool {
+        self.rules.is_empty() && self.basic_auth.is_none() && self.authorize.is_none()
     }
 
     /// Whether a client at `address` may: one without an address where a rule is for all, or where nobody is turned away.
@@ -74,6 +124,29 @@ impl Access {
             Some(rule) => rule.allows,
             // Nobody can say that it is not one of those who are turned away.
             None => address.is_some() || self.rules.iter().all(|rule| rule.allows),
+        }
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            basic_auth: None,
+            authorize: None,
+            authorize_headers: Vec::new(),
+            authorize_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Its URL.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { upstream, target } = self;
+        match upstream.address {
+            UpstreamAddress::Tcp { .. } => write!(f, "{}{target}", upstream.address),
+            UpstreamAddress::Unix { .. } => upstream.address.fmt(f),
         }
     }
 }
@@ -137,6 +210,68 @@ fn file(text: &str) -> Result<Option<PathBuf>, Mistake> {
     path(text).map(Some).map_err(mistake)
 }
 
+/// A URL as `upstream.url` is, but with a path; or `off`.
+fn service(text: &str) -> Result<Option<Service>, Mistake> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let host = text.find("://").map(|at| at + "://".len());
+    let path = host.and_then(|host| Some(host + text[host..].find(['/', '?', '#'])?));
+    let (address, target) = text.split_at(path.unwrap_or(text.len()));
+    let address = upstream_address(address)?;
+    let target = match target {
+        "" => Ok(PathAndQuery::from_static("/")),
+        target if target.contains('#') => Err(()),
+        target => target.parse().map_err(drop),
+    };
+    let target = target.map_err(|()| {
+        Mistake::new(format!("`{text}` is not a URL")).help(
+            "write such as `\"http://127.0.0.1:9000/verify\"`, other characters percent-encoded",
+        )
+    })?;
+    let tls = match &address {
+        UpstreamAddress::Tcp {
+            scheme: Scheme::Https,
+            host,
+            ..
+        } => Some(ClientTls {
+            ca: None,
+            identity: None,
+            server_name: server_name(host)?,
+        }),
+        _ => None,
+    };
+    let upstream = Arc::new(Upstream { address, tls });
+    Ok(Some(Service { upstream, target }))
+}
+
+/// A field that may come from somebody else than the client.
+fn header(text: &str) -> Result<HeaderName, Mistake> {
+    let name: HeaderName = text.parse().map_err(|_| {
+        Mistake::new(format!("`{text}` is not the name of a header"))
+            .help("write such as `\"X-Forwarded-User\"`")
+    })?;
+    let is_framing = matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "expect"
+            | "host"
+            | "keep-alive"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    );
+    if is_framing {
+        return Err(Mistake::new(format!(
+            "`{text}` belongs to the connection, or to the body"
+        ))
+        .help("leave it out"));
+    }
+    Ok(name)
+}
+
 /// Every access of the file, with the key of its table.
 fn all(draft: &Draft) -> impl Iterator<Item = (String, &Access)> {
     let top = ("access".to_owned(), &draft.settings.access);
@@ -148,6 +283,7 @@ fn all(draft: &Draft) -> impl Iterator<Item = (String, &Access)> {
 /// Reports rules that do not do what they seem to.
 pub(super) fn check(draft: &Draft, report: &mut Report) {
     for (key, access) in all(draft) {
+        check_service(&format!("{key}.authorize"), access, draft, report);
         let key = format!("{key}.rules");
         if !report.is_written(&key) {
             continue;
@@ -168,6 +304,22 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
             .help("put it last");
             report.error(&format!("{key}[{}]", index + 1), &mistake);
         }
+    }
+}
+
+/// Reports a service that is the sidecar itself.
+fn check_service(key: &str, access: &Access, draft: &Draft, report: &mut Report) {
+    let Some(service) = access.authorize.as_ref().filter(|_| report.is_written(key)) else {
+        return;
+    };
+    let address = &service.upstream.address;
+    let mut listeners = draft.listeners.iter().map(|listener| &listener.address);
+    if let Some(listener) = listeners.find(|listener| is_loop(address, listener)) {
+        let mistake = Mistake::new(format!(
+            "`{address}` is the sidecar itself, which listens on `{listener}`"
+        ))
+        .help("name the address of the service");
+        report.error(key, &mistake);
     }
 }
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use self::access::{Access, AccessRule};
+pub use self::access::{Access, AccessRule, Service};
 pub use self::host::requested_host;
 pub use self::htpasswd::{HtpasswdError, User, htpasswd};
 pub use self::limits::{LimitBy, Limits, Period, Rate};
@@ -376,6 +376,21 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Config {
+    /// Every upstream; among them those that are asked whether a request may pass.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.routes.iter().flat_map(|route| {
+            let service = route.access.authorize.as_ref();
+            [
+                Some(&route.upstream),
+                service.map(|service| &service.upstream),
+            ]
+            .into_iter()
+            .flatten()
+        })
+    }
 }
 
 impl Detect {

@@ -26,8 +26,8 @@ use http::{Request, Response};
 
 use self::deliver::{Delivery, RequestContext};
 use self::early::First;
+use self::guard::{Asker, More, Passed, Refusal};
 pub use self::guard::{Guards, UsersWatcher};
-use self::guard::{Passed, Refusal};
 pub use self::probe::Probe;
 use self::route::Route;
 use self::routing::Routing;
@@ -107,9 +107,15 @@ impl Proxy {
         let mut passed = Passed::default();
         if let Some(guard) = &route.guard {
             // Seldom there, and large.
-            passed = Box::pin(guard.check(&request, &route.config, exchange)).await?;
+            let asker = Asker {
+                client: &**client,
+                address: exchange.client_address(),
+                trusted_proxies: &routing.trusted_proxies,
+            };
+            passed = Box::pin(guard.check(&request, &route, asker, exchange)).await?;
         }
         let version = request.version();
+        let stream_limit = passed.stream_limit.take();
         let outgoing = request::outgoing(
             request,
             handshake,
@@ -118,12 +124,13 @@ impl Proxy {
             exchange.client_address(),
             exchange.ids(),
             &routing.trusted_proxies,
+            passed,
         )?;
         exchange.start_upstream(&route.info, route.upstream.health());
         Ok(UpstreamRequest {
             route,
             outgoing,
-            stream_limit: passed.stream_limit.take(),
+            stream_limit,
             version,
             client: client.clone(),
             progress: exchange.progress(),
@@ -183,10 +190,14 @@ fn refuse(
     context: &RequestContext,
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
-    let Refusal { error, fields } = refusal.into();
+    let Refusal { error, more } = refusal.into();
+    let More { fields, answered } = *more;
     let Error { reason, detail } = error;
     exchange.refuse(reason, detail.as_deref());
-    let mut response = problem::response(reason, detail.as_deref(), &context.accept);
+    let mut response = match answered {
+        Some(answered) => answered.into_response(),
+        None => problem::response(reason, detail.as_deref(), &context.accept),
+    };
     response.headers_mut().extend(fields);
     exchange.ids().tell_client(response.headers_mut());
     response.map(ResponseBody::Own)

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, request};
 use http_body::Body;
 use ipnet::IpNet;
 
+use super::guard::Passed;
 use super::headers::remove_hop_by_hop;
 use super::route::Route;
 use super::websocket::Handshake;
@@ -84,6 +85,7 @@ pub(super) fn outgoing(
     client_address: ClientAddress,
     ids: &Ids,
     trusted_proxies: &[IpNet],
+    passed: Passed,
 ) -> Result<Outgoing, Error> {
     let config = &route.config;
     let detect = match *request.method() {
@@ -133,6 +135,7 @@ pub(super) fn outgoing(
         &scheme,
         trusted_proxies,
     );
+    passed.tell(&mut parts.headers);
     if let Some(host) = &config.host {
         parts.headers.insert(HOST, host.clone());
     }

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request};
 use tokio::time::Instant;
 
 use super::deliver::RequestContext;
-use super::guard::Guard;
+use super::guard::{Authorizer, Guard};
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
@@ -32,6 +32,8 @@ pub(super) struct Route {
     pub(super) limits: Limits,
     /// What its requests have to pass.
     pub(super) guard: Option<Arc<Guard>>,
+    /// Who is asked by the guard whether they may pass.
+    pub(super) authorizer: Option<Authorizer>,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -44,6 +46,7 @@ impl Route {
         upstream: Rc<Upstream>,
         limits: Limits,
         guard: Option<Arc<Guard>>,
+        authorizer: Option<Authorizer>,
     ) -> Self {
         let info = Arc::new(RouteInfo {
             route: config.matcher.to_string(),
@@ -58,8 +61,18 @@ impl Route {
             authority,
             limits,
             guard,
+            authorizer,
             heartbeat,
         }
+    }
+
+    /// The upstreams that its requests are sent to, the one that is asked whether they may pass among them.
+    pub(super) fn upstreams(
+        self: &Rc<Self>,
+    ) -> impl Iterator<Item = (Arc<config::Upstream>, Rc<Upstream>)> {
+        let own = (self.config.upstream.clone(), self.upstream.clone());
+        let asked = self.authorizer.as_ref().map(Authorizer::upstream);
+        [Some(own), asked].into_iter().flatten()
     }
 
     /// How many bytes of a request's body are needed later.

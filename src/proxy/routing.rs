@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::guard::Guards;
+use super::guard::{Authorizer, Guards};
 use super::route::Route;
 use crate::config::{self, Config};
 use crate::http1::Limits;
@@ -33,7 +33,7 @@ impl Routing {
         before: &Self,
     ) -> Self {
         let known = before.routes.iter();
-        let known = known.map(|route| (route.config.upstream.clone(), route.upstream.clone()));
+        let known = known.flat_map(Route::upstreams);
         let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
             let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
@@ -51,7 +51,18 @@ impl Routing {
             .map(|(index, route)| {
                 let upstream = upstream_of(&route.upstream);
                 let guard = guards.of_route(index);
-                Rc::new(Route::new(route.clone(), upstream, limits, guard))
+                let service = route.access.authorize.as_ref();
+                let authorizer = service.map(|service| {
+                    let upstream = upstream_of(&service.upstream);
+                    Authorizer::new(&route.access, service.clone(), upstream, limits)
+                });
+                Rc::new(Route::new(
+                    route.clone(),
+                    upstream,
+                    limits,
+                    guard,
+                    authorizer,
+                ))
             })
             .collect();
         Self {

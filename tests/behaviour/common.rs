@@ -133,8 +133,9 @@ impl Sidecar {
     pub(crate) async fn with_config(config: &config::Config) -> Self {
         let connection_settings = reload::connection_settings(config);
         let metrics = Arc::new(Metrics::new());
-        let upstreams = config.routes.iter().map(|route| &route.upstream);
-        let settings = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+        let settings = config
+            .upstreams()
+            .filter_map(|upstream| upstream.tls.as_ref());
         let (upstream_tls, watchers) = tls::watch_all(settings, &ClientConfigs::new()).unwrap();
         for watcher in watchers {
             spawn_local(watcher.run(watch::channel(()).1));

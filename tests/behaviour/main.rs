@@ -4,6 +4,7 @@
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
 mod access_rules;
+mod authorization;
 mod bad_input;
 mod both_protocols;
 mod certificates;

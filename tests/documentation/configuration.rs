@@ -271,11 +271,13 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::Integer(range, _) => range.start().to_string(),
         Kind::Duration { .. } => "\"7s\"".to_owned(),
         Kind::OneOf(words) => format!("\"{}\"", words.last().unwrap()),
+        Kind::Strings if key == "access.authorize_headers" => "[\"X-User\"]".to_owned(),
         Kind::Strings if key == "access.rules" => "[\"deny all\"]".to_owned(),
         Kind::Strings => "[\"10.0.0.1\"]".to_owned(),
         Kind::String => match key {
             "listener.address" | "admin.listen" => "\"127.0.0.1:8181\"".to_owned(),
             "upstream.url" => "\"http://b\"".to_owned(),
+            "access.authorize" => "\"http://c\"".to_owned(),
             "limits.requests_per_client" => "\"5/s\"".to_owned(),
             "limits.by" => "\"header:x\"".to_owned(),
             "limits.request_body" => "\"1KiB\"".to_owned(),

@@ -1,7 +1,9 @@
 //! Who may call: what a request has to pass between its route and its upstream. A route that asks for nothing of it has no guard.
 //!
-//! The checks go from the cheapest to the dearest: the rules for addresses, the limits, then the password.
+//! The checks go from the cheapest to the dearest: the rules for addresses, the limits, the password,
+//! then the service that is asked.
 
+mod authorize;
 mod basic;
 mod counted;
 mod passed;
@@ -19,14 +21,16 @@ use http::Request;
 use http::header::{ACCEPT, UPGRADE};
 use http_body::Body;
 
+pub(super) use self::authorize::{Asker, Authorizer};
 use self::counted::Counted;
 pub(super) use self::counted::StreamLimit;
 pub(super) use self::passed::Passed;
 use self::passwords::Passwords;
-pub(super) use self::refusal::Refusal;
+pub(super) use self::refusal::{More, Refusal};
 use self::users::Users;
 pub use self::users::UsersWatcher;
 use super::request::asks_for_events;
+use super::route::Route;
 use crate::config::{self, Access, Config, Detect, LimitBy, Limits, Matcher};
 use crate::exchange::Exchange;
 use crate::reason::Reason;
@@ -67,7 +71,7 @@ impl Guards {
         let mut watchers = Vec::new();
         for route in &config.routes {
             let access = &route.access;
-            let is_open = *access == Access::default() && route.limits == Limits::default();
+            let is_open = access.is_open() && route.limits == Limits::default();
             let users = access.basic_auth.as_ref().map(|file| {
                 let known = guards.users.get(file).or_else(|| before.users.get(file));
                 let users = known.cloned().unwrap_or_else(|| {
@@ -116,10 +120,11 @@ impl Guard {
     pub(super) async fn check<B: Body>(
         &self,
         request: &Request<B>,
-        config: &config::Route,
+        route: &Route,
+        asker: Asker<'_>,
         exchange: &mut Exchange,
     ) -> Result<Passed, Refusal> {
-        let client = exchange.client_address();
+        let client = asker.address;
         let headers = request.headers();
         if !self.access.admits(client.ip()) {
             return Err(Refusal::new(Reason::AccessDenied));
@@ -128,7 +133,7 @@ impl Guard {
         if let Some(counted) = &self.counted {
             passed.stream_limit = counted.check(&self.limits, client, headers)?;
         }
-        if wants_stream(request, config)
+        if wants_stream(request, &route.config)
             && let Some(limit) = passed.stream_limit.take()
         {
             exchange.hold(limit.take()?);
@@ -140,6 +145,9 @@ impl Guard {
         }
         if let Some(users) = &self.users {
             basic::check(headers, &users.current(), &self.passwords).await?;
+        }
+        if let Some(authorizer) = &route.authorizer {
+            authorizer.check(request, asker, &mut passed).await?;
         }
         Ok(passed)
     }
