@@ -42,6 +42,12 @@ pub enum Reason {
     MethodRefused,
     FileMethodRefused,
     NoFile,
+    AccessDenied,
+    Unauthorized,
+    TooManyRequests,
+    TooManyStreams,
+    RequestBodyTooLarge,
+    AuthorizationRefused,
     RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
@@ -50,6 +56,7 @@ pub enum Reason {
     UpstreamHeadTimeout,
     UpstreamClosedBeforeHead,
     UpstreamInvalidHead,
+    AuthorizationFailed,
     UpstreamFirstEventTimeout,
     UpstreamReadTimeout,
     UpstreamClosed,
@@ -59,6 +66,7 @@ pub enum Reason {
     NoRoute,
     FileFailed,
     TooManyConnections,
+    AuthenticationBusy,
 }
 
 struct Row {
@@ -72,7 +80,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 43] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -91,6 +99,12 @@ impl Reason {
         Self::MethodRefused,
         Self::FileMethodRefused,
         Self::NoFile,
+        Self::AccessDenied,
+        Self::Unauthorized,
+        Self::TooManyRequests,
+        Self::TooManyStreams,
+        Self::RequestBodyTooLarge,
+        Self::AuthorizationRefused,
         Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
@@ -99,6 +113,7 @@ impl Reason {
         Self::UpstreamHeadTimeout,
         Self::UpstreamClosedBeforeHead,
         Self::UpstreamInvalidHead,
+        Self::AuthorizationFailed,
         Self::UpstreamFirstEventTimeout,
         Self::UpstreamReadTimeout,
         Self::UpstreamClosed,
@@ -108,6 +123,7 @@ impl Reason {
         Self::NoRoute,
         Self::FileFailed,
         Self::TooManyConnections,
+        Self::AuthenticationBusy,
     ];
 
     /// How many there are.
@@ -246,6 +262,42 @@ impl Reason {
                 "no_file",
                 "There is no such file",
             ),
+            Self::AccessDenied => row(
+                Client,
+                Some(StatusCode::FORBIDDEN),
+                "access_denied",
+                "The client's address has no access",
+            ),
+            Self::Unauthorized => row(
+                Client,
+                Some(StatusCode::UNAUTHORIZED),
+                "unauthorized",
+                "A user name and password are needed",
+            ),
+            Self::TooManyRequests => row(
+                Client,
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "too_many_requests",
+                "The client asks too often",
+            ),
+            Self::TooManyStreams => row(
+                Client,
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "too_many_streams",
+                "The client has too many streams open",
+            ),
+            Self::RequestBodyTooLarge => row(
+                Client,
+                Some(StatusCode::PAYLOAD_TOO_LARGE),
+                "request_body_too_large",
+                "The request body is too large",
+            ),
+            Self::AuthorizationRefused => row(
+                Client,
+                Some(StatusCode::FORBIDDEN),
+                "authorization_refused",
+                "The authorizing service refuses the request",
+            ),
             Self::RapidReset => row(
                 Client,
                 None,
@@ -293,6 +345,12 @@ impl Reason {
                 Some(StatusCode::BAD_GATEWAY),
                 "upstream_invalid_head",
                 "The upstream's response is not HTTP",
+            ),
+            Self::AuthorizationFailed => row(
+                Upstream,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "authorization_failed",
+                "The authorizing service gave no answer to go by",
             ),
             Self::UpstreamFirstEventTimeout => row(
                 Upstream,
@@ -347,6 +405,12 @@ impl Reason {
                 Some(StatusCode::SERVICE_UNAVAILABLE),
                 "too_many_connections",
                 "The sidecar has as many connections as it may",
+            ),
+            Self::AuthenticationBusy => row(
+                Proxy,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "authentication_busy",
+                "Too many passwords are being verified",
             ),
         }
     }

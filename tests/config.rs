@@ -408,7 +408,7 @@ mod written {
     fn a_route_says_only_what_is_its_own() {
         let written = written(&example_with_route().replace(": one", ""));
         let (_, route) = written.split_once("[[route]]\n").unwrap();
-        assert_eq!(route.matches('=').count(), 10, "{route}");
+        assert_eq!(route.matches('=').count(), 11, "{route}");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 mod address;
 mod downstream;
 mod gate;
+mod identity;
 mod login;
+mod nobody;
 mod state;
 mod stream;
 
@@ -26,8 +28,10 @@ use tokio::time::Instant;
 pub use self::address::{address_text, ip_text};
 pub use self::downstream::{Disposition, Downstream, Taken, Takeover, Taker};
 pub use self::gate::Gate;
+pub use self::identity::{ClientAddress, trusted_peer};
 pub use self::login::Login;
 use self::login::Logins;
+pub use self::nobody::NoClient;
 use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::access::Access;
 use super::access_log::access_log;
 use super::action::{Forwarded, OwnAction};
 use super::address::{admin_address, listen_address, network, upstream_address};
 use super::cors::Cors;
 use super::fields::{HeaderEdits, Message};
 use super::file::Table;
+use super::limits::Limits;
 use super::matcher::{self, matcher, probe_path, replacement};
 use super::name::name as route_name;
 use super::problem::Mistake;
@@ -88,6 +90,8 @@ pub(super) struct Settings {
     pub(super) request_headers: HeaderEdits,
     pub(super) response_headers: HeaderEdits,
     pub(super) cors: Option<Cors>,
+    pub(super) access: Access,
+    pub(super) limits: Limits,
 }
 
 /// An upstream that a table does or does not name.
@@ -308,7 +312,11 @@ impl Settings {
             request_headers,
             response_headers,
             cors,
+            access,
+            limits,
         } = self;
+        access.read(table);
+        limits.read(table);
         request_headers.read(table, "request_headers", Message::Request);
         response_headers.read(table, "response_headers", Message::Response);
         Cors::read(cors, table);

@@ -4,6 +4,7 @@
 //! they mean together and makes these types of it. Every problem found on the way is collected and told at once. A [`Source`] can
 //! do all of that again. `config.example.toml` is the reference of the keys.
 
+mod access;
 mod access_log;
 mod action;
 mod address;
@@ -14,6 +15,8 @@ mod fields;
 mod file;
 mod files;
 mod host;
+mod htpasswd;
+mod limits;
 mod matcher;
 mod name;
 mod nearest;
@@ -40,12 +43,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::access::{Access, AccessRule, Service};
 pub use self::access_log::{AccessForm, AccessLog, AccessPart, AccessValue};
 pub use self::action::{Action, Forwarded, Proxied, Redirect, Respond};
 pub use self::cors::{Cors, Origin};
 pub use self::fields::HeaderEdits;
 pub use self::files::Files;
 pub use self::host::requested_host;
+pub use self::htpasswd::{HtpasswdError, User, htpasswd};
+pub use self::limits::{LimitBy, Limits, Period, Rate};
 pub use self::matcher::{HeaderMatch, HostPattern, Matcher, PathPattern, QueryMatch};
 pub use self::path::normal_path;
 pub use self::probe::Probe;
@@ -167,6 +173,12 @@ pub struct Route {
     pub events: Events,
     /// What becomes of its event streams when the process drains.
     pub drain_streams: DrainStreams,
+    /// Who may call.
+    pub access: Access,
+    /// How much one client may have.
+    pub limits: Limits,
+    /// These limits are not those of the top level, and count by themselves.
+    pub has_own_limits: bool,
 }
 
 /// A backend.
@@ -390,11 +402,13 @@ impl UpstreamAddress {
 }
 
 impl Config {
-    /// The backend of each route that has one.
+    /// Every upstream; among them those that are asked whether a request may pass.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.routes
-            .iter()
-            .filter_map(|route| route.action.upstream())
+        self.routes.iter().flat_map(|route| {
+            let service = route.access.authorize.as_ref();
+            let asked = service.map(|service| &service.upstream);
+            [route.action.upstream(), asked].into_iter().flatten()
+        })
     }
 }
 

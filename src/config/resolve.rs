@@ -9,7 +9,9 @@ use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::upstream_host::upstream_host;
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
+use super::{
+    Admin, Config, ListenAddress, Listener, Probe, Source, access, conflicts, name, routes, tls,
+};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,10 +85,12 @@ pub(super) fn complete(
     check_upstreams(&draft, &mut report);
     name::check(&draft, &mut report);
     tls::check(&draft, &mut report);
+    access::check(&draft, &mut report);
     if let Some(files) = files {
         tls::check_files(&draft, files.folder, &mut report);
         tls::check_validity(&draft, files, Severity::Error, &mut report);
         super::files::check_files(&draft, files.folder, &mut report);
+        access::check_files(&draft, files.folder, &mut report);
     }
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));

@@ -50,8 +50,8 @@ pub(super) fn keep(
 
 /// A backend may come to where the sidecar is about to leave: until then, requests would come back to it.
 fn check_loops(config: &Config, report: &Report) -> Result<(), Problems> {
-    let upstreams = config.upstreams().map(|upstream| &upstream.address);
-    for upstream in upstreams {
+    for upstream in config.upstreams() {
+        let upstream = &upstream.address;
         let mut listeners = config.listeners.iter().map(|listener| &listener.address);
         if let Some(listener) = listeners.find(|listener| is_loop(upstream, listener)) {
             let mistake = Mistake::new(format!(

@@ -260,7 +260,7 @@ pub(super) fn host(text: &str) -> Result<HeaderValue, Mistake> {
         })
 }
 
-fn duration(text: &str) -> Result<Duration, Mistake> {
+pub(super) fn duration(text: &str) -> Result<Duration, Mistake> {
     units::duration(text).map_err(|error| {
         let help = match (error, units::nearest_duration(text)) {
             (DurationError::Zero, _) => "write `\"off\"` to turn it off".to_owned(),

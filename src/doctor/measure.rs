@@ -14,11 +14,10 @@ use http_body::Body;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::client::NoClient;
 use super::observation::{End, Head, Observation, Read};
 use super::request::{Protocol, RequestOptions, Target, UsageError};
 use crate::body::{Broken, Incoming, RequestBody};
-use crate::client::Downstream;
+use crate::client::{Downstream, NoClient};
 use crate::config::{self, ConnectRetry, Detect, Scheme, UpstreamAddress};
 use crate::http1::Limits;
 use crate::metrics::{Metrics, Phase};

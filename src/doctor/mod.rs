@@ -15,7 +15,6 @@
 
 mod arrivals;
 mod chain;
-mod client;
 mod expect;
 mod finding;
 mod fixes;

@@ -10,16 +10,15 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 use http_body::Body;
-use ipnet::IpNet;
 
 use super::edits::Edits;
+use super::guard::{Asker, Passed};
 use super::headers::remove_hop_by_hop;
 use super::prefix::Replacement;
 use super::route::{Backend, Route};
 use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
 use crate::body::{Hold, Incoming, RequestBody, RequestBodyProgress};
-use crate::client::Downstream;
 use crate::config::{self, Detect, Forwarded};
 use crate::exchange::Ids;
 use crate::reason::Reason;
@@ -78,6 +77,8 @@ pub(super) struct Outgoing {
 pub(super) struct RequestChanges {
     pub(super) edits: Option<Edits>,
     pub(super) prefix: Option<Replacement>,
+    /// What its guard says of it.
+    pub(super) passed: Passed,
 }
 
 /// How long a body may be, in bytes, that is kept so that an idempotent request can be sent again.
@@ -91,12 +92,20 @@ pub(super) fn outgoing(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
     (route, backend): (&Route, &Backend),
-    client: &dyn Downstream,
+    asker: Asker<'_>,
     ids: &Ids,
-    trusted_proxies: &[IpNet],
     changes: RequestChanges,
 ) -> Result<Outgoing, Error> {
-    let RequestChanges { edits, prefix } = changes;
+    let Asker {
+        client,
+        address,
+        trusted_proxies,
+    } = asker;
+    let RequestChanges {
+        edits,
+        prefix,
+        passed,
+    } = changes;
     let config = &route.config;
     let proxied = &backend.config;
     let detect = match *request.method() {
@@ -120,7 +129,11 @@ pub(super) fn outgoing(
     if parts.method.is_idempotent() && length.is_some_and(|length| length <= REPEATED as u64) {
         kept = kept.max(REPEATED);
     }
-    let (request_body, progress) = RequestBody::new(incoming, config.timeouts.request_body, kept);
+    let timeout = config.timeouts.request_body;
+    let (mut request_body, progress) = RequestBody::new(incoming, timeout, kept);
+    if let Some(most) = config.limits.request_body {
+        request_body.limit(most);
+    }
 
     let host = host(&parts, &backend.authority);
     parts.headers.reserve(ADDED);
@@ -137,7 +150,9 @@ pub(super) fn outgoing(
     };
     let peer = client.peer();
     match proxied.forwarded {
-        Forwarded::On => forwarded::tell(&mut parts.headers, peer, &scheme, trusted_proxies),
+        Forwarded::On => {
+            forwarded::tell(&mut parts.headers, peer, address, &scheme, trusted_proxies);
+        }
         Forwarded::Off => forwarded::remove(&mut parts.headers),
     }
     if let Some(prefix) = prefix
@@ -146,6 +161,7 @@ pub(super) fn outgoing(
     {
         forwarded::tell_prefix(&mut parts.headers, &prefix.of_client);
     }
+    passed.tell(&mut parts.headers);
     if let Some(edits) = edits {
         edits.apply(&mut parts.headers);
     }

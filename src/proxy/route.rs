@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::deliver::RequestContext;
+use super::guard::{Authorizer, Guard};
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
@@ -29,6 +30,10 @@ pub(super) struct Route {
     pub(super) files: Option<Files>,
     /// Requests and answers pass as they are.
     pub(super) changes_nothing: bool,
+    /// What its requests have to pass.
+    pub(super) guard: Option<Arc<Guard>>,
+    /// Who is asked by the guard whether they may pass.
+    pub(super) authorizer: Option<Authorizer>,
     /// Both of them in the log and on the status page.
     pub(super) info: Arc<RouteInfo>,
     /// What this thread counts of its requests.
@@ -55,6 +60,8 @@ impl Route {
         config: config::Route,
         upstream: Option<Rc<Upstream>>,
         limits: Limits,
+        guard: Option<Arc<Guard>>,
+        authorizer: Option<Authorizer>,
         metrics: &Metrics,
     ) -> Self {
         let upstream_name = config.action.upstream();
@@ -86,6 +93,8 @@ impl Route {
             files,
             info,
             counters,
+            guard,
+            authorizer,
             heartbeat,
         }
     }
@@ -94,6 +103,16 @@ impl Route {
     pub(super) fn segments(&self) -> usize {
         let path = self.config.matcher.path.as_ref();
         path.map_or(0, PathPattern::segments)
+    }
+
+    /// The upstreams that its requests are sent to, the one that is asked whether they may pass among them.
+    pub(super) fn upstreams(
+        self: &Rc<Self>,
+    ) -> impl Iterator<Item = (Arc<config::Upstream>, Rc<Upstream>)> {
+        let backend = self.backend.as_ref();
+        let own = backend.map(|own| (own.config.upstream.clone(), own.upstream.clone()));
+        let asked = self.authorizer.as_ref().map(Authorizer::upstream);
+        [own, asked].into_iter().flatten()
     }
 
     /// How many bytes of a request's body are needed later.

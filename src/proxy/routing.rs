@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::guard::{Authorizer, Guards};
 use super::route::Route;
 use super::route_index::RouteIndex;
 use crate::config::{self, Config};
@@ -32,16 +33,13 @@ impl Routing {
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,
+        guards: &Guards,
         metrics: &Metrics,
         before: &Self,
         sink: &AccessSink,
     ) -> Self {
-        let known = before
-            .routes
-            .iter()
-            .filter_map(|route| route.backend.as_ref());
-        let known =
-            known.map(|backend| (backend.config.upstream.clone(), backend.upstream.clone()));
+        let known = before.routes.iter();
+        let known = known.flat_map(Route::upstreams);
         let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
             let tls = config.tls.as_ref().and_then(|settings| tls.get(settings));
@@ -55,9 +53,23 @@ impl Routing {
         let routes = config
             .routes
             .iter()
-            .map(|route| {
+            .enumerate()
+            .map(|(index, route)| {
                 let upstream = route.action.upstream().map(&mut upstream_of);
-                Rc::new(Route::new(route.clone(), upstream, limits, metrics))
+                let guard = guards.of_route(index);
+                let service = route.access.authorize.as_ref();
+                let authorizer = service.map(|service| {
+                    let upstream = upstream_of(&service.upstream);
+                    Authorizer::new(&route.access, service.clone(), upstream, limits)
+                });
+                Rc::new(Route::new(
+                    route.clone(),
+                    upstream,
+                    limits,
+                    guard,
+                    authorizer,
+                    metrics,
+                ))
             })
             .collect();
         let access_log = config.log.access.as_ref();

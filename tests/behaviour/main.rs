@@ -4,6 +4,8 @@
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
 mod access_log;
+mod access_rules;
+mod authorization;
 mod bad_input;
 mod bodiless_responses;
 mod both_protocols;
@@ -43,6 +45,7 @@ mod other_streams;
 mod probe;
 mod proxy_protocol;
 mod request_framing;
+mod request_limits;
 mod rewriting;
 mod rotation;
 mod seams;

@@ -119,7 +119,10 @@ fn expected_shape(entry: &Entry) -> String {
         Kind::OneOrMore => "string or array of strings".to_owned(),
         Kind::Table => "object".to_owned(),
         Kind::Boolean => "boolean".to_owned(),
-        Kind::Integer(range, None) => format!("{} to {}", range.start(), range.end()),
+        Kind::Integer(range, None) => {
+            let off = if entry.off { " or off" } else { "" };
+            format!("{} to {}{off}", range.start(), range.end())
+        }
         Kind::Integer(range, Some(word)) => {
             format!("{} to {} or {word}", range.start(), range.end())
         }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::upstream_host::{FROM_CLIENT, default_host};
 use super::{
-    Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Forwarded,
-    Frame, Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe,
-    Route, Server, Timeouts, Upstream, Workers, units,
+    Access, Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format,
+    Forwarded, Frame, Heartbeat, Level, Limits, ListenAddress, Listener, Log, Matcher,
+    OnUpstreamFailure, Probe, Route, Server, Timeouts, Upstream, Workers, units,
 };
 
 /// Keys of one table, with their values in TOML.
-type Keys = Vec<(&'static str, String)>;
+pub(super) type Keys = Vec<(&'static str, String)>;
 
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,17 +35,21 @@ impl Display for Config {
                 && last.action.upstream().is_some()
         };
         let fallback = routes.last().filter(is_fallback);
-        let (top_heartbeat, top_events, top_streams) = match fallback {
+        let (top_heartbeat, top_events, top_streams, top_access, top_limits) = match fallback {
             Some(Route {
                 heartbeat,
                 events,
                 drain_streams,
+                access,
+                limits,
                 ..
-            }) => (heartbeat, events, *drain_streams),
+            }) => (heartbeat, events, *drain_streams, access, limits),
             None => (
                 &Heartbeat::default(),
                 &Events::default(),
                 DrainStreams::default(),
+                &Access::default(),
+                &Limits::default(),
             ),
         };
         let top_fields = fallback.map_or_else(Keys::new, routing::fields);
@@ -63,6 +67,8 @@ impl Display for Config {
             ("timeouts", timeouts(top_timeouts)),
             ("heartbeat", heartbeat(top_heartbeat)),
             ("events", events(top_events)),
+            ("access", top_access.keys()),
+            ("limits", top_limits.keys()),
         ];
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
@@ -92,6 +98,8 @@ impl Display for Config {
                 timeouts(&route.timeouts),
                 heartbeat(&route.heartbeat),
                 events(&route.events),
+                route.access.keys(),
+                route.limits.keys(),
             ];
             for (mut keys, (name, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));
@@ -340,6 +348,6 @@ fn clock(duration: Option<Duration>) -> String {
 }
 
 /// A string of JSON is one of TOML.
-fn text(text: impl Display) -> String {
+pub(super) fn text(text: impl Display) -> String {
     serde_json::Value::from(text.to_string()).to_string()
 }

@@ -1,4 +1,4 @@
-//! The doctor as the client of its own requests: nobody waits behind it.
+//! The client of the sidecar's own requests: nobody waits behind it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
-use crate::client::{Downstream, Login, Takeover};
+use super::{Downstream, Login, Takeover};
 use crate::config;
 use crate::http1::Connection;
 use crate::reason::Reason;
@@ -15,7 +15,7 @@ use crate::sending::Remainder;
 
 /// A client that is told nothing, and keeps nothing.
 #[derive(Debug)]
-pub(super) struct NoClient;
+pub struct NoClient;
 
 impl Downstream for NoClient {
     fn peer(&self) -> Option<SocketAddr> {
