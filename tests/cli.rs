@@ -72,8 +72,6 @@ mod arguments {
             "--config",
             "a.toml",
             "--upstream",
-            "--upstream-host",
-            "SSE_SIDECAR_UPSTREAM_HOST",
             "http://a",
             "--listen",
             "127.0.0.1:1",
@@ -109,6 +107,8 @@ mod arguments {
             "--config",
             "--listen",
             "--upstream",
+            "--upstream-host",
+            "SSE_SIDECAR_UPSTREAM_HOST",
             "--admin",
             "SSE_SIDECAR_UPSTREAM",
         ] {

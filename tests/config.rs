@@ -548,6 +548,7 @@ mod overrides {
             ],
             upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "127.0.0.1:3000")),
             admin: Some(overridden("--admin", "localhost:9901")),
+            ..Overrides::default()
         };
         let problems = config::load(None, &overrides).unwrap_err();
         assert_eq!(

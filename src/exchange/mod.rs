@@ -441,7 +441,8 @@ impl Exchange {
             status: self.status,
             bytes: stream.map_or_else(|| self.open.bytes_sent(), |_| counts.bytes),
             duration: Some(since(now)),
-            time_to_head: self.head.map(since),
+            // What answers by itself has nobody to wait for.
+            time_to_head: self.head.filter(|_| self.upstream.is_some()).map(since),
             time_to_first_event: self.open.time_to_first_event(),
             upstream: self.open.upstream(),
             route: info.map(|info| &*info.route),
