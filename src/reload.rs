@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::admin::Admin;
 use crate::client::{ConnectionSettings, Limits};
 use crate::config::{Config, Listener, Problems, Reloaded, Source};
+use crate::exchange::AccessSink;
 use crate::log;
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Guards, Probe, Proxy};
@@ -111,7 +112,7 @@ impl InForce {
     }
 
     /// The proxy of a worker on this thread, where `access_sink` takes the lines of the access log.
-    pub fn proxy(&self, access_sink: Rc<dyn Fn(&[u8])>) -> Rc<Proxy> {
+    pub fn proxy(&self, access_sink: AccessSink) -> Rc<Proxy> {
         let newest = self.newest.subscribe();
         let first = newest.borrow().clone();
         let proxy = Proxy::with_access_sink(

@@ -225,7 +225,6 @@ fn size(text: &str) -> Result<Option<u64>, Mistake> {
     }
     let meant = match unit.trim().to_ascii_lowercase().as_str() {
         "k" | "kb" | "kib" => "KiB",
-        "m" | "mb" | "mib" => "MiB",
         "g" | "gb" | "gib" => "GiB",
         "" => "B",
         _ => "MiB",

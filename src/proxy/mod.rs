@@ -179,10 +179,10 @@ impl Handler for Proxy {
                 &client,
                 &mut exchange,
             ) {
-                Ok(mut asked) => {
-                    let progress = asked.outgoing.progress.clone();
-                    let websocket = asked.outgoing.websocket.take();
-                    (Next::Ask(asked), progress, websocket)
+                Ok(mut upstream_request) => {
+                    let progress = upstream_request.outgoing.progress.clone();
+                    let websocket = upstream_request.outgoing.websocket.take();
+                    (Next::Ask(upstream_request), progress, websocket)
                 }
                 Err(error) => return refuse(error, &context, changes.answer.as_deref(), exchange),
             },

@@ -96,11 +96,6 @@ pub(super) fn outgoing(
     ids: &Ids,
     changes: RequestChanges,
 ) -> Result<Outgoing, Error> {
-    let Asker {
-        client,
-        address,
-        trusted_proxies,
-    } = asker;
     let RequestChanges {
         edits,
         prefix,
@@ -143,23 +138,9 @@ pub(super) fn outgoing(
         parts.headers.insert(HOST, host);
     }
     ids.tell_upstream(&mut parts.headers);
-    let scheme = if client.is_tls() {
-        Scheme::HTTPS
-    } else {
-        Scheme::HTTP
-    };
-    let peer = client.peer();
     match proxied.forwarded {
-        Forwarded::On => {
-            forwarded::tell(&mut parts.headers, peer, address, &scheme, trusted_proxies);
-        }
+        Forwarded::On => tell_of_client(&mut parts.headers, asker, prefix.as_ref()),
         Forwarded::Off => forwarded::remove(&mut parts.headers),
-    }
-    if let Some(prefix) = prefix
-        .as_ref()
-        .filter(|_| proxied.forwarded == Forwarded::On)
-    {
-        forwarded::tell_prefix(&mut parts.headers, &prefix.of_client);
     }
     passed.tell(&mut parts.headers);
     if let Some(edits) = edits {
@@ -181,7 +162,7 @@ pub(super) fn outgoing(
         // expectation." The upstream cannot, since it gets the request as HTTP/1.1.
         parts.headers.remove(EXPECT);
     }
-    let mut raw_head = client.take_raw_head();
+    let mut raw_head = asker.client.take_raw_head();
     let target = target(&parts);
     parts.uri = match prefix.filter(|_| target != "*") {
         Some(prefix) => {
@@ -208,6 +189,24 @@ pub(super) fn outgoing(
         raw_head,
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),
     })
+}
+
+/// Who the client is, and what it calls the place of the backend's paths.
+fn tell_of_client(headers: &mut HeaderMap, asker: Asker<'_>, prefix: Option<&Replacement>) {
+    let Asker {
+        client,
+        address,
+        trusted_proxies,
+    } = asker;
+    let scheme = if client.is_tls() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
+    forwarded::tell(headers, client.peer(), address, &scheme, trusted_proxies);
+    if let Some(prefix) = prefix {
+        forwarded::tell_prefix(headers, &prefix.of_client);
+    }
 }
 
 /// The target as the upstream gets it: without scheme and host.

@@ -108,10 +108,7 @@ impl Authorizer {
                 headers.remove(name);
             }
         }
-        let authority = request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str());
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
         if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host).ok()) {
             headers.insert(HOST, host);
         }

@@ -57,13 +57,12 @@ impl Rates {
             None => free(&mut set, client),
         };
         let idle_at = place.idle_at.max(now) + interval;
-        match (idle_at - now).checked_sub(most).filter(|wait| *wait > 0) {
-            Some(wait) => Err(Duration::from_nanos(wait)),
-            None => {
-                place.idle_at = idle_at;
-                Ok(())
-            }
+        let wait = (idle_at - now).saturating_sub(most);
+        if wait > 0 {
+            return Err(Duration::from_nanos(wait));
         }
+        place.idle_at = idle_at;
+        Ok(())
     }
 }
 

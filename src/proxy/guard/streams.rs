@@ -20,7 +20,7 @@ pub(in crate::proxy) struct StreamSlot {
 
 impl Streams {
     pub(super) fn new() -> Self {
-        Self([const { () }; PARTS].map(|()| Mutex::default()))
+        Self(std::array::from_fn(|_| Mutex::default()))
     }
 
     /// Counts one more stream of `client`, if it has less than `most`.
