@@ -96,6 +96,7 @@ impl App {
                 None => None,
             };
             let entrance = ListenerSettings {
+                name: listener.name.clone(),
                 proxy_protocol: listener.proxy_protocol,
                 tls,
             };

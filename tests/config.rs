@@ -18,6 +18,8 @@ use sse_sidecar::config::{
     Override, Overrides, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
 };
 
+use sse_sidecar::tls::PeerName;
+
 const EXAMPLE: &str = include_str!("../config.example.toml");
 
 fn parse(text: &str) -> Result<(Config, Vec<Problem>), Problems> {
@@ -97,6 +99,7 @@ mod example {
         // TLS has no defaults: its keys are comments there.
         let text = example_with_route().replace("\n# tls.", "\ntls.");
         let text = text.replacen("\n# host =", "\nhost =", 1);
+        let text = text.replacen("\n# name =", "\nname =", 1);
         let text = text.replacen("\n# token =", "\ntoken =", 1);
         let text = text.replacen("\n# basic_auth =", "\nbasic_auth =", 1);
         let text = text.replacen("\n# authorize =", "\nauthorize =", 1);
@@ -115,7 +118,7 @@ mod example {
                 let name = header.trim_matches(['[', ']']);
                 for key in known_keys(&format!("{header}\n[{name}.tls]")) {
                     assert!(
-                        tls.get_ref().get(key.as_str()).is_some(),
+                        tls.get_ref().get(key.trim_matches(['[', ']'])).is_some(),
                         "`tls.{key}` of {header} is not in the example"
                     );
                 }
@@ -580,7 +583,7 @@ mod files {
         assert_eq!(tls.identity.certificate, folder.0.join("one.crt"));
         let tls = config.routes[0].upstream.tls.as_ref().unwrap();
         assert_eq!(tls.ca, Some(folder.0.join("one.crt")));
-        assert_eq!(tls.server_name.to_str(), "app");
+        assert_eq!(tls.server_name, PeerName::Fixed("app".try_into().unwrap()));
     }
 
     #[test]

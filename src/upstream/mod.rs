@@ -3,6 +3,7 @@
 //! Over HTTP/1.1 a connection belongs to one request at a time, over HTTP/2 many share one. Either way a request is cancelled by
 //! dropping what it holds, in every phase.
 
+mod by_host;
 mod connect;
 mod http1;
 mod http2;
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use self::by_host::ByHost;
 use self::resolve::Resolver;
 use self::retry::{Backoff, patience};
 pub use self::source::{Source, StreamBody};
@@ -68,6 +70,8 @@ pub struct Upstream {
     tended: Cell<bool>,
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
+    /// The same for each of its names, if it has one for each host.
+    by_host: ByHost,
     metrics: Arc<Metrics>,
     health: Arc<UpstreamStats>,
 }
@@ -155,6 +159,7 @@ impl Upstream {
             shared: RefCell::default(),
             tended: Cell::new(false),
             turn: Mutex::default(),
+            by_host: ByHost::default(),
             metrics,
             health,
         }
@@ -174,6 +179,9 @@ impl Upstream {
         request: Box<Request<RequestBody>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
+        if let Some(named) = self.for_host(&request)? {
+            return Box::pin(named.send(request, terms)).await;
+        }
         let transport = match self.kept(&request, terms) {
             Some(kept) => kept,
             None => self.connect(terms).await?,

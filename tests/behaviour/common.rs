@@ -146,6 +146,7 @@ impl Sidecar {
             tls
         });
         let settings = ListenerSettings {
+            name: config.listeners[0].name.clone(),
             proxy_protocol: config.listeners[0].proxy_protocol,
             tls: server_tls,
         };

@@ -38,6 +38,7 @@ mod proxy_protocol;
 mod request_limits;
 mod rotation;
 mod seams;
+mod sni;
 mod status;
 mod timeouts;
 mod tls;

@@ -144,6 +144,7 @@ fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
     let (mut allowed, mut refused) = match &entry.kind {
         Kind::String => (vec![], vec!["1".to_owned()]),
         Kind::Strings => (vec!["[]".to_owned()], vec!["\"x\"".to_owned()]),
+        Kind::Tables => (vec![], vec!["[]".to_owned(), "\"x\"".to_owned()]),
         Kind::Boolean => (
             vec!["true".to_owned(), "false".to_owned()],
             vec!["1".to_owned()],
@@ -271,6 +272,7 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::Integer(range, _) => range.start().to_string(),
         Kind::Duration { .. } => "\"7s\"".to_owned(),
         Kind::OneOf(words) => format!("\"{}\"", words.last().unwrap()),
+        Kind::Tables => panic!("`{key}` needs files"),
         Kind::Strings if key == "access.authorize_headers" => "[\"X-User\"]".to_owned(),
         Kind::Strings if key == "access.rules" => "[\"deny all\"]".to_owned(),
         Kind::Strings => "[\"10.0.0.1\"]".to_owned(),

@@ -24,6 +24,7 @@ pub(crate) struct Entry {
 pub(crate) enum Kind {
     String,
     Strings,
+    Tables,
     Boolean,
     /// The word is one that may stand for a number.
     Integer(RangeInclusive<i64>, Option<String>),
@@ -92,6 +93,7 @@ fn read_kind(kind: &str) -> Kind {
     match kind {
         "String" => Kind::String,
         "Array of strings" => Kind::Strings,
+        "Array of tables" => Kind::Tables,
         "Boolean" => Kind::Boolean,
         "Duration" => Kind::Duration {
             least: None,
