@@ -136,6 +136,7 @@ impl InForce {
             None => None,
         };
         Ok(ListenerSettings {
+            name: listener.name.clone(),
             proxy_protocol: listener.proxy_protocol,
             tls,
         })
