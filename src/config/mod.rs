@@ -14,6 +14,7 @@ mod fields;
 mod file;
 mod files;
 mod host;
+mod log_level;
 mod matcher;
 mod name;
 mod nearest;
@@ -112,6 +113,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The status page may end streams.
     pub allow_ending: bool,
+    /// Requests may set the log level.
+    pub allow_log_level: bool,
     /// The names at which the status page is shown, besides `localhost` and addresses: in lower case, without a trailing dot.
     pub hosts: Vec<String>,
 }
@@ -341,8 +344,8 @@ pub struct Log {
     pub access: Option<Arc<AccessLog>>,
 }
 
-/// A log level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A log level; the quieter, the less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Only failures of the sidecar itself.
     Error,

@@ -6,10 +6,13 @@ use std::path::Path;
 
 use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
 use super::draft::{Draft, ListenerDraft, Target};
-use super::file::{Report, walk};
+use super::file::{Report, Value, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::upstream_host::upstream_host;
-use super::{Admin, Config, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls};
+use super::value::choice;
+use super::{
+    Admin, Config, Level, ListenAddress, Listener, Probe, Source, conflicts, name, routes, tls,
+};
 
 /// What flags and environment variables say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Overrides {
     pub upstream_host: Option<Override>,
     /// Replaces `admin.listen`.
     pub admin: Option<Override>,
+    /// Replaces `log.level`.
+    pub log_level: Option<Override>,
 }
 
 /// One value from a flag or an environment variable.
@@ -152,6 +157,7 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
         upstream,
         upstream_host: host,
         admin,
+        log_level,
     } = overrides;
     listen_instead(listen, &mut draft.listeners, &mut report);
     if let Some(Override { source, value }) = upstream {
@@ -172,6 +178,12 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
     if let Some(Override { source, value }) = admin {
         let address = admin_address(value).map_err(|mistake| report.error(source, &mistake));
         draft.admin = (source.clone(), address.unwrap_or_default());
+    }
+    if let Some(Override { source, value }) = log_level {
+        match choice(&Level::NAMES)(Value::String(value)) {
+            Ok(level) => draft.log.level = level,
+            Err(mistake) => report.error(source, &mistake),
+        }
     }
     Ok((draft, report))
 }
@@ -281,6 +293,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         server,
         admin: (_, listen),
         allow_ending,
+        allow_log_level,
         admin_hosts: hosts,
         upstream: fallback,
         settings,
@@ -309,6 +322,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         admin: Admin {
             listen,
             allow_ending,
+            allow_log_level,
             hosts,
         },
         timeouts,
