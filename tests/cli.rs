@@ -110,6 +110,7 @@ mod arguments {
             "--upstream-host",
             "SSE_SIDECAR_UPSTREAM_HOST",
             "--admin",
+            "--log-level",
             "SSE_SIDECAR_UPSTREAM",
         ] {
             assert!(stdout.contains(word), "{word} is not in\n{stdout}");
@@ -292,6 +293,17 @@ mod check {
         assert!(
             stderr.starts_with("error: SSE_SIDECAR_UPSTREAM_HOST: `a b`"),
             "{stderr}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_log_level_names_the_nearest() {
+        let args = ["check", "--upstream", "http://a", "--log-level", "debgu"];
+        let (code, _, stderr) = outcome(&mut sidecar(&args));
+        assert_eq!(code, 2);
+        assert_eq!(
+            stderr,
+            "error: --log-level: unknown value `debgu`\n  = help: write `\"debug\"`\n\n1 error\n"
         );
     }
 

@@ -14,8 +14,9 @@ use proptest::prelude::*;
 use toml::de::DeTable;
 
 use sse_sidecar::config::{
-    self, Config, Drain, DrainStreams, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure,
-    Override, Overrides, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
+    self, Config, Drain, DrainStreams, Events, Heartbeat, Level, ListenAddress, Log,
+    OnUpstreamFailure, Override, Overrides, Problem, Problems, Scheme, Server, Timeouts,
+    UpstreamAddress,
 };
 
 use sse_sidecar::tls::PeerName;
@@ -74,7 +75,7 @@ mod example {
                 .as_deref(),
             Some("127.0.0.1:9901")
         );
-        assert!(!config.admin.allow_ending);
+        assert!(!config.admin.allow_ending && !config.admin.allow_log_level);
         assert!(config.admin.hosts.is_empty());
         assert_eq!(config.server, Server::default());
         assert_eq!(config.timeouts, Timeouts::default());
@@ -366,7 +367,7 @@ mod written {
                 { address = "unix:/run/a b\"c.sock", mode = "0666", tls = { certificate = "a", private_key = "b", client_ca = "c" } },
             ]
             server = { workers = 3, max_connections = 7, max_request_head = 2000, max_request_headers = 20, max_streams = 4, trusted_proxies = ["10.0.0.0/8", "::1/128"] }
-            admin = { listen = "off", allow_ending = true, hosts = ["status.example.com", "sidecar"] }
+            admin = { listen = "off", allow_ending = true, allow_log_level = true, hosts = ["status.example.com", "sidecar"] }
             upstream.url = "https://example.com"
             upstream.host = "api.example.com:8443"
             upstream.tls = { ca = "a", certificate = "b", private_key = "c", server_name = "d.example" }
@@ -442,6 +443,7 @@ mod overrides {
             upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "http://b")),
             upstream_host: Some(overridden("--upstream-host", "b.example")),
             admin: Some(overridden("--admin", "off")),
+            log_level: Some(overridden("SSE_SIDECAR_LOG_LEVEL", "debug")),
         };
         let text = "upstream.url = 'http://a'\nlistener = [{ address = '127.0.0.1:2' }]\nadmin.listen = '127.0.0.1:3'";
         let (config, warnings) = config::parse(text, "config.toml", &overrides).unwrap();
@@ -458,6 +460,7 @@ mod overrides {
         let proxied = config.routes[0].action.proxied().unwrap();
         assert_eq!(proxied.host.as_ref().unwrap(), "b.example");
         assert_eq!(config.admin.listen, None);
+        assert_eq!(config.log.level, Level::Debug);
     }
 
     /// What the listeners of `text` become with these addresses instead.

@@ -126,6 +126,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "client",
             "config",
             "exchange",
+            "log",
             "upstream_stats",
             "metrics",
             "server",

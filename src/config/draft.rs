@@ -40,6 +40,7 @@ pub(super) struct Draft {
     pub(super) server: Server,
     pub(super) admin: (String, Option<SocketAddr>),
     pub(super) allow_ending: bool,
+    pub(super) allow_log_level: bool,
     pub(super) admin_hosts: Vec<String>,
     pub(super) upstream: Target,
     pub(super) settings: Settings,
@@ -204,6 +205,7 @@ impl Draft {
         root.table("admin", |table| {
             table.set("listen", &mut draft.admin.1, text(admin_address));
             table.set("allow_ending", &mut draft.allow_ending, boolean);
+            table.set("allow_log_level", &mut draft.allow_log_level, boolean);
             table.list("hosts", &mut draft.admin_hosts, matcher::host);
         });
         draft.upstream = Target::read(root);
@@ -239,6 +241,7 @@ impl Default for Draft {
             server: Server::default(),
             admin: ("admin.listen".to_owned(), Some(DEFAULT_ADMIN)),
             allow_ending: false,
+            allow_log_level: false,
             admin_hosts: Vec::new(),
             upstream: Target::missing("upstream.url"),
             settings: Settings::default(),
@@ -370,16 +373,7 @@ impl Settings {
 }
 
 fn read_log(table: &mut Table<'_>, log: &mut Log) {
-    table.set(
-        "level",
-        &mut log.level,
-        choice(&[
-            ("error", Level::Error),
-            ("warn", Level::Warn),
-            ("info", Level::Info),
-            ("debug", Level::Debug),
-        ]),
-    );
+    table.set("level", &mut log.level, choice(&Level::NAMES));
     table.set(
         "format",
         &mut log.format,

@@ -17,6 +17,7 @@ mod files;
 mod host;
 mod htpasswd;
 mod limits;
+mod log_level;
 mod matcher;
 mod name;
 mod nearest;
@@ -120,6 +121,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The status page may end streams.
     pub allow_ending: bool,
+    /// Requests may set the log level.
+    pub allow_log_level: bool,
     /// The names at which the status page is shown, besides `localhost` and addresses: in lower case, without a trailing dot.
     pub hosts: Vec<String>,
 }
@@ -355,8 +358,8 @@ pub struct Log {
     pub access: Option<Arc<AccessLog>>,
 }
 
-/// A log level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A log level; the quieter, the less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Only failures of the sidecar itself.
     Error,

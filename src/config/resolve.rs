@@ -6,11 +6,13 @@ use std::path::Path;
 
 use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
 use super::draft::{Draft, ListenerDraft, Target};
-use super::file::{Report, walk};
+use super::file::{Report, Value, walk};
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::upstream_host::upstream_host;
+use super::value::choice;
 use super::{
-    Admin, Config, ListenAddress, Listener, Probe, Source, access, conflicts, name, routes, tls,
+    Admin, Config, Level, ListenAddress, Listener, Probe, Source, access, conflicts, name, routes,
+    tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -24,6 +26,8 @@ pub struct Overrides {
     pub upstream_host: Option<Override>,
     /// Replaces `admin.listen`.
     pub admin: Option<Override>,
+    /// Replaces `log.level`.
+    pub log_level: Option<Override>,
 }
 
 /// One value from a flag or an environment variable.
@@ -156,6 +160,7 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
         upstream,
         upstream_host: host,
         admin,
+        log_level,
     } = overrides;
     listen_instead(listen, &mut draft.listeners, &mut report);
     if let Some(Override { source, value }) = upstream {
@@ -176,6 +181,12 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
     if let Some(Override { source, value }) = admin {
         let address = admin_address(value).map_err(|mistake| report.error(source, &mistake));
         draft.admin = (source.clone(), address.unwrap_or_default());
+    }
+    if let Some(Override { source, value }) = log_level {
+        match choice(&Level::NAMES)(Value::String(value)) {
+            Ok(level) => draft.log.level = level,
+            Err(mistake) => report.error(source, &mistake),
+        }
     }
     Ok((draft, report))
 }
@@ -297,6 +308,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         server,
         admin: (_, listen),
         allow_ending,
+        allow_log_level,
         admin_hosts: hosts,
         upstream: fallback,
         settings,
@@ -326,6 +338,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         admin: Admin {
             listen,
             allow_ending,
+            allow_log_level,
             hosts,
         },
         timeouts,

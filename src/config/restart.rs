@@ -33,6 +33,7 @@ pub(super) fn keep(
     let Admin {
         listen,
         allow_ending: _,
+        allow_log_level: _,
         hosts: _,
     } = &running.admin;
     keep_value(listen, &mut new.admin.listen, "admin.listen", &mut keys);
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn everything_else_changes() {
         let rest = "server = { max_connections = 1, max_request_head = 9000, max_request_headers = 30, max_streams = 4, trusted_proxies = ['::1'] }\n\
-                    admin.allow_ending = true\nadmin.hosts = ['a']\nlog = { level = 'debug', access = 'json' }\ntimeouts.keep_alive = '1s'\ndrain.timeout = '1s'\n\
+                    admin.allow_ending = true\nadmin.allow_log_level = true\nadmin.hosts = ['a']\nlog = { level = 'debug', access = 'json' }\ntimeouts.keep_alive = '1s'\ndrain.timeout = '1s'\n\
                     route = [{ path = '/x', heartbeat.text = 'x' }]\n";
         let (keys, config) = kept(UPSTREAM, &format!("{rest}{UPSTREAM}"));
         assert!(keys.is_empty(), "{keys:?}");

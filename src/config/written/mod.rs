@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::upstream_host::{FROM_CLIENT, default_host};
 use super::{
     Access, Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format,
-    Forwarded, Frame, Heartbeat, Level, Limits, ListenAddress, Listener, Log, Matcher,
-    OnUpstreamFailure, Probe, Route, Server, Timeouts, Upstream, Workers, units,
+    Forwarded, Frame, Heartbeat, Limits, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure,
+    Probe, Route, Server, Timeouts, Upstream, Workers, units,
 };
 use crate::tls::PeerName;
 
@@ -197,12 +197,14 @@ fn admin(admin: &Admin) -> Keys {
     let Admin {
         listen,
         allow_ending,
+        allow_log_level,
         hosts,
     } = admin;
     let hosts: Vec<_> = hosts.iter().map(text).collect();
     vec![
         ("listen", listen.map_or_else(|| text("off"), text)),
         ("allow_ending", allow_ending.to_string()),
+        ("allow_log_level", allow_log_level.to_string()),
         ("hosts", format!("[{}]", hosts.join(", "))),
     ]
 }
@@ -348,12 +350,6 @@ fn log(log: &Log) -> Keys {
         format,
         access,
     } = log;
-    let level = match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
     let format = match format {
         Format::Auto => "auto",
         Format::Text => "text",
@@ -361,7 +357,7 @@ fn log(log: &Log) -> Keys {
     };
     let access = access.as_ref().map_or_else(|| text("off"), text);
     vec![
-        ("level", text(level)),
+        ("level", text(level.name())),
         ("format", text(format)),
         ("access", access),
     ]
