@@ -135,6 +135,7 @@ impl InForce {
             None => None,
         };
         Ok(ListenerSettings {
+            name: listener.name.clone(),
             proxy_protocol: listener.proxy_protocol,
             tls,
         })

@@ -18,6 +18,8 @@ use sse_sidecar::config::{
     Override, Overrides, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
 };
 
+use sse_sidecar::tls::PeerName;
+
 const EXAMPLE: &str = include_str!("../config.example.toml");
 
 fn parse(text: &str) -> Result<(Config, Vec<Problem>), Problems> {
@@ -126,7 +128,7 @@ mod example {
                 let name = header.trim_matches(['[', ']']);
                 for key in known_keys(&format!("{header}\n[{name}.tls]")) {
                     assert!(
-                        tls.get_ref().get(key.as_str()).is_some(),
+                        tls.get_ref().get(key.trim_matches(['[', ']'])).is_some(),
                         "`tls.{key}` of {header} is not in the example"
                     );
                 }
@@ -704,7 +706,7 @@ mod files {
         assert_eq!(tls.identity.certificate, folder.0.join("one.crt"));
         let tls = config.upstreams().next().unwrap().tls.as_ref().unwrap();
         assert_eq!(tls.ca, Some(folder.0.join("one.crt")));
-        assert_eq!(tls.server_name.to_str(), "app");
+        assert_eq!(tls.server_name, PeerName::Fixed("app".try_into().unwrap()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ use crate::wire::{HeadWriter, Malformed};
 pub struct Client {
     socket: Socket,
     peer: Option<SocketAddr>,
+    listener: Option<Arc<str>>,
     settings: ConnectionSettings,
     retires_at: Option<Instant>,
     state: RefCell<State<Takeover>>,
@@ -64,6 +66,21 @@ pub struct Client {
     logins: Logins,
     /// The shutdown has begun, and so long it may take: the response under way is the connection's last.
     drains_until: Cell<Option<Instant>>,
+}
+
+/// A connection for whoever serves it otherwise.
+#[derive(Debug)]
+pub struct ClientParts {
+    /// The connection itself.
+    pub socket: Socket,
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// Where it came in.
+    pub listener: Option<Arc<str>>,
+    /// What it is held to.
+    pub settings: ConnectionSettings,
+    /// What was read and not yet looked at.
+    pub unread: Vec<u8>,
 }
 
 /// What a connection is held to before a request has a route: its timeouts, the `write` timeout where no route says otherwise, and
@@ -119,6 +136,7 @@ impl Client {
         Self {
             socket,
             peer,
+            listener: None,
             settings,
             retires_at: age.and_then(|age| now.checked_add(age)),
             state: RefCell::new(State::new(settings.limits, now)),
@@ -133,6 +151,13 @@ impl Client {
             logins: Logins::default(),
             drains_until: Cell::new(None),
         }
+    }
+
+    /// The same, come in at the listener of this name.
+    #[must_use]
+    pub fn at(mut self, listener: Option<Arc<str>>) -> Self {
+        self.listener = listener;
+        self
     }
 
     /// Waits for the client's first bytes, until they show which HTTP it speaks: HTTP/2 "with prior knowledge" begins with a
@@ -164,10 +189,15 @@ impl Client {
         }
     }
 
-    /// The socket, the client's address, its timeouts, and what was read and not yet looked at.
-    pub fn into_parts(self) -> (Socket, Option<SocketAddr>, ConnectionSettings, Vec<u8>) {
-        let unread = self.state.into_inner().take_unread();
-        (self.socket, self.peer, self.settings, unread)
+    /// The socket, the client's address, its listener, its timeouts, and what was read and not yet looked at.
+    pub fn into_parts(self) -> ClientParts {
+        ClientParts {
+            unread: self.state.into_inner().take_unread(),
+            socket: self.socket,
+            peer: self.peer,
+            listener: self.listener,
+            settings: self.settings,
+        }
     }
 
     /// How much may come.
@@ -382,6 +412,14 @@ impl Downstream for Client {
 
     fn is_tls(&self) -> bool {
         self.socket.is_tls()
+    }
+
+    fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
+    }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        self.socket.peer_certificates()
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) {

@@ -17,10 +17,10 @@ use super::file::{Report, Table};
 use super::htpasswd::htpasswd;
 use super::problem::Mistake;
 use super::units;
-use super::value::{duration, path, server_name, text};
+use super::value::{boolean, duration, path, server_name, text};
 use super::written::{Keys, text as written};
 use super::{Scheme, Upstream, UpstreamAddress};
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, PeerName};
 
 /// Who may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Access {
     pub authorize_headers: Vec<HeaderName>,
     /// How long the answer may take.
     pub authorize_timeout: Duration,
+    /// The upstream is told of the certificate that the client has shown.
+    pub forward_certificate: bool,
 }
 
 /// A service that is asked whether requests may pass.
@@ -64,6 +66,7 @@ impl Access {
             authorize,
             authorize_headers: headers,
             authorize_timeout,
+            forward_certificate,
         } = self;
         table.table("access", |table| {
             table.list("rules", rules, rule);
@@ -71,6 +74,7 @@ impl Access {
             table.set("authorize", authorize, text(service));
             table.list("authorize_headers", headers, header);
             table.set("authorize_timeout", authorize_timeout, text(duration));
+            table.set("forward_certificate", forward_certificate, boolean);
         });
     }
 
@@ -88,6 +92,7 @@ impl Access {
             authorize,
             authorize_headers: headers,
             authorize_timeout,
+            forward_certificate,
         } = self;
         let headers: Vec<_> = headers.iter().map(written).collect();
         let service = authorize.as_ref().map(written);
@@ -105,12 +110,16 @@ impl Access {
                 "authorize_timeout",
                 written(units::written(*authorize_timeout)),
             ),
+            ("forward_certificate", forward_certificate.to_string()),
         ]
     }
 
     /// Whether nothing is asked of anybody.
     pub fn is_open(&self) -> bool {
-        self.rules.is_empty() && self.basic_auth.is_none() && self.authorize.is_none()
+        self.rules.is_empty()
+            && self.basic_auth.is_none()
+            && self.authorize.is_none()
+            && !self.forward_certificate
     }
 
     /// Whether a client at `address` may: one without an address where a rule is for all, or where nobody is turned away.
@@ -136,6 +145,7 @@ impl Default for Access {
             authorize: None,
             authorize_headers: Vec::new(),
             authorize_timeout: Duration::from_secs(5),
+            forward_certificate: false,
         }
     }
 }
@@ -237,7 +247,7 @@ fn service(text: &str) -> Result<Option<Service>, Mistake> {
         } => Some(ClientTls {
             ca: None,
             identity: None,
-            server_name: server_name(host)?,
+            server_name: PeerName::Fixed(server_name(host)?),
         }),
         _ => None,
     };
@@ -309,7 +319,10 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
 
 /// Reports a service that is the sidecar itself.
 fn check_service(key: &str, access: &Access, draft: &Draft, report: &mut Report) {
-    let Some(service) = access.authorize.as_ref().filter(|_| report.is_written(key)) else {
+    let inherited = draft.settings.access.authorize.as_ref();
+    let is_own = key == "access.authorize" || access.authorize.as_ref() != inherited;
+    let own = access.authorize.as_ref().filter(|_| is_own);
+    let Some(service) = own.filter(|_| report.is_written(key)) else {
         return;
     };
     let address = &service.upstream.address;

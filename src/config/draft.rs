@@ -17,13 +17,14 @@ use super::problem::Mistake;
 use super::upstream_host::{UpstreamHost, upstream_host};
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
-    interval, path, probe_token, server_name, socket_mode, streams, text, timeout, workers,
+    interval, listener_name, path, peer_name, probe_token, socket_mode, streams, text, timeout,
+    workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
     Log, Matcher, OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
 };
-use crate::tls::ServerName;
+use crate::tls::PeerName;
 
 /// Every network, since the clients of a sidecar come from outside its pod.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -61,6 +62,7 @@ pub(super) struct ListenerDraft {
     /// Whom to blame for the address.
     pub(super) key: String,
     pub(super) address: ListenAddress,
+    pub(super) name: Option<String>,
     pub(super) proxy_protocol: bool,
     pub(super) mode: u32,
     pub(super) tls: TlsDraft,
@@ -117,8 +119,10 @@ pub(super) struct TlsDraft {
     pub(super) private_key: Option<PathBuf>,
     /// A listener's `client_ca`, an upstream's `ca`.
     pub(super) ca: Option<PathBuf>,
+    /// More of them, only of a listener.
+    pub(super) certificates: Vec<TlsDraft>,
     /// Only of an upstream.
-    pub(super) server_name: Option<ServerName<'static>>,
+    pub(super) server_name: Option<PeerName>,
 }
 
 /// Whose TLS is set.
@@ -149,8 +153,11 @@ impl Draft {
             }
             let tls = TlsDraft::read(table, TlsSide::Listener);
             let key = table.join("address");
+            let mut name = None;
+            table.set("name", &mut name, text(listener_name));
             listeners.extend(address.map(|address| ListenerDraft {
                 key,
+                name,
                 address,
                 proxy_protocol,
                 mode,
@@ -252,6 +259,7 @@ impl ListenerDraft {
         Self {
             key: key.to_owned(),
             address,
+            name: None,
             proxy_protocol: false,
             mode: Listener::SOCKET_MODE,
             tls: TlsDraft::default(),
@@ -480,9 +488,20 @@ impl TlsDraft {
             table.set("certificate", &mut tls.certificate, text(path));
             table.set("private_key", &mut tls.private_key, text(path));
             match side {
-                TlsSide::Listener => table.set("client_ca", &mut tls.ca, text(path)),
+                TlsSide::Listener => {
+                    table.set("client_ca", &mut tls.ca, text(path));
+                    table.tables("certificates", |table| {
+                        let mut one = Self {
+                            key: table.path().to_owned(),
+                            ..Self::default()
+                        };
+                        table.set("certificate", &mut one.certificate, text(path));
+                        table.set("private_key", &mut one.private_key, text(path));
+                        tls.certificates.push(one);
+                    });
+                }
                 TlsSide::Upstream => {
-                    table.set("server_name", &mut tls.server_name, text(server_name));
+                    table.set("server_name", &mut tls.server_name, text(peer_name));
                 }
             }
         });

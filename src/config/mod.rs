@@ -89,6 +89,8 @@ pub struct Config {
 pub struct Listener {
     /// The address to bind.
     pub address: ListenAddress,
+    /// How routes speak of it.
+    pub name: Option<Arc<str>>,
     /// Its certificate; `None` is plain.
     pub tls: Option<ServerTls>,
     /// Each connection begins with a PROXY protocol header, which says who its client is.

@@ -238,6 +238,18 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
         }
         taken.push((key, address));
     }
+    for (index, ListenerDraft { key, name, .. }) in draft.listeners.iter().enumerate() {
+        let same = |other: &&ListenerDraft| name.is_some() && other.name == *name;
+        if let Some(other) = draft.listeners[..index].iter().find(same) {
+            let key = key.replace(".address", ".name");
+            let mistake = Mistake::new(format!(
+                "{} has this name too",
+                other.key.replace(".address", "")
+            ))
+            .help("choose another one");
+            report.error(&key, &mistake);
+        }
+    }
 
     let upstreams = draft
         .routes
@@ -304,6 +316,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
             .into_iter()
             .map(|listener| Listener {
                 tls: tls::server(&listener.tls, folder),
+                name: listener.name.map(Into::into),
                 proxy_protocol: listener.proxy_protocol,
                 mode: listener.mode,
                 address: listener.address,

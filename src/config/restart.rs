@@ -72,12 +72,14 @@ fn keep_listeners(running: &[Listener], new: &mut Vec<Listener>, keys: &mut Vec<
     for (index, (running, new)) in running.iter().zip(&*new).enumerate() {
         let Listener {
             address,
+            name,
             tls,
             proxy_protocol,
             mode,
         } = running;
         let differs = [
             ("address", *address != new.address),
+            ("name", *name != new.name),
             ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
             ("mode", *mode != new.mode),
             ("tls", *tls != new.tls),

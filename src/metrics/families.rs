@@ -188,9 +188,7 @@ fn ends_streams(reason: Reason) -> bool {
     let may_be_late = reason.side() == Side::Upstream
         || matches!(
             reason,
-            Reason::RequestBodyTimeout
-                | Reason::RequestBodyFailed
-                | Reason::RequestBodyTooLarge
+            Reason::RequestBodyTimeout | Reason::RequestBodyFailed | Reason::RequestBodyTooLarge
         );
     may_be_late || reason.status().is_none() && !precedes_route(reason)
 }

@@ -3,6 +3,7 @@
 //! Over HTTP/1.1 a connection belongs to one request at a time, over HTTP/2 many share one. Either way a request is cancelled by
 //! dropping what it holds, in every phase.
 
+mod by_host;
 mod connect;
 mod http1;
 mod http2;
@@ -28,6 +29,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use self::by_host::ByHost;
 use self::resolve::Resolver;
 use self::retry::{Backoff, patience};
 pub use self::source::{Source, StreamBody};
@@ -70,6 +72,8 @@ pub struct Upstream {
     tended: Cell<bool>,
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
+    /// The same for each of its names, if it has one for each host.
+    by_host: ByHost,
     health: Arc<UpstreamStats>,
 }
 
@@ -151,6 +155,14 @@ impl Upstream {
         metrics: &Metrics,
     ) -> Self {
         let health = metrics.upstreams.at(&config.address.to_string());
+        Self::with_health(config, tls, health)
+    }
+
+    fn with_health(
+        config: Arc<config::Upstream>,
+        tls: Option<Reloading<ClientConfig>>,
+        health: Arc<UpstreamStats>,
+    ) -> Self {
         Self {
             config,
             resolver: Resolver::default(),
@@ -160,6 +172,7 @@ impl Upstream {
             shared: RefCell::default(),
             tended: Cell::new(false),
             turn: Mutex::default(),
+            by_host: ByHost::default(),
             health,
         }
     }
@@ -178,6 +191,9 @@ impl Upstream {
         request: Box<Request<RequestBody>>,
         terms: &Terms<'_>,
     ) -> Result<Answer, Error> {
+        if let Some(named) = self.for_host(&request)? {
+            return Box::pin(named.send(request, terms)).await;
+        }
         let transport = match self.kept(&request, terms) {
             Some(kept) => kept,
             None => self.connect(terms).await?,

@@ -51,6 +51,7 @@ mod rotation;
 mod seams;
 mod shapes;
 mod slow_readers;
+mod sni;
 mod status;
 mod timeouts;
 mod tls;

@@ -176,6 +176,7 @@ fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
             vec!["{ X-A = 'b', X-C = '' }".to_owned()],
             vec!["1".to_owned(), "[]".to_owned()],
         ),
+        Kind::Tables => (vec![], vec!["[]".to_owned(), "\"x\"".to_owned()]),
         Kind::Boolean => (
             vec!["true".to_owned(), "false".to_owned()],
             vec!["1".to_owned()],
@@ -307,6 +308,7 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::Integer(range, _) => range.start().to_string(),
         Kind::Duration { .. } => "\"7s\"".to_owned(),
         Kind::OneOf(words) => format!("\"{}\"", words.last().unwrap()),
+        Kind::Tables => panic!("`{key}` needs files"),
         Kind::Strings if key == "access.authorize_headers" => "[\"X-User\"]".to_owned(),
         Kind::Strings if key == "access.rules" => "[\"deny all\"]".to_owned(),
         Kind::Strings | Kind::OneOrMore => "[\"10.0.0.1\"]".to_owned(),

@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     OneOrMore,
     /// Names of the user's own, each with a string.
     Table,
+    Tables,
     Boolean,
     /// The word is one that may stand for a number.
     Integer(RangeInclusive<i64>, Option<String>),
@@ -98,6 +99,7 @@ fn read_kind(kind: &str) -> Kind {
         "Array of strings" => Kind::Strings,
         "String or array of strings" => Kind::OneOrMore,
         "Table of strings" => Kind::Table,
+        "Array of tables" => Kind::Tables,
         "Boolean" => Kind::Boolean,
         "Duration" => Kind::Duration {
             least: None,

@@ -12,6 +12,7 @@ use super::{
     Forwarded, Frame, Heartbeat, Level, Limits, ListenAddress, Listener, Log, Matcher,
     OnUpstreamFailure, Probe, Route, Server, Timeouts, Upstream, Workers, units,
 };
+use crate::tls::PeerName;
 
 /// Keys of one table, with their values in TOML.
 pub(super) type Keys = Vec<(&'static str, String)>;
@@ -126,6 +127,7 @@ fn lines(f: &mut fmt::Formatter<'_>, prefix: &str, keys: &Keys) -> fmt::Result {
 fn listener(listener: &Listener) -> Keys {
     let Listener {
         address,
+        name,
         tls,
         proxy_protocol,
         mode,
@@ -134,6 +136,7 @@ fn listener(listener: &Listener) -> Keys {
         ("address", text(address)),
         ("proxy_protocol", proxy_protocol.to_string()),
     ];
+    keys.extend(name.as_ref().map(|name| ("name", text(name))));
     if let ListenAddress::Unix(_) = address {
         keys.push(("mode", text(format_args!("{mode:04o}"))));
     }
@@ -141,6 +144,21 @@ fn listener(listener: &Listener) -> Keys {
         let identity = &tls.identity;
         keys.push(("tls.certificate", text(identity.certificate.display())));
         keys.push(("tls.private_key", text(identity.private_key.display())));
+        let others = tls.others.iter().map(|identity| {
+            let (certificate, key) = (
+                identity.certificate.display(),
+                identity.private_key.display(),
+            );
+            format!(
+                "{{ certificate = {}, private_key = {} }}",
+                text(certificate),
+                text(key)
+            )
+        });
+        let others: Vec<_> = others.collect();
+        if !others.is_empty() {
+            keys.push(("tls.certificates", format!("[{}]", others.join(", "))));
+        }
         let ca = tls.client_ca.as_ref();
         keys.extend(ca.map(|ca| ("tls.client_ca", text(ca.display()))));
     }
@@ -215,7 +233,13 @@ fn upstream(route: &Route) -> Keys {
             keys.push(("tls.certificate", text(identity.certificate.display())));
             keys.push(("tls.private_key", text(identity.private_key.display())));
         }
-        keys.push(("tls.server_name", text(tls.server_name.to_str())));
+        keys.push((
+            "tls.server_name",
+            match &tls.server_name {
+                PeerName::Fixed(name) => text(name.to_str()),
+                PeerName::FromHost => text("from-host"),
+            },
+        ));
     }
     keys
 }

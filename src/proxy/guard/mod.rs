@@ -5,6 +5,7 @@
 
 mod authorize;
 mod basic;
+mod certificate;
 mod counted;
 mod passed;
 mod passwords;
@@ -145,6 +146,9 @@ impl Guard {
         }
         if let Some(users) = &self.users {
             basic::check(headers, &users.current(), &self.passwords).await?;
+        }
+        if self.access.forward_certificate {
+            certificate::forward(asker, &mut passed);
         }
         if let Some(authorizer) = &route.authorizer {
             authorizer.check(request, asker, &mut passed).await?;
