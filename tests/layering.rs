@@ -137,7 +137,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "reload",
         &[
-            "admin", "client", "config", "log", "metrics", "proxy", "server", "tls",
+            "admin", "client", "config", "exchange", "log", "metrics", "proxy", "server", "tls",
         ],
         &["hyper", "toml"],
     ),

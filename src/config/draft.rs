@@ -121,7 +121,7 @@ pub(super) struct TlsDraft {
     /// A listener's `client_ca`, an upstream's `ca`.
     pub(super) ca: Option<PathBuf>,
     /// More of them, only of a listener.
-    pub(super) certificates: Vec<TlsDraft>,
+    pub(super) certificates: Vec<Self>,
     /// Only of an upstream.
     pub(super) server_name: Option<PeerName>,
 }
@@ -158,8 +158,8 @@ impl Draft {
             table.set("name", &mut name, text(listener_name));
             listeners.extend(address.map(|address| ListenerDraft {
                 key,
-                name,
                 address,
+                name,
                 proxy_protocol,
                 mode,
                 tls,

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
 use super::draft::{Draft, ListenerDraft, Target};
 use super::file::{Report, Value, walk};
+use super::nearest::nearest;
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::upstream_host::upstream_host;
 use super::value::choice;
@@ -88,6 +89,7 @@ pub(super) fn complete(
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
     name::check(&draft, &mut report);
+    check_listener_names(&draft, &mut report);
     tls::check(&draft, &mut report);
     access::check(&draft, &mut report);
     if let Some(files) = files {
@@ -276,6 +278,26 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
             ))
             .help("name the address of the backend");
             report.error(key, &mistake);
+        }
+    }
+}
+
+/// The listeners that routes name are there, and no two have the same name.
+fn check_listener_names(draft: &Draft, report: &mut Report) {
+    let names: Vec<&str> = draft
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.name.as_deref())
+        .collect();
+    for route in &draft.routes {
+        let unknown = route.matcher.listeners.iter();
+        for name in unknown.filter(|name| !names.contains(&name.as_str())) {
+            let help = match nearest(name, names.iter().copied()) {
+                Some(meant) => format!("did you mean `\"{meant}\"`?"),
+                None => format!("write `name = \"{name}\"` in its `[[listener]]`"),
+            };
+            let mistake = Mistake::new(format!("no listener is called `{name}`")).help(help);
+            report.error(&format!("{}.listener", route.key), &mistake);
         }
     }
 }

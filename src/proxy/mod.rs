@@ -112,9 +112,13 @@ impl Proxy {
     }
 
     /// The route that a request takes.
-    fn route_of(routing: &Routing, request: &Request<Incoming>) -> Result<Rc<Route>, Error> {
+    fn route_of(
+        routing: &Routing,
+        request: &Request<Incoming>,
+        client: &dyn Downstream,
+    ) -> Result<Rc<Route>, Error> {
         request::check(request)?;
-        let route = matching::find(routing, request).cloned();
+        let route = matching::find(routing, request, client.listener()).cloned();
         route.ok_or_else(|| Error::new(Reason::NoRoute, None))
     }
 }
@@ -141,7 +145,7 @@ impl Handler for Proxy {
             exchange.record(log, &request);
         }
         let handshake = websocket::translate(&mut request);
-        let route = match Self::route_of(&routing, &request) {
+        let route = match Self::route_of(&routing, &request, &*client) {
             Ok(route) => route,
             Err(error) => return refuse(error, &context, None, exchange),
         };

@@ -218,7 +218,10 @@ fn values(entry: &Entry) -> (Vec<String>, Vec<String>) {
         } else {
             &mut refused
         };
-        side.push("\"off\"".to_owned());
+        let off = "\"off\"".to_owned();
+        if !matches!(&entry.kind, Kind::OneOf(words) if words.iter().any(|word| word == "off")) {
+            side.push(off);
+        }
     }
     (allowed, refused)
 }
