@@ -63,7 +63,7 @@ mod tests {
     use rcgen::{CertifiedKey as Generated, generate_simple_self_signed};
     use rustls::pki_types::PrivateKeyDer;
 
-    use super::super::settings::provider;
+    use super::super::settings::{Identity, ServerTls, Settings, provider};
     use super::*;
 
     fn certificate(names: &[&str]) -> CertifiedKey {
@@ -99,5 +99,21 @@ mod tests {
             let first = found.map(|found| names(&found.cert[0]).remove(0));
             assert_eq!(first.as_deref(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn each_of_them_counts_among_those_that_expire() {
+        let identity = |name: &str| Identity {
+            certificate: name.into(),
+            private_key: name.into(),
+        };
+        let settings = ServerTls {
+            identity: identity("a"),
+            others: vec![identity("b"), identity("c")],
+            client_ca: None,
+        };
+        let shown = settings.identities().into_iter();
+        let shown: Vec<_> = shown.map(|one| one.certificate.to_str().unwrap()).collect();
+        assert_eq!(shown, ["a", "b", "c"]);
     }
 }

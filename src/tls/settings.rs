@@ -84,7 +84,7 @@ impl Settings for ServerTls {
     }
 
     fn identities(&self) -> Vec<&Identity> {
-        vec![&self.identity]
+        [&self.identity].into_iter().chain(&self.others).collect()
     }
 
     fn build(&self, files: &Files) -> Result<ServerConfig, Error> {
