@@ -42,6 +42,12 @@ pub enum Reason {
     MethodRefused,
     FileMethodRefused,
     NoFile,
+    AccessDenied,
+    Unauthorized,
+    TooManyRequests,
+    TooManyStreams,
+    RequestBodyTooLarge,
+    AuthorizationRefused,
     RapidReset,
     UpstreamUnresolved,
     UpstreamUnreachable,
@@ -50,6 +56,7 @@ pub enum Reason {
     UpstreamHeadTimeout,
     UpstreamClosedBeforeHead,
     UpstreamInvalidHead,
+    AuthorizationFailed,
     UpstreamFirstEventTimeout,
     UpstreamReadTimeout,
     UpstreamClosed,
@@ -60,6 +67,7 @@ pub enum Reason {
     FileFailed,
     TooManyConnections,
     UpstreamBusy,
+    AuthenticationBusy,
 }
 
 struct Row {
@@ -73,7 +81,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 44] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -92,6 +100,12 @@ impl Reason {
         Self::MethodRefused,
         Self::FileMethodRefused,
         Self::NoFile,
+        Self::AccessDenied,
+        Self::Unauthorized,
+        Self::TooManyRequests,
+        Self::TooManyStreams,
+        Self::RequestBodyTooLarge,
+        Self::AuthorizationRefused,
         Self::RapidReset,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
@@ -100,6 +114,7 @@ impl Reason {
         Self::UpstreamHeadTimeout,
         Self::UpstreamClosedBeforeHead,
         Self::UpstreamInvalidHead,
+        Self::AuthorizationFailed,
         Self::UpstreamFirstEventTimeout,
         Self::UpstreamReadTimeout,
         Self::UpstreamClosed,
@@ -110,6 +125,7 @@ impl Reason {
         Self::FileFailed,
         Self::TooManyConnections,
         Self::UpstreamBusy,
+        Self::AuthenticationBusy,
     ];
 
     /// How many there are.
@@ -248,6 +264,42 @@ impl Reason {
                 "no_file",
                 "There is no such file",
             ),
+            Self::AccessDenied => row(
+                Client,
+                Some(StatusCode::FORBIDDEN),
+                "access_denied",
+                "The client's address has no access",
+            ),
+            Self::Unauthorized => row(
+                Client,
+                Some(StatusCode::UNAUTHORIZED),
+                "unauthorized",
+                "A user name and password are needed",
+            ),
+            Self::TooManyRequests => row(
+                Client,
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "too_many_requests",
+                "The client asks too often",
+            ),
+            Self::TooManyStreams => row(
+                Client,
+                Some(StatusCode::TOO_MANY_REQUESTS),
+                "too_many_streams",
+                "The client has too many streams open",
+            ),
+            Self::RequestBodyTooLarge => row(
+                Client,
+                Some(StatusCode::PAYLOAD_TOO_LARGE),
+                "request_body_too_large",
+                "The request body is too large",
+            ),
+            Self::AuthorizationRefused => row(
+                Client,
+                Some(StatusCode::FORBIDDEN),
+                "authorization_refused",
+                "The authorizing service refuses the request",
+            ),
             Self::RapidReset => row(
                 Client,
                 None,
@@ -295,6 +347,12 @@ impl Reason {
                 Some(StatusCode::BAD_GATEWAY),
                 "upstream_invalid_head",
                 "The upstream's response is not HTTP",
+            ),
+            Self::AuthorizationFailed => row(
+                Upstream,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "authorization_failed",
+                "The authorizing service gave no answer to go by",
             ),
             Self::UpstreamFirstEventTimeout => row(
                 Upstream,
@@ -355,6 +413,12 @@ impl Reason {
                 Some(StatusCode::SERVICE_UNAVAILABLE),
                 "upstream_busy",
                 "Every upstream has as many requests as it may",
+            ),
+            Self::AuthenticationBusy => row(
+                Proxy,
+                Some(StatusCode::SERVICE_UNAVAILABLE),
+                "authentication_busy",
+                "Too many passwords are being verified",
             ),
         }
     }

@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 use crate::admin::Admin;
 use crate::client::{ConnectionSettings, Limits};
 use crate::config::{Config, Listener, Problems, Reloaded, Source};
+use crate::exchange::AccessSink;
 use crate::log;
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::{Probe, Proxy};
+use crate::proxy::{Guards, Probe, Proxy};
 use crate::server::{Admission, ListenerSettings};
 use crate::tls::{self, ClientConfigs};
 use crate::upstream::Background;
@@ -33,6 +34,8 @@ pub struct InForce {
     config: Config,
     /// The TLS of its upstreams.
     tls: ClientConfigs,
+    /// What its requests have to pass.
+    guards: Guards,
     /// Has all certificates looked at at once.
     look: watch::Sender<()>,
     /// What holds for the next connection.
@@ -52,6 +55,7 @@ pub struct InForce {
 pub struct Newest {
     config: Config,
     tls: ClientConfigs,
+    guards: Guards,
     probe: Option<Arc<Probe>>,
     /// Gets a permit from every worker that goes by it.
     adopted: Semaphore,
@@ -76,14 +80,16 @@ impl InForce {
     ) -> Result<Self, tls::Error> {
         let look = watch::Sender::new(());
         let tls = watch_upstreams(config, &ClientConfigs::new(), &look)?;
+        let guards = watch_guards(config, &Guards::default(), &look);
         let mut background = Background::default();
         background.adopt(config, &tls, metrics);
         Ok(Self {
             background,
             config: config.clone(),
             admission: watch::Sender::new(admission(config)),
-            newest: watch::Sender::new(Arc::new(Newest::new(config, &tls, None))),
+            newest: watch::Sender::new(Arc::new(Newest::new(config, &tls, &guards, None))),
             tls,
+            guards,
             look,
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
             metrics: metrics.clone(),
@@ -106,16 +112,22 @@ impl InForce {
         let (newest, metrics) = (self.newest.subscribe(), self.metrics.clone());
         let first = newest.borrow().clone();
         move || {
-            let proxy = Proxy::new(&first.config, &first.tls, &metrics);
+            let proxy = Proxy::new(&first.config, &first.tls, &first.guards, &metrics);
             started(proxy, &first, newest.clone())
         }
     }
 
     /// The proxy of a worker on this thread, where `access_sink` takes the lines of the access log.
-    pub fn proxy(&self, access_sink: Rc<dyn Fn(&[u8])>) -> Rc<Proxy> {
+    pub fn proxy(&self, access_sink: AccessSink) -> Rc<Proxy> {
         let newest = self.newest.subscribe();
         let first = newest.borrow().clone();
-        let proxy = Proxy::with_access_sink(&first.config, &first.tls, &self.metrics, access_sink);
+        let proxy = Proxy::with_access_sink(
+            &first.config,
+            &first.tls,
+            &first.guards,
+            &self.metrics,
+            access_sink,
+        );
         started(proxy, &first, newest)
     }
 
@@ -130,6 +142,7 @@ impl InForce {
             None => None,
         };
         Ok(ListenerSettings {
+            name: listener.name.clone(),
             proxy_protocol: listener.proxy_protocol,
             tls,
         })
@@ -180,7 +193,8 @@ impl InForce {
         log::adopt(&config.log);
         self.admission.send_replace(admission(&config));
         let before = self.newest.borrow().probe.clone();
-        let newest = Arc::new(Newest::new(&config, &tls, before.as_ref()));
+        self.guards = watch_guards(&config, &self.guards, &self.look);
+        let newest = Arc::new(Newest::new(&config, &tls, &self.guards, before.as_ref()));
         self.background.adopt(&config, &tls, &self.metrics);
         (self.config, self.tls, self.rejected) = (config, tls, None);
         self.newest.send_replace(newest.clone());
@@ -212,10 +226,16 @@ impl InForce {
 }
 
 impl Newest {
-    fn new(config: &Config, tls: &ClientConfigs, before: Option<&Arc<Probe>>) -> Self {
+    fn new(
+        config: &Config,
+        tls: &ClientConfigs,
+        guards: &Guards,
+        before: Option<&Arc<Probe>>,
+    ) -> Self {
         Self {
             config: config.clone(),
             tls: tls.clone(),
+            guards: guards.clone(),
             probe: Probe::of(config, before),
             adopted: Semaphore::new(0),
         }
@@ -234,7 +254,7 @@ fn started(proxy: Proxy, first: &Newest, newest: watch::Receiver<Arc<Newest>>) -
 async fn follow(proxy: Rc<Proxy>, mut newest: watch::Receiver<Arc<Newest>>) {
     while newest.changed().await.is_ok() {
         let newest = newest.borrow_and_update().clone();
-        proxy.adopt(&newest.config, &newest.tls);
+        proxy.adopt(&newest.config, &newest.tls, &newest.guards);
         proxy.set_probe(newest.probe.clone());
         newest.adopted.add_permits(1);
     }
@@ -254,6 +274,15 @@ fn watch_upstreams(
         spawn_local(watcher.run(look.subscribe()));
     }
     Ok(configs)
+}
+
+/// What requests have to pass; what was there `before` goes on, and files that are new are watched from now on.
+fn watch_guards(config: &Config, before: &Guards, look: &watch::Sender<()>) -> Guards {
+    let (guards, watchers) = Guards::new(config, before);
+    for watcher in watchers {
+        spawn_local(watcher.run(look.subscribe()));
+    }
+    guards
 }
 
 fn admission(config: &Config) -> Admission {

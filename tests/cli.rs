@@ -72,8 +72,6 @@ mod arguments {
             "--config",
             "a.toml",
             "--upstream",
-            "--upstream-host",
-            "SSE_SIDECAR_UPSTREAM_HOST",
             "http://a",
             "--listen",
             "127.0.0.1:1",
@@ -109,7 +107,10 @@ mod arguments {
             "--config",
             "--listen",
             "--upstream",
+            "--upstream-host",
+            "SSE_SIDECAR_UPSTREAM_HOST",
             "--admin",
+            "--log-level",
             "SSE_SIDECAR_UPSTREAM",
         ] {
             assert!(stdout.contains(word), "{word} is not in\n{stdout}");
@@ -292,6 +293,17 @@ mod check {
         assert!(
             stderr.starts_with("error: SSE_SIDECAR_UPSTREAM_HOST: `a b`"),
             "{stderr}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_log_level_names_the_nearest() {
+        let args = ["check", "--upstream", "http://a", "--log-level", "debgu"];
+        let (code, _, stderr) = outcome(&mut sidecar(&args));
+        assert_eq!(code, 2);
+        assert_eq!(
+            stderr,
+            "error: --log-level: unknown value `debgu`\n  = help: write `\"debug\"`\n\n1 error\n"
         );
     }
 

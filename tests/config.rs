@@ -14,9 +14,12 @@ use proptest::prelude::*;
 use toml::de::DeTable;
 
 use sse_sidecar::config::{
-    self, Config, Drain, DrainStreams, Events, Heartbeat, ListenAddress, Log, OnUpstreamFailure,
-    Override, Overrides, Policy, Problem, Problems, Scheme, Server, Timeouts, UpstreamAddress,
+    self, Config, Drain, DrainStreams, Events, Heartbeat, Level, ListenAddress, Log,
+    OnUpstreamFailure, Override, Overrides, Policy, Problem, Problems, Scheme, Server, Timeouts,
+    UpstreamAddress,
 };
+
+use sse_sidecar::tls::PeerName;
 
 const EXAMPLE: &str = include_str!("../config.example.toml");
 
@@ -45,6 +48,7 @@ fn example_with_route() -> String {
     let (top, route) = EXAMPLE
         .split_once("# [[route]]")
         .expect("a route in the example");
+    let top = top.replacen("\n# name = ", "\nname = ", 1); // of the listener, which the route names
     format!("{top}[[route]]{}", route.replace("\n# ", "\n"))
 }
 
@@ -72,7 +76,7 @@ mod example {
                 .as_deref(),
             Some("127.0.0.1:9901")
         );
-        assert!(!config.admin.allow_ending);
+        assert!(!config.admin.allow_ending && !config.admin.allow_log_level);
         assert!(config.admin.hosts.is_empty());
         assert_eq!(config.server, Server::default());
         assert_eq!(config.timeouts, Timeouts::default());
@@ -126,7 +130,7 @@ mod example {
                 let name = header.trim_matches(['[', ']']);
                 for key in known_keys(&format!("{header}\n[{name}.tls]")) {
                     assert!(
-                        tls.get_ref().get(key.as_str()).is_some(),
+                        tls.get_ref().get(key.trim_matches(['[', ']'])).is_some(),
                         "`tls.{key}` of {header} is not in the example"
                     );
                 }
@@ -390,7 +394,11 @@ mod written {
     #[test]
     fn what_is_in_force_can_be_read_back() {
         written(EXAMPLE);
-        written(&example_with_route().replace(": one", ""));
+        written(
+            &example_with_route()
+                .replace(": one", "")
+                .replace("version=2", "version"),
+        );
         // Every key with another value than its default.
         written(
             r#"
@@ -399,7 +407,7 @@ mod written {
                 { address = "unix:/run/a b\"c.sock", mode = "0666", tls = { certificate = "a", private_key = "b", client_ca = "c" } },
             ]
             server = { workers = 3, max_connections = 7, max_request_head = 2000, max_request_headers = 20, max_streams = 4, trusted_proxies = ["10.0.0.0/8", "::1/128"] }
-            admin = { listen = "off", allow_ending = true, hosts = ["status.example.com", "sidecar"] }
+            admin = { listen = "off", allow_ending = true, allow_log_level = true, hosts = ["status.example.com", "sidecar"] }
             upstream.url = "https://example.com"
             upstream.host = "api.example.com:8443"
             upstream.tls = { ca = "a", certificate = "b", private_key = "c", server_name = "d.example" }
@@ -441,9 +449,11 @@ mod written {
 
     #[test]
     fn a_route_says_only_what_is_its_own() {
-        let written = written(&example_with_route().replace(": one", ""));
-        let (_, route) = written.split_once("[[route]]\n").unwrap();
-        assert_eq!(route.matches('=').count(), 10, "{route}");
+        let example = example_with_route().replace(": one", "");
+        let written = written(&example.replace("version=2", "version"));
+        let (_, routes) = written.split_once("[[route]]\n").unwrap();
+        let (route, _) = routes.split_once("[[route]]\n").unwrap();
+        assert_eq!(route.matches('=').count(), 11, "{route}");
     }
 
     #[test]
@@ -475,6 +485,7 @@ mod overrides {
             upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "http://b")),
             upstream_host: Some(overridden("--upstream-host", "b.example")),
             admin: Some(overridden("--admin", "off")),
+            log_level: Some(overridden("SSE_SIDECAR_LOG_LEVEL", "debug")),
         };
         let text = "upstream.url = 'http://a'\nlistener = [{ address = '127.0.0.1:2' }]\nadmin.listen = '127.0.0.1:3'";
         let (config, warnings) = config::parse(text, "config.toml", &overrides).unwrap();
@@ -491,6 +502,7 @@ mod overrides {
         let proxied = config.routes[0].action.proxied().unwrap();
         assert_eq!(proxied.host.as_ref().unwrap(), "b.example");
         assert_eq!(config.admin.listen, None);
+        assert_eq!(config.log.level, Level::Debug);
     }
 
     /// What the listeners of `text` become with these addresses instead.
@@ -583,6 +595,7 @@ mod overrides {
             ],
             upstream: Some(overridden("SSE_SIDECAR_UPSTREAM", "127.0.0.1:3000")),
             admin: Some(overridden("--admin", "localhost:9901")),
+            ..Overrides::default()
         };
         let problems = config::load(None, &overrides).unwrap_err();
         assert_eq!(
@@ -738,7 +751,7 @@ mod files {
         assert_eq!(tls.identity.certificate, folder.0.join("one.crt"));
         let tls = config.upstreams().next().unwrap().tls.as_ref().unwrap();
         assert_eq!(tls.ca, Some(folder.0.join("one.crt")));
-        assert_eq!(tls.server_name.to_str(), "app");
+        assert_eq!(tls.server_name, PeerName::Fixed("app".try_into().unwrap()));
     }
 
     #[test]

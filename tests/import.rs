@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use sse_sidecar::config::{self, Overrides};
+use sse_sidecar::import::{Files, Imported, import};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")
@@ -26,6 +28,25 @@ fn cases() -> Vec<String> {
     names.sort();
     assert!(names.len() >= 10, "{names:?}");
     names
+}
+
+/// The files of a case.
+struct Folder(PathBuf);
+
+impl Files for Folder {
+    fn read(&self, path: &str) -> Result<String, String> {
+        fs::read_to_string(self.0.join(path)).map_err(|error| error.to_string())
+    }
+
+    fn list(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join(folder))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
 }
 
 fn importer(case: &str, args: &[&str]) -> Command {
@@ -65,13 +86,42 @@ fn assert_golden(case: &str, name: &str, found: &str) {
 #[test]
 fn each_configuration_becomes_what_is_expected() {
     for case in cases() {
-        let (code, toml, report) = outcome(&mut importer(&case, &["nginx.conf"]));
+        let files = Folder(folder().join(&case));
+        let Imported { toml, report } =
+            import(&files, "nginx.conf", None, &|_| None, &|_| true).unwrap();
         assert_golden(&case, "sidecar.toml", &toml);
-        let (report, _) = report.split_once("\n`sse-sidecar check`").unwrap();
         assert_golden(
             &case,
             "report.txt",
-            &format!("{report}\nexit code {code}\n"),
+            &format!("{report}\n{:?}\n", report.outcome()),
+        );
+    }
+}
+
+#[test]
+fn check_takes_every_output() {
+    for case in cases() {
+        let (_, toml, report) = outcome(&mut importer(&case, &["nginx.conf"]));
+        if let Err(problems) = config::parse(&toml, &case, &Overrides::default()) {
+            panic!("{case}: {problems}\n{toml}");
+        }
+        assert!(
+            report.contains("`sse-sidecar check` takes the configuration"),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn the_documentation_shows_an_import_as_it_is() {
+    let page = include_str!("../docs/replacing-nginx.md");
+    let case = folder().join("whole-site");
+    for name in ["nginx.conf", "sidecar.toml"] {
+        let text = fs::read_to_string(case.join(name)).unwrap();
+        assert!(
+            page.contains(&text),
+            "docs/replacing-nginx.md does not show {name} of {}",
+            case.display()
         );
     }
 }

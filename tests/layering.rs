@@ -126,6 +126,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "client",
             "config",
             "exchange",
+            "log",
             "upstream_stats",
             "metrics",
             "server",
@@ -136,7 +137,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "reload",
         &[
-            "admin", "client", "config", "log", "metrics", "proxy", "server", "tls", "upstream",
+            "admin", "client", "config", "exchange", "log", "metrics", "proxy", "server", "tls",
+            "upstream",
         ],
         &["hyper", "toml"],
     ),

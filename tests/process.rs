@@ -12,6 +12,8 @@ mod access_log;
 mod certificates;
 #[path = "process/hints.rs"]
 mod hints;
+#[path = "process/log_level.rs"]
+mod log_level;
 #[path = "process/reload.rs"]
 mod reload;
 #[path = "process/unread_uploads.rs"]

@@ -10,7 +10,7 @@ use crate::server::ShutdownWatch;
 
 /// A page of another site can have a browser send a form here, but not with this field: for that the browser asks first (a CORS
 /// preflight), and is given no leave.
-static INTENT: HeaderName = HeaderName::from_static("x-sse-sidecar");
+pub(super) static INTENT: HeaderName = HeaderName::from_static("x-sse-sidecar");
 
 /// Whether a path is one of those that end a stream.
 pub(super) fn is_asked(path: &str) -> bool {

@@ -4,6 +4,7 @@ mod certificates;
 mod ending;
 mod feed;
 mod host;
+mod log_level;
 mod page;
 mod status;
 
@@ -45,6 +46,7 @@ pub struct Admin {
 struct Shown {
     max_connections: usize,
     allow_ending: bool,
+    allow_log_level: bool,
     /// At these names the status page is shown.
     hosts: Vec<String>,
     text: String,
@@ -121,8 +123,10 @@ impl Admin {
             "/status.json" => text(StatusCode::OK, JSON, status::gather(&self).await),
             "/status/events" if *method == Method::GET => feed::open(self),
             "/status/events" => use_only("GET"),
+            "/log/level" => log_level::show(),
             _ => {
-                let known = "there is /live, /ready, /metrics, /status and /status.json\n";
+                let known =
+                    "there is /live, /ready, /metrics, /status, /status.json and /log/level\n";
                 text(StatusCode::NOT_FOUND, TEXT, known)
             }
         }
@@ -140,6 +144,7 @@ impl Shown {
         Self {
             max_connections,
             allow_ending: config.admin.allow_ending,
+            allow_log_level: config.admin.allow_log_level,
             hosts: config.admin.hosts.clone(),
             text: config.to_string(),
             waiting,
@@ -153,10 +158,15 @@ impl Handler for Admin {
 
     async fn handle(self: Rc<Self>, _: Rc<dyn Downstream>, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
-        if path.starts_with("/status") && !host::is_ours(&request, &self.shown.borrow().hosts) {
+        let is_guarded = path.starts_with("/status") || path.starts_with("/log/");
+        if is_guarded && !host::is_ours(&request, &self.shown.borrow().hosts) {
             return host::refuse();
         }
         match *method {
+            Method::PUT | Method::POST if log_level::is_asked(path) => {
+                log_level::set(&self, path, request.headers())
+            }
+            _ if log_level::is_asked(path) => use_only("PUT, POST"),
             Method::GET | Method::HEAD if !ending::is_asked(path) => self.show(method, path).await,
             Method::POST if ending::is_asked(path) => {
                 ending::end(&self, path, request.headers()).await

@@ -56,7 +56,10 @@ const detailsOf = ({ route, upstream, protocol, tls, request_id, trace_id, heart
     .filter(Boolean)
     .join(" · ");
 
-const clientOf = ({ peer }) => peer ?? "Unix socket";
+const clientOf = ({ client, peer }) => {
+  const isPeer = !client || (peer ?? "").replace(/^\[(::ffff:)?|\]?:\d+$/g, "") === client;
+  return isPeer ? (peer ?? "Unix socket") : `${client}, through ${peer ?? "a Unix socket"}`;
+};
 
 // By what each column sorts; the largest number first, but the youngest request.
 const sortable = {

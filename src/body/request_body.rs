@@ -26,6 +26,8 @@ pub struct RequestBody {
     /// The `request_body` timeout, which runs until the response begins.
     timeout: Option<Duration>,
     alarm: Alarm,
+    /// How much more of it may come, in bytes.
+    room: u64,
     /// What the client is not to be asked for yet.
     hold: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -91,6 +93,7 @@ impl RequestBody {
                 progress: progress.clone(),
                 timeout,
                 alarm: Alarm::default(),
+                room: u64::MAX,
                 hold: None,
             },
             progress,
@@ -104,8 +107,14 @@ impl RequestBody {
             progress: Rc::new(RequestBodyProgress::new(true, 0, Some(0))),
             timeout: None,
             alarm: Alarm::default(),
+            room: u64::MAX,
             hold: None,
         }
+    }
+
+    /// No more than so many bytes may come.
+    pub fn limit(&mut self, most: u64) {
+        self.room = most;
     }
 
     /// The client waits to be asked for its body (`Expect: 100-continue`), which hyper does as soon as it is read. So it is not
@@ -217,6 +226,7 @@ impl RequestBodyProgress {
             progress: self.clone(),
             timeout: None,
             alarm: Alarm::default(),
+            room: u64::MAX,
             hold: None,
         })
     }
@@ -258,6 +268,11 @@ impl Body for RequestBody {
         };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let Some(room) = request_body.room.checked_sub(length) else {
+                    return request_body.fail(Reason::RequestBodyTooLarge);
+                };
+                request_body.room = room;
                 request_body
                     .progress
                     .moved(frame.data_ref().map_or(&[], Bytes::as_ref));

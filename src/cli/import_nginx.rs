@@ -101,7 +101,8 @@ fn run(given: &ImportNginx) -> Result<Imported, String> {
         ),
         None => (name.clone(), Box::new(Disk { main: name, text })),
     };
-    import(&*files, &main, server.as_deref(), &placeholder).map_err(|error| error.to_string())
+    import(&*files, &main, server.as_deref(), &placeholder, &knows)
+        .map_err(|error| error.to_string())
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -134,6 +135,19 @@ impl Files for Disk {
         entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect()
+    }
+}
+
+/// Whether a `[[route]]` can have this key.
+fn knows(key: &str) -> bool {
+    let text = format!("upstream.url = \"http://127.0.0.1\"\n[[route]]\n{key} = {{}}\n");
+    let full = format!("route[0].{key}");
+    match config::parse(&text, "", &Overrides::default()) {
+        Ok(_) => true,
+        Err(problems) => !problems.iter().any(|problem| {
+            let unknown = problem.key.as_deref().unwrap_or_default();
+            problem.message == "unknown key" && !unknown.is_empty() && full.starts_with(unknown)
+        }),
     }
 }
 

@@ -161,6 +161,9 @@ struct Flags {
     upstream_host: Option<String>,
     #[command(flatten)]
     admin: AdminFlag,
+    /// The least severe level that is logged: error, warn, info or debug [default: info]
+    #[arg(long, value_name = "LEVEL", env = "SSE_SIDECAR_LOG_LEVEL")]
+    log_level: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -206,6 +209,7 @@ impl Flags {
             upstream,
             upstream_host,
             admin,
+            log_level,
         } = self;
         Settings {
             config: file.path(),
@@ -214,6 +218,7 @@ impl Flags {
                 upstream: overrides(matches, "upstream", upstream).next(),
                 upstream_host: overrides(matches, "upstream_host", upstream_host).next(),
                 admin: overrides(matches, "admin", admin.admin).next(),
+                log_level: overrides(matches, "log_level", log_level).next(),
             },
         }
     }

@@ -25,6 +25,16 @@ pub trait Downstream: fmt::Debug {
     /// Whether the request came over TLS.
     fn is_tls(&self) -> bool;
 
+    /// The name of the listener that it came in at, if that has one.
+    fn listener(&self) -> Option<&str> {
+        None
+    }
+
+    /// The certificate that the client has shown and that was verified, and those between it and a CA's, in DER; none without.
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// The `write` timeout of the request's route.
     fn set_write_timeout(&self, timeout: Option<Duration>);
 

@@ -6,6 +6,7 @@
 mod address;
 mod downstream;
 mod gate;
+mod identity;
 mod login;
 mod nobody;
 mod state;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 pub use self::address::{address_text, ip_text};
 pub use self::downstream::{Disposition, Downstream, Taken, Takeover, Taker};
 pub use self::gate::Gate;
+pub use self::identity::{ClientAddress, trusted_peer};
 pub use self::login::Login;
 use self::login::Logins;
 pub use self::nobody::NoClient;
@@ -46,6 +48,7 @@ use crate::wire::{HeadWriter, Malformed};
 pub struct Client {
     socket: Socket,
     peer: Option<SocketAddr>,
+    listener: Option<Arc<str>>,
     settings: ConnectionSettings,
     retires_at: Option<Instant>,
     state: RefCell<State<Takeover>>,
@@ -63,6 +66,21 @@ pub struct Client {
     logins: Logins,
     /// The shutdown has begun, and so long it may take: the response under way is the connection's last.
     drains_until: Cell<Option<Instant>>,
+}
+
+/// A connection for whoever serves it otherwise.
+#[derive(Debug)]
+pub struct ClientParts {
+    /// The connection itself.
+    pub socket: Socket,
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// Where it came in.
+    pub listener: Option<Arc<str>>,
+    /// What it is held to.
+    pub settings: ConnectionSettings,
+    /// What was read and not yet looked at.
+    pub unread: Vec<u8>,
 }
 
 /// What a connection is held to before a request has a route: its timeouts, the `write` timeout where no route says otherwise, and
@@ -118,6 +136,7 @@ impl Client {
         Self {
             socket,
             peer,
+            listener: None,
             settings,
             retires_at: age.and_then(|age| now.checked_add(age)),
             state: RefCell::new(State::new(settings.limits, now)),
@@ -132,6 +151,13 @@ impl Client {
             logins: Logins::default(),
             drains_until: Cell::new(None),
         }
+    }
+
+    /// The same, come in at the listener of this name.
+    #[must_use]
+    pub fn at(mut self, listener: Option<Arc<str>>) -> Self {
+        self.listener = listener;
+        self
     }
 
     /// Waits for the client's first bytes, until they show which HTTP it speaks: HTTP/2 "with prior knowledge" begins with a
@@ -163,10 +189,15 @@ impl Client {
         }
     }
 
-    /// The socket, the client's address, its timeouts, and what was read and not yet looked at.
-    pub fn into_parts(self) -> (Socket, Option<SocketAddr>, ConnectionSettings, Vec<u8>) {
-        let unread = self.state.into_inner().take_unread();
-        (self.socket, self.peer, self.settings, unread)
+    /// The socket, the client's address, its listener, its timeouts, and what was read and not yet looked at.
+    pub fn into_parts(self) -> ClientParts {
+        ClientParts {
+            unread: self.state.into_inner().take_unread(),
+            socket: self.socket,
+            peer: self.peer,
+            listener: self.listener,
+            settings: self.settings,
+        }
     }
 
     /// How much may come.
@@ -381,6 +412,14 @@ impl Downstream for Client {
 
     fn is_tls(&self) -> bool {
         self.socket.is_tls()
+    }
+
+    fn listener(&self) -> Option<&str> {
+        self.listener.as_deref()
+    }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        self.socket.peer_certificates()
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) {

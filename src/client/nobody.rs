@@ -1,4 +1,4 @@
-//! The sidecar as the client of its own requests: nobody waits behind it.
+//! The client of the sidecar's own requests: nobody waits behind it.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -48,6 +48,8 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         request_headers: _,
         response_headers: _,
         cors: _,
+        access: _, // `access` looks at it
+        limits: _,
     } = settings;
     // At the first of the keys that is written in this very table.
     let mut warn = |keys: &[&str], mistake: Mistake| {

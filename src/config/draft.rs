@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::access::Access;
 use super::access_log::access_log;
 use super::action::{Forwarded, OwnAction};
 use super::address::{admin_address, listen_address, network, upstream_address};
@@ -10,19 +11,21 @@ use super::balance::BalanceDraft;
 use super::cors::Cors;
 use super::fields::{HeaderEdits, Message};
 use super::file::Table;
+use super::limits::Limits;
 use super::matcher::{self, matcher, probe_path, replacement};
 use super::name::name as route_name;
 use super::problem::Mistake;
 use super::upstream_host::{UpstreamHost, upstream_host};
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
-    interval, path, probe_token, server_name, socket_mode, streams, text, timeout, workers,
+    interval, listener_name, path, peer_name, probe_token, socket_mode, streams, text, timeout,
+    workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
     Log, Matcher, OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
 };
-use crate::tls::ServerName;
+use crate::tls::PeerName;
 
 /// Every network, since the clients of a sidecar come from outside its pod.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -38,6 +41,7 @@ pub(super) struct Draft {
     pub(super) server: Server,
     pub(super) admin: (String, Option<SocketAddr>),
     pub(super) allow_ending: bool,
+    pub(super) allow_log_level: bool,
     pub(super) admin_hosts: Vec<String>,
     pub(super) upstream: Target,
     pub(super) settings: Settings,
@@ -60,6 +64,7 @@ pub(super) struct ListenerDraft {
     /// Whom to blame for the address.
     pub(super) key: String,
     pub(super) address: ListenAddress,
+    pub(super) name: Option<String>,
     pub(super) proxy_protocol: bool,
     pub(super) mode: u32,
     pub(super) tls: TlsDraft,
@@ -89,6 +94,8 @@ pub(super) struct Settings {
     pub(super) request_headers: HeaderEdits,
     pub(super) response_headers: HeaderEdits,
     pub(super) cors: Option<Cors>,
+    pub(super) access: Access,
+    pub(super) limits: Limits,
 }
 
 /// An upstream that a table does or does not name.
@@ -116,8 +123,10 @@ pub(super) struct TlsDraft {
     pub(super) private_key: Option<PathBuf>,
     /// A listener's `client_ca`, an upstream's `ca`.
     pub(super) ca: Option<PathBuf>,
+    /// More of them, only of a listener.
+    pub(super) certificates: Vec<Self>,
     /// Only of an upstream.
-    pub(super) server_name: Option<ServerName<'static>>,
+    pub(super) server_name: Option<PeerName>,
 }
 
 /// Whose TLS is set.
@@ -148,9 +157,12 @@ impl Draft {
             }
             let tls = TlsDraft::read(table, TlsSide::Listener);
             let key = table.join("address");
+            let mut name = None;
+            table.set("name", &mut name, text(listener_name));
             listeners.extend(address.map(|address| ListenerDraft {
                 key,
                 address,
+                name,
                 proxy_protocol,
                 mode,
                 tls,
@@ -196,6 +208,7 @@ impl Draft {
         root.table("admin", |table| {
             table.set("listen", &mut draft.admin.1, text(admin_address));
             table.set("allow_ending", &mut draft.allow_ending, boolean);
+            table.set("allow_log_level", &mut draft.allow_log_level, boolean);
             table.list("hosts", &mut draft.admin_hosts, matcher::host);
         });
         draft.upstream = Target::read(root);
@@ -231,6 +244,7 @@ impl Default for Draft {
             server: Server::default(),
             admin: ("admin.listen".to_owned(), Some(DEFAULT_ADMIN)),
             allow_ending: false,
+            allow_log_level: false,
             admin_hosts: Vec::new(),
             upstream: Target::missing("upstream.url"),
             settings: Settings::default(),
@@ -251,6 +265,7 @@ impl ListenerDraft {
         Self {
             key: key.to_owned(),
             address,
+            name: None,
             proxy_protocol: false,
             mode: Listener::SOCKET_MODE,
             tls: TlsDraft::default(),
@@ -311,7 +326,11 @@ impl Settings {
             request_headers,
             response_headers,
             cors,
+            access,
+            limits,
         } = self;
+        access.read(table);
+        limits.read(table);
         request_headers.read(table, "request_headers", Message::Request);
         response_headers.read(table, "response_headers", Message::Response);
         Cors::read(cors, table);
@@ -357,16 +376,7 @@ impl Settings {
 }
 
 fn read_log(table: &mut Table<'_>, log: &mut Log) {
-    table.set(
-        "level",
-        &mut log.level,
-        choice(&[
-            ("error", Level::Error),
-            ("warn", Level::Warn),
-            ("info", Level::Info),
-            ("debug", Level::Debug),
-        ]),
-    );
+    table.set("level", &mut log.level, choice(&Level::NAMES));
     table.set(
         "format",
         &mut log.format,
@@ -495,9 +505,20 @@ impl TlsDraft {
             table.set("certificate", &mut tls.certificate, text(path));
             table.set("private_key", &mut tls.private_key, text(path));
             match side {
-                TlsSide::Listener => table.set("client_ca", &mut tls.ca, text(path)),
+                TlsSide::Listener => {
+                    table.set("client_ca", &mut tls.ca, text(path));
+                    table.tables("certificates", |table| {
+                        let mut one = Self {
+                            key: table.path().to_owned(),
+                            ..Self::default()
+                        };
+                        table.set("certificate", &mut one.certificate, text(path));
+                        table.set("private_key", &mut one.private_key, text(path));
+                        tls.certificates.push(one);
+                    });
+                }
                 TlsSide::Upstream => {
-                    table.set("server_name", &mut tls.server_name, text(server_name));
+                    table.set("server_name", &mut tls.server_name, text(peer_name));
                 }
             }
         });

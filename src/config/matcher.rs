@@ -22,6 +22,8 @@ pub struct Matcher {
     pub headers: Vec<HeaderMatch>,
     /// Its query has all of these parameters.
     pub query: Vec<QueryMatch>,
+    /// It came in at one of the listeners of these names.
+    pub listeners: Vec<String>,
 }
 
 /// A host without its port and its trailing dot, in lower case.
@@ -189,6 +191,9 @@ pub(super) fn matcher(table: &mut Table<'_>) -> Matcher {
     table.one_or_more("method", &mut matcher.methods, method);
     table.one_or_more("header", &mut matcher.headers, header);
     table.one_or_more("query", &mut matcher.query, query);
+    table.one_or_more("listener", &mut matcher.listeners, |name| {
+        Ok(name.to_owned())
+    });
     matcher
 }
 
@@ -215,6 +220,7 @@ pub(super) fn covers(first: &Matcher, second: &Matcher) -> bool {
     };
     path && any(&first.hosts, &second.hosts, HostPattern::covers)
         && any(&first.methods, &second.methods, PartialEq::eq)
+        && any(&first.listeners, &second.listeners, PartialEq::eq)
         && all(&first.headers, &second.headers, |first, second| {
             first.name == second.name && (first.value.is_none() || first.value == second.value)
         })
@@ -375,11 +381,13 @@ impl fmt::Display for Matcher {
             methods,
             headers,
             query,
+            listeners,
         } = self;
         let path = path.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut words = vec![joined(methods), joined(hosts) + &path];
         words.extend(headers.iter().map(|header| header.name.to_string()));
         words.extend(query.iter().map(|query| format!("?{}", query.name)));
+        words.extend(listeners.iter().map(|name| format!("@{name}")));
         words.retain(|word| !word.is_empty());
         match &*words {
             [] => f.write_str("any"),

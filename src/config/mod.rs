@@ -4,6 +4,7 @@
 //! they mean together and makes these types of it. Every problem found on the way is collected and told at once. A [`Source`] can
 //! do all of that again. `config.example.toml` is the reference of the keys.
 
+mod access;
 mod access_log;
 mod action;
 mod address;
@@ -15,6 +16,9 @@ mod fields;
 mod file;
 mod files;
 mod host;
+mod htpasswd;
+mod limits;
+mod log_level;
 mod matcher;
 mod name;
 mod nearest;
@@ -41,6 +45,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::access::{Access, AccessRule, Service};
 pub use self::access_log::{AccessForm, AccessLog, AccessPart, AccessValue};
 pub use self::action::{Action, Forwarded, Proxied, Redirect, Respond};
 pub use self::balance::{Backend, Balance, HashKey, HealthCheck, Policy, RequestLimit};
@@ -48,6 +53,8 @@ pub use self::cors::{Cors, Origin};
 pub use self::fields::HeaderEdits;
 pub use self::files::Files;
 pub use self::host::requested_host;
+pub use self::htpasswd::{HtpasswdError, User, htpasswd};
+pub use self::limits::{LimitBy, Limits, Period, Rate};
 pub use self::matcher::{HeaderMatch, HostPattern, Matcher, PathPattern, QueryMatch};
 pub use self::path::normal_path;
 pub use self::probe::Probe;
@@ -85,6 +92,8 @@ pub struct Config {
 pub struct Listener {
     /// The address to bind.
     pub address: ListenAddress,
+    /// How routes speak of it.
+    pub name: Option<Arc<str>>,
     /// Its certificate; `None` is plain.
     pub tls: Option<ServerTls>,
     /// Each connection begins with a PROXY protocol header, which says who its client is.
@@ -114,6 +123,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The status page may end streams.
     pub allow_ending: bool,
+    /// Requests may set the log level.
+    pub allow_log_level: bool,
     /// The names at which the status page is shown, besides `localhost` and addresses: in lower case, without a trailing dot.
     pub hosts: Vec<String>,
 }
@@ -169,6 +180,12 @@ pub struct Route {
     pub events: Events,
     /// What becomes of its event streams when the process drains.
     pub drain_streams: DrainStreams,
+    /// Who may call.
+    pub access: Access,
+    /// How much one client may have.
+    pub limits: Limits,
+    /// These limits are not those of the top level, and count by themselves.
+    pub has_own_limits: bool,
 }
 
 /// A backend.
@@ -343,8 +360,8 @@ pub struct Log {
     pub access: Option<Arc<AccessLog>>,
 }
 
-/// A log level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A log level; the quieter, the less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Only failures of the sidecar itself.
     Error,
@@ -402,9 +419,13 @@ impl UpstreamAddress {
 }
 
 impl Config {
-    /// The backends of each route that has any.
+    /// Every upstream; among them those that are asked whether a request may pass.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.routes.iter().flat_map(Route::upstreams)
+        self.routes.iter().flat_map(|route| {
+            let service = route.access.authorize.as_ref();
+            let asked = service.map(|service| &service.upstream);
+            route.upstreams().chain(asked)
+        })
     }
 }
 

@@ -6,11 +6,14 @@ use std::path::Path;
 
 use super::address::{admin_address, is_conflict, is_loop, listen_address, upstream_address};
 use super::draft::{Draft, ListenerDraft, Target};
-use super::file::{Report, walk};
+use super::file::{Report, Value, walk};
+use super::nearest::nearest;
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::upstream_host::upstream_host;
+use super::value::choice;
 use super::{
-    Admin, Config, ListenAddress, Listener, Probe, Source, balance, conflicts, name, routes, tls,
+    Admin, Config, Level, ListenAddress, Listener, Probe, Source, access, balance, conflicts, name,
+    routes, tls,
 };
 
 /// What flags and environment variables say instead of the file.
@@ -24,6 +27,8 @@ pub struct Overrides {
     pub upstream_host: Option<Override>,
     /// Replaces `admin.listen`.
     pub admin: Option<Override>,
+    /// Replaces `log.level`.
+    pub log_level: Option<Override>,
 }
 
 /// One value from a flag or an environment variable.
@@ -84,15 +89,18 @@ pub(super) fn complete(
     check_addresses(&draft, &mut report);
     check_upstreams(&draft, &mut report);
     name::check(&draft, &mut report);
+    check_listener_names(&draft, &mut report);
     let targets = draft.routes.iter().map(|route| &route.upstream);
     for target in targets.chain([&draft.upstream]) {
         balance::check(target, &mut report);
     }
     tls::check(&draft, &mut report);
+    access::check(&draft, &mut report);
     if let Some(files) = files {
         tls::check_files(&draft, files.folder, &mut report);
         tls::check_validity(&draft, files, Severity::Error, &mut report);
         super::files::check_files(&draft, files.folder, &mut report);
+        access::check_files(&draft, files.folder, &mut report);
     }
     if report.has_errors() {
         return Err(Problems::new(report.into_problems()));
@@ -158,6 +166,7 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
         upstream,
         upstream_host: host,
         admin,
+        log_level,
     } = overrides;
     listen_instead(listen, &mut draft.listeners, &mut report);
     if let Some(Override { source, value }) = upstream {
@@ -178,6 +187,12 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
     if let Some(Override { source, value }) = admin {
         let address = admin_address(value).map_err(|mistake| report.error(source, &mistake));
         draft.admin = (source.clone(), address.unwrap_or_default());
+    }
+    if let Some(Override { source, value }) = log_level {
+        match choice(&Level::NAMES)(Value::String(value)) {
+            Ok(level) => draft.log.level = level,
+            Err(mistake) => report.error(source, &mistake),
+        }
     }
     Ok((draft, report))
 }
@@ -240,6 +255,18 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
         }
         taken.push((key, address));
     }
+    for (index, ListenerDraft { key, name, .. }) in draft.listeners.iter().enumerate() {
+        let same = |other: &&ListenerDraft| name.is_some() && other.name == *name;
+        if let Some(other) = draft.listeners[..index].iter().find(same) {
+            let key = key.replace(".address", ".name");
+            let mistake = Mistake::new(format!(
+                "{} has this name too",
+                other.key.replace(".address", "")
+            ))
+            .help("choose another one");
+            report.error(&key, &mistake);
+        }
+    }
 
     let upstreams = draft
         .routes
@@ -254,6 +281,26 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
             ))
             .help("name the address of the backend");
             report.error(key, &mistake);
+        }
+    }
+}
+
+/// The listeners that routes name are there, and no two have the same name.
+fn check_listener_names(draft: &Draft, report: &mut Report) {
+    let names: Vec<&str> = draft
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.name.as_deref())
+        .collect();
+    for route in &draft.routes {
+        let unknown = route.matcher.listeners.iter();
+        for name in unknown.filter(|name| !names.contains(&name.as_str())) {
+            let help = match nearest(name, names.iter().copied()) {
+                Some(meant) => format!("did you mean `\"{meant}\"`?"),
+                None => format!("write `name = \"{name}\"` in its `[[listener]]`"),
+            };
+            let mistake = Mistake::new(format!("no listener is called `{name}`")).help(help);
+            report.error(&format!("{}.listener", route.key), &mistake);
         }
     }
 }
@@ -286,6 +333,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         server,
         admin: (_, listen),
         allow_ending,
+        allow_log_level,
         admin_hosts: hosts,
         upstream: fallback,
         settings,
@@ -305,6 +353,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
             .into_iter()
             .map(|listener| Listener {
                 tls: tls::server(&listener.tls, folder),
+                name: listener.name.map(Into::into),
                 proxy_protocol: listener.proxy_protocol,
                 mode: listener.mode,
                 address: listener.address,
@@ -314,6 +363,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         admin: Admin {
             listen,
             allow_ending,
+            allow_log_level,
             hosts,
         },
         timeouts,

@@ -33,6 +33,7 @@ pub(super) fn keep(
     let Admin {
         listen,
         allow_ending: _,
+        allow_log_level: _,
         hosts: _,
     } = &running.admin;
     keep_value(listen, &mut new.admin.listen, "admin.listen", &mut keys);
@@ -50,8 +51,8 @@ pub(super) fn keep(
 
 /// A backend may come to where the sidecar is about to leave: until then, requests would come back to it.
 fn check_loops(config: &Config, report: &Report) -> Result<(), Problems> {
-    let upstreams = config.upstreams().map(|upstream| &upstream.address);
-    for upstream in upstreams {
+    for upstream in config.upstreams() {
+        let upstream = &upstream.address;
         let mut listeners = config.listeners.iter().map(|listener| &listener.address);
         if let Some(listener) = listeners.find(|listener| is_loop(upstream, listener)) {
             let mistake = Mistake::new(format!(
@@ -72,12 +73,14 @@ fn keep_listeners(running: &[Listener], new: &mut Vec<Listener>, keys: &mut Vec<
     for (index, (running, new)) in running.iter().zip(&*new).enumerate() {
         let Listener {
             address,
+            name,
             tls,
             proxy_protocol,
             mode,
         } = running;
         let differs = [
             ("address", *address != new.address),
+            ("name", *name != new.name),
             ("proxy_protocol", *proxy_protocol != new.proxy_protocol),
             ("mode", *mode != new.mode),
             ("tls", *tls != new.tls),
@@ -151,7 +154,7 @@ mod tests {
     #[test]
     fn everything_else_changes() {
         let rest = "server = { max_connections = 1, max_request_head = 9000, max_request_headers = 30, max_streams = 4, trusted_proxies = ['::1'] }\n\
-                    admin.allow_ending = true\nadmin.hosts = ['a']\nlog = { level = 'debug', access = 'json' }\ntimeouts.keep_alive = '1s'\ndrain.timeout = '1s'\n\
+                    admin.allow_ending = true\nadmin.allow_log_level = true\nadmin.hosts = ['a']\nlog = { level = 'debug', access = 'json' }\ntimeouts.keep_alive = '1s'\ndrain.timeout = '1s'\n\
                     route = [{ path = '/x', heartbeat.text = 'x' }]\n";
         let (keys, config) = kept(UPSTREAM, &format!("{rest}{UPSTREAM}"));
         assert!(keys.is_empty(), "{keys:?}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::action::{Action, Forwarded, OwnAction, Proxied};
 use super::draft::{RouteDraft, Settings, Target};
 use super::upstream_host::UpstreamHost;
-use super::{Balance, Matcher, Route, Upstream, balance, tls};
+use super::{Balance, Limits, Matcher, Route, Upstream, balance, tls};
 
 /// The `drafts`, and the route to `fallback` after them, if the file names one.
 pub(super) fn resolve(
@@ -16,6 +16,11 @@ pub(super) fn resolve(
     settings: Settings,
     folder: &Path,
 ) -> Vec<Route> {
+    let top_limits = settings.limits.clone();
+    let scope = Scope {
+        folder,
+        limits: &top_limits,
+    };
     let mut shared = Shared::default();
     let last = shared.target(fallback, folder);
     let mut routes = Vec::with_capacity(drafts.len() + 1);
@@ -40,6 +45,7 @@ pub(super) fn resolve(
         };
         // `check_upstreams` saw to it that no route is lost here.
         routes.extend(route(
+            &scope,
             draft.name,
             draft.matcher,
             draft.own_action.map(|action| action.below(folder)),
@@ -54,8 +60,23 @@ pub(super) fn resolve(
         replace_prefix: None,
         forwarded: fallback.forwarded.unwrap_or_default(),
     };
-    routes.extend(route(None, Matcher::default(), None, place, settings));
+    routes.extend(route(
+        &scope,
+        None,
+        Matcher::default(),
+        None,
+        place,
+        settings,
+    ));
     routes
+}
+
+/// What holds for the whole file.
+struct Scope<'a> {
+    /// Where it is.
+    folder: &'a Path,
+    /// Those of the top level.
+    limits: &'a Limits,
 }
 
 /// Where the requests of a route go, if it does not answer by itself.
@@ -84,6 +105,7 @@ impl Shared {
 }
 
 fn route(
+    scope: &Scope<'_>,
     name: Option<String>,
     matcher: Matcher,
     own_action: Option<OwnAction>,
@@ -98,6 +120,8 @@ fn route(
         request_headers,
         response_headers,
         cors,
+        access,
+        limits,
     } = settings;
     let action = match own_action {
         Some(OwnAction::Redirect(redirect)) => Action::Redirect(redirect),
@@ -125,5 +149,8 @@ fn route(
         heartbeat,
         events,
         drain_streams,
+        access: access.within(scope.folder),
+        has_own_limits: limits != *scope.limits,
+        limits,
     })
 }

@@ -1,6 +1,6 @@
 //! The `tls` tables: whether each is whole, and whether its files are what they should be.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::draft::{Draft, Target, TlsDraft};
 use super::file::Report;
@@ -9,14 +9,19 @@ use super::resolve::NamedFiles;
 use super::value::server_name;
 use super::{Scheme, UpstreamAddress};
 use crate::tls::{
-    Certificate, ClientTls, Error, Files, Identity, Part, ServerTls, Settings, Standing,
+    Certificate, ClientTls, Error, Files, Identity, Part, PeerName, ServerTls, Settings, Standing,
     certificates, now,
 };
 
 /// Reports what is missing from the tables or of no use there.
 pub(super) fn check(draft: &Draft, report: &mut Report) {
     for listener in &draft.listeners {
-        check_identity(&listener.tls, report.is_written(&listener.tls.key), report);
+        let tls = &listener.tls;
+        let needed = report.is_written(&tls.key) && tls.certificates.is_empty();
+        check_identity(tls, needed, report);
+        for one in &tls.certificates {
+            check_identity(one, true, report);
+        }
     }
     for target in targets(draft) {
         check_identity(&target.tls, false, report);
@@ -53,13 +58,16 @@ fn check_upstream(target: &Target, report: &mut Report) {
 pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
     for listener in &draft.listeners {
         if let Some(settings) = server(&listener.tls, folder) {
-            read(
-                &settings,
-                &listener.tls.key,
-                "client_ca",
-                &listener.key,
-                report,
-            );
+            let one_of = |path: &Path| {
+                let names = |file: &Option<PathBuf>| {
+                    file.as_ref().is_some_and(|file| folder.join(file) == path)
+                };
+                let mut all = listener.tls.certificates.iter();
+                let one = all.find(|one| names(&one.certificate) || names(&one.private_key));
+                one.map(|one| one.key.clone())
+            };
+            let table = &listener.tls.key;
+            read(&settings, table, one_of, "client_ca", &listener.key, report);
         }
     }
     for target in targets(draft) {
@@ -68,7 +76,8 @@ pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
             .addresses()
             .find_map(|(key, address)| Some((key, client_at(target, address, folder)?)));
         if let Some((key, settings)) = settings {
-            read(&settings, &target.tls.key, "ca", key, report);
+            let table = &target.tls.key;
+            read(&settings, table, |_| None, "ca", key, report);
         }
     }
 }
@@ -121,8 +130,12 @@ fn complaints(settings: &impl Settings) -> Vec<(String, Standing)> {
 
 /// A listener's TLS, if it has a whole one.
 pub(super) fn server(tls: &TlsDraft, folder: &Path) -> Option<ServerTls> {
+    let mut others = tls.certificates.iter();
+    let mut others = others.by_ref().map(|one| identity(one, folder));
+    let first = identity(tls, folder).or_else(|| others.next()?)?;
     Some(ServerTls {
-        identity: identity(tls, folder)?,
+        identity: first,
+        others: others.flatten().collect(),
         client_ca: tls.ca.as_ref().map(|path| folder.join(path)),
     })
 }
@@ -151,7 +164,7 @@ pub(super) fn client_at(
     Some(ClientTls {
         ca: tls.ca.as_ref().map(|path| folder.join(path)),
         identity: identity(tls, folder),
-        server_name: named.or_else(|| server_name(host).ok())?,
+        server_name: named.or_else(|| server_name(host).ok().map(PeerName::Fixed))?,
     })
 }
 
@@ -184,10 +197,12 @@ fn check_identity(tls: &TlsDraft, needed: bool, report: &mut Report) {
     }
 }
 
-/// `authorities` is the key of the CAs in `table`, `owner` the one that asks for TLS.
+/// `authorities` is the key of the CAs in `table`, `owner` the one that asks for TLS, and `one_of` tells of a file in which other table it
+/// is named, if it is.
 fn read(
     settings: &impl Settings,
     table: &str,
+    one_of: impl Fn(&Path) -> Option<String>,
     authorities: &str,
     owner: &str,
     report: &mut Report,
@@ -195,7 +210,10 @@ fn read(
     let files = Files::read(settings.paths());
     if let Err(error) = settings.build(&files) {
         let key = match &error {
-            Error::File { part, .. } => {
+            Error::File { part, path, .. } => {
+                let own = Some(table.to_owned());
+                let table = one_of(path).filter(|_| *part != Part::Authorities).or(own);
+                let table = table.unwrap_or_default();
                 let key = match part {
                     Part::Certificate => "certificate",
                     Part::PrivateKey => "private_key",

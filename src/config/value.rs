@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::problem::Mistake;
 use super::units::{self, DurationError};
 use super::{ConnectRetry, Workers};
-use crate::tls::ServerName;
+use crate::tls::{PeerName, ServerName};
 
 /// Far more threads than any machine has cores for.
 const MOST_WORKERS: usize = 1024;
@@ -210,6 +210,16 @@ pub(super) fn probe_token(text: &str) -> Result<Option<String>, Mistake> {
     Ok(Some(text.to_owned()))
 }
 
+/// `listener.name`: a word by which routes speak of it.
+pub(super) fn listener_name(text: &str) -> Result<Option<String>, Mistake> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if text.is_empty() || text.len() > LONGEST_TEXT || !text.bytes().all(is_known) {
+        return Err(Mistake::new(format!("`{text}` is not a name"))
+            .help("write letters, digits, `-`, `_` and `.`, such as `\"public\"`"));
+    }
+    Ok(Some(text.to_owned()))
+}
+
 /// `listener.mode`: octal digits, as chmod(1) takes them. Who cannot write to a socket cannot connect.
 pub(super) fn socket_mode(value: Value<'_>) -> Result<u32, Mistake> {
     let help = "write three or four octal digits in quotes, such as `\"0660\"`";
@@ -246,6 +256,14 @@ pub(super) fn server_name(text: &str) -> Result<ServerName<'static>, Mistake> {
     })
 }
 
+/// The same, or `from-host`.
+pub(super) fn peer_name(text: &str) -> Result<PeerName, Mistake> {
+    match text {
+        "from-host" => Ok(PeerName::FromHost),
+        name => server_name(name).map(PeerName::Fixed),
+    }
+}
+
 /// `upstream.host`: what a Host field says.
 pub(super) fn host(text: &str) -> Result<HeaderValue, Mistake> {
     let is_host = text.parse().is_ok_and(|authority: Authority| {
@@ -260,7 +278,7 @@ pub(super) fn host(text: &str) -> Result<HeaderValue, Mistake> {
         })
 }
 
-fn duration(text: &str) -> Result<Duration, Mistake> {
+pub(super) fn duration(text: &str) -> Result<Duration, Mistake> {
     units::duration(text).map_err(|error| {
         let help = match (error, units::nearest_duration(text)) {
             (DurationError::Zero, _) => "write `\"off\"` to turn it off".to_owned(),

@@ -22,7 +22,7 @@ use crate::config::{self, ConnectRetry, Detect, Scheme, UpstreamAddress};
 use crate::http1::Limits;
 use crate::metrics::{Metrics, Phase};
 use crate::reason::Reason;
-use crate::tls::{self, ClientTls, ServerName};
+use crate::tls::{self, ClientTls, PeerName, ServerName};
 use crate::upstream::{Answer, AnswerBody, Error, Terms, Upstream};
 use crate::wire::{BodyLength, ResponseHead};
 
@@ -211,7 +211,7 @@ fn upstream(
         settings = Some(ClientTls {
             ca: None,
             identity: None,
-            server_name,
+            server_name: PeerName::Fixed(server_name),
         });
         let protocols: &[&[u8]] = match options.protocol {
             Protocol::Any => tls::CLIENT_PROTOCOLS,

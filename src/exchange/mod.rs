@@ -5,12 +5,13 @@ mod ids;
 mod open;
 mod written;
 
-use std::net::IpAddr;
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 use self::access::Record;
@@ -18,7 +19,7 @@ pub use self::access::{AccessLine, AccessLog, AccessSink};
 pub use self::ids::{Ids, TraceId};
 use self::open::Open;
 pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
-use crate::client::Downstream;
+use crate::client::{ClientAddress, Downstream};
 use crate::counters::{Counter, Local};
 use crate::metrics::{Cause, Metrics, Phase, RouteCounters};
 use crate::reason::{Reason, Side};
@@ -41,6 +42,8 @@ pub struct Exchange {
     /// What it needs for its line in the access log, if there is one.
     record: Option<Box<Record>>,
     ended: bool,
+    /// What the request has for as long as it is answered.
+    held: Option<Box<dyn Any>>,
 }
 
 /// What else is known of an event stream.
@@ -60,22 +63,29 @@ const SUSPICIOUS_EVENTS: u64 = 8;
 const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
-    /// A request has arrived.
-    pub fn new<B>(metrics: Arc<Metrics>, client: Rc<dyn Downstream>, request: &Request<B>) -> Self {
+    /// A request has arrived; the `trusted_proxies` are believed what they say of its client.
+    pub fn new<B>(
+        metrics: Arc<Metrics>,
+        client: Rc<dyn Downstream>,
+        request: &Request<B>,
+        trusted_proxies: &[IpNet],
+    ) -> Self {
         Self {
             metrics,
-            open: Open::new(client, request),
+            open: Open::new(client, request, trusted_proxies),
             counters: None,
             stream: None,
             status: None,
             head: None,
             record: None,
             ended: false,
+            held: None,
         }
     }
 
-    /// The `request`, which is that of `client_ip`, gets a line in the `log` when it is over.
-    pub fn record<B>(&mut self, log: &AccessLog, request: &Request<B>, client_ip: Option<IpAddr>) {
+    /// The `request` gets a line in the `log` when it is over.
+    pub fn record<B>(&mut self, log: &AccessLog, request: &Request<B>) {
+        let client_ip = self.open.client_address.ip();
         self.record = Some(Box::new(log.record(request, client_ip)));
     }
 
@@ -87,6 +97,16 @@ impl Exchange {
     /// How the request is named.
     pub fn ids(&self) -> &Ids {
         &self.open.ids
+    }
+
+    /// Whose request it is.
+    pub fn client_address(&self) -> ClientAddress {
+        self.open.client_address
+    }
+
+    /// Keeps `held` for as long as the request is answered.
+    pub fn hold(&mut self, held: impl Any) {
+        self.held = Some(Box::new(held));
     }
 
     /// How far it has come; for whoever sends it to the upstream, and moves it on.
@@ -145,6 +165,7 @@ impl Exchange {
             route = self.open.route_info().as_ref().map(|info| &*info.route),
             upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
             peer = self.open.peer().map(tracing::field::display),
+            client = self.open.other_client().map(tracing::field::display),
             waited_ms = milliseconds(self.open.began.elapsed()),
             phase = self.open.phase.get().name(),
             "early head"
@@ -197,6 +218,7 @@ impl Exchange {
             route = self.open.route_info().as_ref().map(|info| &*info.route),
             upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
             peer = self.open.peer().map(tracing::field::display),
+            client = self.open.other_client().map(tracing::field::display),
             time_to_head_ms = milliseconds(now - self.open.began),
             opaque,
             early_head,
@@ -386,6 +408,7 @@ impl Exchange {
             route = self.open.route_info().as_ref().map(|info| &*info.route),
             upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
             peer = self.open.peer().map(tracing::field::display),
+            client = self.open.other_client().map(tracing::field::display),
             time_to_head_ms = self.head.map(|at| milliseconds(at - self.open.began)),
             time_to_first_event_ms = self.open.time_to_first_event().map(milliseconds),
             longest_silence_ms = milliseconds(longest_silence),
@@ -404,6 +427,7 @@ impl Exchange {
         let counts = self.open.counts.get();
         let stream = self.stream.as_ref();
         let info = self.open.route_info();
+        let is_upstreams = self.open.in_flight.borrow().is_some();
         record.write(&AccessLine {
             client_ip: record.client_ip(),
             peer: self.open.client.peer(),
@@ -414,7 +438,8 @@ impl Exchange {
             status: self.status,
             bytes: stream.map_or_else(|| self.open.bytes_sent(), |_| counts.bytes),
             duration: Some(since(now)),
-            time_to_head: self.head.map(since),
+            // What answers by itself has nobody to wait for.
+            time_to_head: self.head.filter(|_| is_upstreams).map(since),
             time_to_first_event: self.open.time_to_first_event(),
             upstream: info.as_ref().map(|info| &*info.upstream),
             route: info.as_ref().map(|info| &*info.route),

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request, Version};
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{Ids, TraceId};
-use crate::client::{Downstream, address_text};
+use crate::client::{ClientAddress, Downstream, address_text};
 use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::sse::Counts;
@@ -35,6 +36,8 @@ pub(super) struct Open {
     /// Where it stands in the list.
     slot: Cell<usize>,
     pub(super) client: Rc<dyn Downstream>,
+    /// Found once: the fields that tell of it go up with the request.
+    pub(super) client_address: ClientAddress,
     pub(super) method: Method,
     /// Without the query: it may hold secrets.
     pub(super) path: Box<str>,
@@ -134,8 +137,10 @@ pub struct Snapshot {
     pub method: Method,
     /// Its path without the query.
     pub path: String,
-    /// The client's address; none on a Unix socket.
+    /// Who has connected; none on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// Whose request it is, if that is known.
+    pub client: ClientAddress,
     /// What the client speaks.
     pub version: Version,
     /// The client speaks it over TLS.
@@ -158,13 +163,19 @@ pub struct Snapshot {
 
 impl Open {
     /// Puts a request on this thread's list.
-    pub(super) fn new<B>(client: Rc<dyn Downstream>, request: &Request<B>) -> Rc<Self> {
+    pub(super) fn new<B>(
+        client: Rc<dyn Downstream>,
+        request: &Request<B>,
+        trusted_proxies: &[IpNet],
+    ) -> Rc<Self> {
         let now = Instant::now();
+        let client_address = ClientAddress::find(client.peer(), request.headers(), trusted_proxies);
         LIST.with_borrow_mut(|list| {
             let open = Rc::new(Self {
                 number: NEXT.fetch_add(1, Ordering::Relaxed),
                 slot: Cell::new(list.len()),
                 client,
+                client_address,
                 method: request.method().clone(),
                 path: request.uri().path().into(),
                 version: request.version(),
@@ -214,7 +225,7 @@ impl Open {
         *self.in_flight.borrow_mut() = Some(in_flight);
     }
 
-    /// The client's address, for the log.
+    /// Who has connected, for the log.
     pub(super) fn peer(&self) -> Option<String> {
         self.client.peer().map(address_text)
     }
@@ -222,6 +233,12 @@ impl Open {
     /// From the request's head to the first event.
     pub(super) fn time_to_first_event(&self) -> Option<Duration> {
         self.first_event.get().map(|at| at - self.began)
+    }
+
+    /// The client, where that is not who has connected, for the log.
+    pub(super) fn other_client(&self) -> Option<ClientAddress> {
+        let is_other = ClientAddress::of(self.client.peer()) != self.client_address;
+        is_other.then_some(self.client_address)
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
@@ -234,6 +251,7 @@ impl Open {
             method: self.method.clone(),
             path: self.path.to_string(),
             peer: self.client.peer(),
+            client: self.client_address,
             version: self.version,
             is_tls: self.client.is_tls(),
             phase: self.phase.get(),

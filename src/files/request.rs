@@ -23,7 +23,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Reads `below`, the end of the path `whole`, both percent-encoded. `None` for what nobody writes who wants a file: dot segments,
-    /// dotfiles, backslashes and control characters, also if they are percent-encoded once or more often.
+    /// dotfiles, backslashes and control characters, also if they are percent-encoded once or more often, and a `%` that encodes nothing.
     pub(super) fn parse(whole: &str, below: &str) -> Option<Self> {
         // The caller has found the end by the path's normal form, in which dot segments are resolved.
         if whole.split('/').any(climbs) {
@@ -37,6 +37,9 @@ impl Target {
         };
         let named = below.split('/').filter(|segment| !segment.is_empty());
         for (index, segment) in named.enumerate() {
+            if !is_well_formed(segment) {
+                return None;
+            }
             let spellings = spellings(segment)?;
             let name = spellings.first()?;
             // RFC 8615 has given this one name to everybody.
@@ -115,7 +118,15 @@ fn spellings(segment: &str) -> Option<Vec<Vec<u8>>> {
     Some(spellings)
 }
 
-/// `text` with each `%` and two hexadecimal digits as the byte that they mean. Any other `%` is itself, as in routes.
+/// Whether every `%` stands before two hexadecimal digits.
+fn is_well_formed(segment: &str) -> bool {
+    segment.split('%').skip(1).all(|rest| {
+        let digits = rest.bytes().take(2).filter(u8::is_ascii_hexdigit);
+        digits.count() == 2
+    })
+}
+
+/// `text` with each `%` and two hexadecimal digits as the byte that they mean. Any other `%` is itself.
 pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let mut decoded = Vec::with_capacity(text.len());
@@ -151,7 +162,6 @@ mod tests {
             ("/a/b%20c.css", "a/b c.css", false),
             ("/a/", "a", true),
             ("/caf%C3%A9", "caf\u{e9}", false),
-            ("/100%", "100%", false),
             ("/100%25", "100%", false),
             ("/a..b/c.", "a..b/c.", false),
             (
@@ -238,6 +248,8 @@ mod tests {
             "/..;/x",
             "/%c0%ae%c0%ae/x",
             "/a%ff",
+            "/100%",
+            "/%u002e%u002e/x",
         ] {
             assert_eq!(parse(path), None, "{path}");
         }

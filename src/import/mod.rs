@@ -12,6 +12,18 @@
 //! nginx's own rules are followed, not guessed. Nothing is dropped silently: each directive is kept, implied or left out. A guard that
 //! cannot be kept closes what it guarded.
 
+#![allow(
+    clippy::match_bool,
+    clippy::format_push_string,
+    clippy::needless_for_each,
+    clippy::single_match_else,
+    clippy::unused_self,
+    clippy::struct_field_names,
+    clippy::enum_variant_names,
+    clippy::too_many_lines,
+    reason = "cases beside each other, methods beside their like, and the keys as the file has them read better here"
+)]
+
 mod convert;
 mod error;
 mod files;
@@ -50,12 +62,13 @@ pub struct Imported {
 }
 
 /// Imports the file `main` and all that it includes. With `server` only the server of that name is taken. `placeholder` knows the values
-/// of a template's placeholders.
+/// of a template's placeholders, and `knows` the keys that a route can have.
 pub fn import(
     files: &dyn Files,
     main: &str,
     server: Option<&str>,
     placeholder: &dyn Fn(&str) -> Option<String>,
+    knows: &dyn Fn(&str) -> bool,
 ) -> Result<Imported, ReadError> {
     let mut placeholders = Placeholders::new(placeholder);
     let tree = tree::read(files, main, &mut placeholders)?;
@@ -89,6 +102,7 @@ pub fn import(
         &missing,
         main,
         server,
+        knows,
         &mut report,
     );
     Ok(Imported {

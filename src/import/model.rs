@@ -78,7 +78,7 @@ impl<'a> Model<'a> {
             match &*directive.name {
                 "http" => http.push(directive),
                 "events" => {
-                    report.implied(directive, "threads and connections are the sidecar's own")
+                    report.implied(directive, "threads and connections are the sidecar's own");
                 }
                 "stream" | "mail" => {
                     report.left_out(
@@ -192,7 +192,7 @@ impl<'a> Server<'a> {
     ) -> Self {
         let mut found = Vec::new();
         collect(body, &levels, &mut found);
-        let (named, mut locations): (Vec<_>, Vec<_>) = found
+        let (internal, mut locations): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|location| matches!(location.kind, Kind::Named(_)));
         order(&mut locations);
@@ -202,7 +202,7 @@ impl<'a> Server<'a> {
             names,
             levels,
             locations,
-            named,
+            named: internal,
         }
     }
 

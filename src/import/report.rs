@@ -73,21 +73,21 @@ impl Report {
     }
 
     pub(super) fn kept(&mut self, directive: &Directive) {
-        self.judge(directive, Verdict::Kept, None);
+        self.judge(directive.id, Verdict::Kept, None);
     }
 
     /// `group` says what the sidecar does by itself.
     pub(super) fn implied(&mut self, directive: &Directive, group: &'static str) {
-        self.judge(directive, Verdict::Implied(group), None);
+        self.judge(directive.id, Verdict::Implied(group), None);
     }
 
     pub(super) fn left_out(&mut self, directive: &Directive, reason: impl Into<String>) {
-        self.judge(directive, Verdict::LeftOut, Some(reason.into()));
+        self.judge(directive.id, Verdict::LeftOut, Some(reason.into()));
     }
 
     /// Something that decides who may call is not kept.
     pub(super) fn guard(&mut self, directive: &Directive, reason: impl Into<String>) {
-        self.judge(directive, Verdict::Guard, Some(reason.into()));
+        self.judge(directive.id, Verdict::Guard, Some(reason.into()));
     }
 
     /// Something to know that is no loss of a directive. Each is said once.
@@ -110,8 +110,18 @@ impl Report {
         entry.is_some_and(|entry| entry.verdict == Some(Verdict::Guard))
     }
 
-    fn judge(&mut self, directive: &Directive, verdict: Verdict, reason: Option<String>) {
-        let Some(Some(entry)) = self.entries.get_mut(directive.id) else {
+    /// The sidecar does not know the key that a directive became.
+    pub(super) fn withheld(&mut self, id: usize, is_guard: bool, reason: String) {
+        let verdict = if is_guard {
+            Verdict::Guard
+        } else {
+            Verdict::LeftOut
+        };
+        self.judge(id, verdict, Some(reason));
+    }
+
+    fn judge(&mut self, id: usize, verdict: Verdict, reason: Option<String>) {
+        let Some(Some(entry)) = self.entries.get_mut(id) else {
             return;
         };
         if entry

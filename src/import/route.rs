@@ -20,6 +20,7 @@ pub(super) enum Key {
     AccessRules,
     AccessBasicAuth,
     AccessAuthorize,
+    AuthorizeHeaders,
     LimitRequests,
     LimitStreams,
     LimitBy,
@@ -63,6 +64,7 @@ impl Key {
             Self::AccessRules => "access.rules",
             Self::AccessBasicAuth => "access.basic_auth",
             Self::AccessAuthorize => "access.authorize",
+            Self::AuthorizeHeaders => "access.authorize_headers",
             Self::LimitRequests => "limits.requests_per_client",
             Self::LimitStreams => "limits.streams_per_client",
             Self::LimitBy => "limits.by",
@@ -93,8 +95,21 @@ impl Key {
         }
     }
 
+    /// Whether it decides who may call.
+    pub(super) fn is_guard(self) -> bool {
+        (Self::AccessRules..=Self::LimitBy).contains(&self)
+    }
+
+    /// Whether it says what answers.
+    pub(super) fn is_action(self) -> bool {
+        matches!(
+            self,
+            Self::Redirect | Self::Respond | Self::Files | Self::Url | Self::Urls
+        )
+    }
+
     /// Whether it says which requests a route takes.
-    fn is_condition(self) -> bool {
+    pub(super) fn is_condition(self) -> bool {
         self <= Self::Query
     }
 }
@@ -103,7 +118,25 @@ impl Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setting {
     pub(super) value: Toml,
-    pub(super) from: Vec<String>,
+    pub(super) from: Vec<Origin>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// For a comment; may be empty.
+    pub(super) text: String,
+    /// The number of its directive.
+    pub(super) directive: Option<usize>,
+}
+
+impl From<&str> for Origin {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            directive: None,
+        }
+    }
 }
 
 /// One `[[route]]`.
@@ -135,8 +168,8 @@ impl Route {
     }
 
     /// Sets a key; `from` says where the value is from, and may be empty.
-    pub(super) fn set(&mut self, key: Key, value: impl Into<Toml>, from: impl Into<String>) {
-        let from = Some(from.into()).filter(|from| !from.is_empty());
+    pub(super) fn set(&mut self, key: Key, value: impl Into<Toml>, from: impl Into<Origin>) {
+        let from = Some(from.into()).filter(|from| *from != Origin::default());
         let value = value.into();
         self.settings.insert(
             key,
@@ -152,7 +185,7 @@ impl Route {
     }
 
     /// Puts an entry into a table, or into a list.
-    pub(super) fn put(&mut self, key: Key, name: &str, value: Option<&str>, from: String) {
+    pub(super) fn put(&mut self, key: Key, name: &str, value: Option<&str>, from: Origin) {
         let empty = match value {
             Some(_) => Toml::Table(Vec::new()),
             None => Toml::List(Vec::new()),
@@ -161,7 +194,7 @@ impl Route {
             value: empty,
             from: Vec::new(),
         });
-        if !from.is_empty() && !setting.from.contains(&from) {
+        if from != Origin::default() && !setting.from.contains(&from) {
             setting.from.push(from);
         }
         match (&mut setting.value, value) {
@@ -279,11 +312,17 @@ impl fmt::Display for Route {
                 f,
                 prefix,
                 &format!("{} = {value}", key.name()),
-                &from.join(", "),
+                &origins(from),
             )?;
         }
         Ok(())
     }
+}
+
+/// All origins of a value, for the end of its line.
+fn origins(from: &[Origin]) -> String {
+    let texts: Vec<_> = from.iter().map(|origin| origin.text.as_str()).collect();
+    texts.join(", ")
 }
 
 #[cfg(test)]
@@ -295,9 +334,9 @@ mod tests {
         let mut route = Route::new("site:3 location /a");
         route.set(Key::Url, "http://b", "line 4");
         route.set_path(&Path::Prefix("/a".to_owned()));
-        route.put(Key::RequestSet, "X-A", Some("1"), "line 5".to_owned());
-        route.put(Key::RequestSet, "x-a", Some("2"), "line 6".to_owned());
-        route.put(Key::RequestRemove, "X-B", None, String::new());
+        route.put(Key::RequestSet, "X-A", Some("1"), "line 5".into());
+        route.put(Key::RequestSet, "x-a", Some("2"), "line 6".into());
+        route.put(Key::RequestRemove, "X-B", None, Origin::default());
         let expected = "# site:3 location /a\n[[route]]\npath = \"/a\"\n\
                         upstream.url = \"http://b\"                           # line 4\n\
                         request_headers.set = { X-A = \"1, 2\" }              # line 5, line 6\n\

@@ -15,7 +15,7 @@ pub(super) fn directives(text: &str) -> Vec<Directive> {
 
 /// What a site file becomes.
 pub(super) fn imported(text: &str) -> Imported {
-    import(&site(text), "site.conf", None, &|_| None).unwrap()
+    import(&site(text), "site.conf", None, &|_| None, &|_| true).unwrap()
 }
 
 /// The file with the text of a site.

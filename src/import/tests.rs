@@ -83,11 +83,48 @@ fn every_directive_is_accounted_for() {
 fn a_file_of_something_else_is_an_error() {
     for text in ["", "a b c;", "worker_processes 1;", "[route]\nx = 1\n"] {
         assert!(
-            import(&site(text), "site.conf", None, &|_| None).is_err(),
+            import(&site(text), "site.conf", None, &|_| None, &|_| true).is_err(),
             "{text}"
         );
     }
-    assert!(import(&site("server { }"), "site.conf", Some("a.test"), &|_| None).is_err());
+    assert!(
+        import(
+            &site("server { }"),
+            "site.conf",
+            Some("a.test"),
+            &|_| None,
+            &|_| true
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn a_key_that_this_version_does_not_have_is_not_written() {
+    let text = "server { listen 80; location /a/ { allow 10.0.0.0/8; deny all; proxy_pass http://a; } \
+                location / { proxy_pass http://a/b/; } }";
+    let knows = |key: &str| !matches!(key, "access.rules" | "replace_prefix");
+    let imported = import(&site(text), "site.conf", None, &|_| None, &knows).unwrap();
+    assert_eq!(imported.report.outcome(), Outcome::Unguarded);
+    assert!(
+        !imported.toml.contains("access.rules ="),
+        "{}",
+        imported.toml
+    );
+    assert!(
+        !imported.toml.contains("replace_prefix ="),
+        "{}",
+        imported.toml
+    );
+    let lines = live(&imported.toml);
+    let guarded = lines
+        .iter()
+        .position(|line| *line == "path = \"/a/\"")
+        .unwrap();
+    assert!(
+        lines[guarded + 1].starts_with("respond = { status = 403"),
+        "{lines:#?}"
+    );
 }
 
 const SEEDS: [&str; 5] = [
@@ -121,7 +158,7 @@ proptest! {
             }
         }
         let text: String = text.into_iter().collect();
-        if let Ok(imported) = import(&site(&text), "site.conf", None, &|_| None) {
+        if let Ok(imported) = import(&site(&text), "site.conf", None, &|_| None, &|_| true) {
             prop_assert!(toml::de::DeTable::parse(&imported.toml).is_ok(), "{}", imported.toml);
             prop_assert!(imported.report.json().is_object());
         }
@@ -129,6 +166,6 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(text in "[ -~\\n{};$\"'\\\\]{0,80}") {
-        let _ = import(&site(&text), "site.conf", None, &|_| None);
+        let _ = import(&site(&text), "site.conf", None, &|_| None, &|_| true);
     }
 }

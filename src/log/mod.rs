@@ -4,7 +4,7 @@ mod json;
 mod time;
 
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing_subscriber::Registry;
@@ -20,6 +20,9 @@ use crate::output::{STDERR, STDOUT};
 
 /// How long the end of the process waits for whoever reads the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The level in force.
+static LEVEL: Mutex<Level> = Mutex::new(Level::Info);
 
 /// What decides which lines are written.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -38,6 +41,7 @@ impl Drop for Logging {
 
 /// Starts logging; once in a process.
 pub fn start(log: &Log) -> io::Result<Logging> {
+    let level = log.level;
     STDERR.start()?;
     if log.access.is_some() {
         STDOUT.start()?;
@@ -48,7 +52,7 @@ pub fn start(log: &Log) -> io::Result<Logging> {
         Format::Text => true,
         Format::Json => false,
     };
-    let (filter, handle) = reload::Layer::new(filter(log.level));
+    let (filter, handle) = reload::Layer::new(filter(level));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| STDERR.writer())
         .with_target(false);
@@ -60,15 +64,16 @@ pub fn start(log: &Log) -> io::Result<Logging> {
     let log = tracing_subscriber::registry().with(lines.with_filter(filter));
     if log.try_init().is_ok() {
         let _ = FILTER.set(handle);
+        *lock_level() = level;
     }
     // Else the thread that panics would write it, and hang if nobody reads.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(Logging(()))
 }
 
-/// From now on it is logged as `log` says.
+/// From now on it is logged as `log` says, whatever was set meanwhile.
 pub fn adopt(log: &Log) {
-    set_level(log.level);
+    set_level(log.level, "configuration");
     if log.access.is_some()
         && let Err(error) = STDOUT.start()
     {
@@ -79,11 +84,33 @@ pub fn adopt(log: &Log) {
     }
 }
 
-/// From now on lines of this level are written. What is not costs nothing: it is decided once for each place in the source.
-fn set_level(level: Level) {
+/// The level in force.
+pub fn level() -> Level {
+    *lock_level()
+}
+
+/// From now on lines of this level are written, because somebody wants it: `by` says who. What is not written costs nothing: it is decided
+/// once for each place in the source.
+pub fn set_level(level: Level, by: &str) {
+    let before = std::mem::replace(&mut *lock_level(), level);
+    let tell = || {
+        let (from, to) = (before.name(), level.name());
+        tracing::info!(from, to, by, "log level changed");
+    };
+    // While the one that writes more is in force.
+    if level < before {
+        tell();
+    }
     if let Some(handle) = FILTER.get() {
         let _ = handle.reload(filter(level)); // it fails only when there is no log any more
     }
+    if level > before {
+        tell();
+    }
+}
+
+fn lock_level() -> MutexGuard<'static, Level> {
+    LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes down what is wrong with a configuration, or deserves a second look.

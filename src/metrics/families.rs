@@ -188,7 +188,10 @@ fn ends_streams(reason: Reason) -> bool {
     let may_be_late = reason.side() == Side::Upstream
         || matches!(
             reason,
-            Reason::RequestBodyTimeout | Reason::RequestBodyFailed | Reason::UpstreamBusy
+            Reason::RequestBodyTimeout
+                | Reason::RequestBodyFailed
+                | Reason::RequestBodyTooLarge
+                | Reason::UpstreamBusy
         );
     may_be_late || reason.status().is_none() && !precedes_route(reason)
 }

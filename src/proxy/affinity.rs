@@ -1,22 +1,16 @@
 //! What keeps the requests of one client, or of one session, with the same of several upstreams.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::Request;
 use http::header::COOKIE;
-use ipnet::IpNet;
 
-use super::forwarded;
+use crate::client::ClientAddress;
 use crate::config::{HashKey, Policy};
 use crate::upstream::identity;
 
 /// What stands for the value that `policy` goes by; `None` if it goes by none, or the request has it not.
-pub(super) fn of<B>(
-    policy: &Policy,
-    request: &Request<B>,
-    peer: Option<SocketAddr>,
-    trusted_proxies: &[IpNet],
-) -> Option<u64> {
+pub(super) fn of<B>(policy: &Policy, request: &Request<B>, client: ClientAddress) -> Option<u64> {
     let Policy::Hash(key) = policy else {
         return None;
     };
@@ -29,7 +23,7 @@ pub(super) fn of<B>(
                 .find_map(|line| cookie(line.as_bytes(), name.as_bytes()))
                 .map(identity)
         }
-        HashKey::ClientIp => match forwarded::client_ip(headers, peer, trusted_proxies)? {
+        HashKey::ClientIp => match client.ip()? {
             IpAddr::V4(ip) => Some(identity(&ip.octets())),
             IpAddr::V6(ip) => Some(identity(&ip.octets())),
         },
@@ -55,7 +49,8 @@ mod tests {
         }
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let request = request.body(()).unwrap();
-        of(&Policy::Hash(key), &request, peer.parse().ok(), &trusted)
+        let client = ClientAddress::find(peer.parse().ok(), request.headers(), &trusted);
+        of(&Policy::Hash(key), &request, client)
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! What a route changes in a request and its answer, found out when the request is there.
 
 use http::{HeaderMap, Request};
-use ipnet::IpNet;
 
 use super::cors::{self, Allowance};
 use super::edits::Edits;
+use super::guard::Asker;
 use super::own_answer;
 use super::prefix::{Replacement, WayBack};
 use super::request::RequestChanges;
 use super::route::{Backend, Route};
 use super::values::Values;
-use crate::client::Downstream;
 use crate::config::Action;
 use crate::upstream::Answer;
 
@@ -21,6 +20,8 @@ pub(super) struct Changes {
     pub(super) own_answer: Option<Answer>,
     pub(super) request: RequestChanges,
     pub(super) answer: Option<Box<AnswerChanges>>,
+    /// The own answer is that to a preflight, which nobody has to be let in for.
+    pub(super) is_preflight: bool,
 }
 
 /// What is changed in the head of an answer, whoever gives it.
@@ -35,15 +36,14 @@ impl Changes {
     pub(super) fn of<B>(
         route: &Route,
         request: &Request<B>,
-        client: &dyn Downstream,
-        trusted: &[IpNet],
+        asker: Asker<'_>,
         request_id: &str,
     ) -> Self {
         if route.changes_nothing {
             return Self::default();
         }
         let config = &route.config;
-        let values = Values::of(request, client, trusted, request_id);
+        let values = Values::of(request, asker, request_id);
         let mut changes = Self::default();
         let mut back = None;
         if let Some(backend) = &route.backend {
@@ -69,10 +69,10 @@ impl Changes {
             (Action::Respond(respond), ..) => Some(own_answer::respond(respond)),
             (Action::Proxy(_) | Action::Files(_), ..) => None,
         };
-        let is_preflight = allowance.is_some() && cors::preflight(request).is_some();
+        changes.is_preflight = allowance.is_some() && cors::preflight(request).is_some();
         let answer = AnswerChanges {
             back,
-            cors: allowance.filter(|_| !is_preflight), // which carries its own already
+            cors: allowance.filter(|_| !changes.is_preflight), // which carries its own already
             edits: Edits::of(&config.response_headers, &values),
         };
         let has_any = answer.back.is_some() || answer.cors.is_some() || answer.edits.is_some();

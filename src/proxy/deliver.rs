@@ -8,6 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response};
 
 use super::changes::AnswerChanges;
+use super::guard::StreamLimit;
 use super::headers::remove_hop_by_hop;
 use super::request::names;
 use super::response::{
@@ -37,6 +38,8 @@ pub(super) struct Delivery {
     pub(super) websocket: Option<Incoming>,
     pub(super) client: Rc<dyn Downstream>,
     pub(super) exchange: Exchange,
+    /// The client may have no place for a stream, if the response is one.
+    pub(super) stream_limit: Option<StreamLimit>,
 }
 
 /// What a response depends on of the request as the client made it.
@@ -97,6 +100,17 @@ impl Delivery {
             raw,
             body,
         } = answer;
+        if let Some(limit) = self.stream_limit.take()
+            && matches!(body, AnswerBody::Events(_) | AnswerBody::Upgraded(_))
+        {
+            match limit.take() {
+                Ok(slot) => self.exchange.hold(slot),
+                Err(refusal) => {
+                    drop(body); // which cancels the upstream's
+                    return Some(self.refuse(refusal));
+                }
+            }
+        }
         head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
         self.exchange.head(head.status);
         if let Some(changes) = &self.changes {

@@ -12,8 +12,12 @@ use super::routing::Routing;
 use crate::config::{Matcher, normal_path, requested_host};
 
 /// The first route that takes the request.
-pub(super) fn find<'a, B>(routing: &'a Routing, request: &Request<B>) -> Option<&'a Rc<Route>> {
-    let key = RouteKey::new(request);
+pub(super) fn find<'a, B>(
+    routing: &'a Routing,
+    request: &Request<B>,
+    listener: Option<&str>,
+) -> Option<&'a Rc<Route>> {
+    let key = RouteKey::new(request, listener);
     let takes = |route: &&Rc<Route>| {
         let config = &route.config;
         matches(&config.matcher, config.cors.is_some(), &key)
@@ -31,14 +35,16 @@ pub(super) fn find<'a, B>(routing: &'a Routing, request: &Request<B>) -> Option<
 /// What a request asks for, as routes compare it: found out once for all of them, and not at all if none has such a condition.
 struct RouteKey<'a, B> {
     request: &'a Request<B>,
+    listener: Option<&'a str>,
     host: OnceCell<Option<&'a str>>,
     path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a, B> RouteKey<'a, B> {
-    fn new(request: &'a Request<B>) -> Self {
+    fn new(request: &'a Request<B>, listener: Option<&'a str>) -> Self {
         Self {
             request,
+            listener,
             host: OnceCell::new(),
             path: OnceCell::new(),
         }
@@ -62,13 +68,19 @@ fn matches<B>(matcher: &Matcher, answers_preflights: bool, key: &RouteKey<'_, B>
         methods,
         headers,
         query,
+        listeners,
     } = matcher;
     let request = key.request;
     let is_host = || {
         let is_one = |host| hosts.iter().any(|pattern| pattern.matches(host));
         key.host().is_some_and(is_one)
     };
+    let is_listener = || {
+        let is_it = |name| listeners.iter().any(|listener| listener == name);
+        key.listener.is_some_and(is_it)
+    };
     (hosts.is_empty() || is_host())
+        && (listeners.is_empty() || is_listener())
         && path.as_ref().is_none_or(|path| path.matches(key.path()))
         && (methods.is_empty()
             || methods.contains(request.method())
@@ -113,7 +125,7 @@ mod tests {
     }
 
     fn takes(matcher: &Matcher, request: &Request<()>) -> bool {
-        matches(matcher, false, &RouteKey::new(request))
+        matches(matcher, false, &RouteKey::new(request, Some("public")))
     }
 
     #[test]
@@ -162,6 +174,12 @@ mod tests {
             .insert("x-tenant", HeaderValue::from_static("b"));
         assert!(!takes(&matcher, &other));
         assert!(takes(&Matcher::default(), &request("GET", "/", &[])));
+        let listener = |names: &str| Matcher {
+            listeners: names.split(' ').map(str::to_owned).collect(),
+            ..Matcher::default()
+        };
+        assert!(takes(&listener("inner public"), &request("GET", "/", &[])));
+        assert!(!takes(&listener("inner"), &request("GET", "/", &[])));
     }
 
     #[test]
@@ -179,7 +197,11 @@ mod tests {
             )
         };
         let takes = |request: &Request<()>, answers_preflights| {
-            matches(&matcher, answers_preflights, &RouteKey::new(request))
+            matches(
+                &matcher,
+                answers_preflights,
+                &RouteKey::new(request, Some("public")),
+            )
         };
         assert!(takes(&preflight("POST", "x-a, X-Tenant"), true));
         assert!(!takes(&preflight("POST", "x-a, X-Tenant"), false));

@@ -8,6 +8,7 @@ mod deliver;
 mod early;
 mod edits;
 mod forwarded;
+mod guard;
 mod headers;
 mod hint;
 mod interim;
@@ -38,6 +39,8 @@ use ipnet::IpNet;
 use self::changes::{AnswerChanges, Changes};
 use self::deliver::{Delivery, RequestContext};
 use self::early::First;
+use self::guard::{Asker, More, Refusal};
+pub use self::guard::{Guards, UsersWatcher};
 pub use self::probe::Probe;
 use self::request::RequestChanges;
 use self::route::Route;
@@ -52,7 +55,7 @@ use crate::metrics::Metrics;
 use crate::output::STDOUT;
 use crate::problem;
 use crate::reason::Reason;
-use crate::server::{Handler, Refusal};
+use crate::server::{self, Handler};
 use crate::tls::ClientConfigs;
 use crate::upstream::{Answer, Error};
 
@@ -65,19 +68,28 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections.
-    pub fn new(config: &Config, tls: &ClientConfigs, metrics: &Arc<Metrics>) -> Self {
-        Self::with_access_sink(config, tls, metrics, Rc::new(|line| STDOUT.push(line)))
+    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`, and whose `guards` all threads share. Routes with the same
+    /// upstream share its connections.
+    pub fn new(
+        config: &Config,
+        tls: &ClientConfigs,
+        guards: &Guards,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let sink = Rc::new(|line: &[u8]| STDOUT.push(line));
+        Self::with_access_sink(config, tls, guards, metrics, sink)
     }
 
     /// The same, but `access_sink` takes the lines of the access log.
     pub fn with_access_sink(
         config: &Config,
         tls: &ClientConfigs,
+        guards: &Guards,
         metrics: &Arc<Metrics>,
         access_sink: AccessSink,
     ) -> Self {
-        let routing = Routing::new(config, tls, metrics, &Routing::default(), &access_sink);
+        let before = Routing::default();
+        let routing = Routing::new(config, tls, guards, metrics, &before, &access_sink);
         Self {
             routing: RefCell::new(Rc::new(routing)),
             probe: RefCell::default(),
@@ -88,9 +100,10 @@ impl Proxy {
 
     /// Goes by another configuration from the next request on. Requests that have begun go on as they are; upstreams that are in
     /// both keep their connections.
-    pub fn adopt(&self, config: &Config, tls: &ClientConfigs) {
+    pub fn adopt(&self, config: &Config, tls: &ClientConfigs, guards: &Guards) {
         let before = self.routing.borrow().clone();
-        let routing = Routing::new(config, tls, &self.metrics, &before, &self.access_sink);
+        let sink = &self.access_sink;
+        let routing = Routing::new(config, tls, guards, &self.metrics, &before, sink);
         *self.routing.borrow_mut() = Rc::new(routing);
     }
 
@@ -100,22 +113,14 @@ impl Proxy {
     }
 
     /// The route that a request takes.
-    fn route_of(&self, request: &Request<Incoming>) -> Result<(Rc<Route>, Rc<Routing>), Error> {
+    fn route_of(
+        routing: &Routing,
+        request: &Request<Incoming>,
+        client: &dyn Downstream,
+    ) -> Result<Rc<Route>, Error> {
         request::check(request)?;
-        let routing = self.routing.borrow().clone();
-        let route = matching::find(&routing, request).cloned();
-        let route = route.ok_or_else(|| Error::new(Reason::NoRoute, None))?;
-        Ok((route, routing))
-    }
-
-    /// Remembers what the request's line in the access log needs, if it gets one.
-    fn record<B>(&self, request: &Request<B>, client: &dyn Downstream, exchange: &mut Exchange) {
-        let routing = self.routing.borrow();
-        if let Some(log) = &routing.access_log {
-            let headers = request.headers();
-            let client_ip = forwarded::client_ip(headers, client.peer(), &routing.trusted_proxies);
-            exchange.record(log, request, client_ip);
-        }
+        let route = matching::find(routing, request, client.listener()).cloned();
+        route.ok_or_else(|| Error::new(Reason::NoRoute, None))
     }
 }
 
@@ -133,18 +138,38 @@ impl Handler for Proxy {
             return answer;
         }
         let context = RequestContext::of(&request);
-        let mut exchange = Exchange::new(self.metrics.clone(), client.clone(), &request);
-        self.record(&request, &*client, &mut exchange);
+        let routing = self.routing.borrow().clone();
+        let trusted_proxies = &routing.trusted_proxies;
+        let metrics = self.metrics.clone();
+        let mut exchange = Exchange::new(metrics, client.clone(), &request, trusted_proxies);
+        if let Some(log) = &routing.access_log {
+            exchange.record(log, &request);
+        }
         let handshake = websocket::translate(&mut request);
-        let (route, routing) = match self.route_of(&request) {
-            Ok(found) => found,
+        let route = match Self::route_of(&routing, &request, &*client) {
+            Ok(route) => route,
             Err(error) => return refuse(error, &context, None, exchange),
         };
         exchange.take_route(&route.info, &route.counters);
         client.set_write_timeout(route.config.timeouts.write);
-        let trusted = &routing.trusted_proxies;
-        let request_id = exchange.ids().request();
-        let mut changes = Changes::of(&route, &request, &*client, trusted, request_id);
+        let asker = Asker {
+            client: &*client,
+            address: exchange.client_address(),
+            trusted_proxies,
+        };
+        let mut changes = Changes::of(&route, &request, asker, exchange.ids().request());
+        if let Some(guard) = &route.guard
+            && !changes.is_preflight
+        {
+            // Seldom there, and large.
+            match Box::pin(guard.check(&request, &route, asker, &mut exchange)).await {
+                Ok(passed) => changes.request.passed = passed,
+                Err(refusal) => {
+                    return refuse(refusal, &context, changes.answer.as_deref(), exchange);
+                }
+            }
+        }
+        let stream_limit = changes.request.passed.stream_limit.take();
         let (next, request_body, websocket) = match changes.own_answer.take() {
             Some(answer) => (Next::Deliver(answer), RequestBodyProgress::of_none(), None),
             None if route.files.is_some() => {
@@ -154,19 +179,20 @@ impl Handler for Proxy {
                 request,
                 handshake.clone(),
                 &route,
-                trusted,
+                trusted_proxies,
                 changes.request,
                 &client,
                 &mut exchange,
             ) {
-                Ok(mut asked) => {
-                    let progress = asked.outgoing.progress.clone();
-                    let websocket = asked.outgoing.websocket.take();
-                    (Next::Ask(asked), progress, websocket)
+                Ok(mut upstream_request) => {
+                    let progress = upstream_request.outgoing.progress.clone();
+                    let websocket = upstream_request.outgoing.websocket.take();
+                    (Next::Ask(upstream_request), progress, websocket)
                 }
                 Err(error) => return refuse(error, &context, changes.answer.as_deref(), exchange),
             },
         };
+        drop(routing);
         let delivery = Delivery {
             route,
             context,
@@ -175,6 +201,7 @@ impl Handler for Proxy {
             websocket,
             client,
             exchange,
+            stream_limit,
         };
         let response = match next {
             Next::Deliver(answer) => delivery.own(answer, handshake.as_ref()),
@@ -187,7 +214,7 @@ impl Handler for Proxy {
         }
     }
 
-    fn refused(&self, refusal: &Refusal<'_>) {
+    fn refused(&self, refusal: &server::Refusal<'_>) {
         let routing = self.routing.borrow();
         let Some(log) = &routing.access_log else {
             return;
@@ -231,7 +258,7 @@ fn upstream_request(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
     route: &Rc<Route>,
-    trusted: &[IpNet],
+    trusted_proxies: &[IpNet],
     changes: RequestChanges,
     client: &Rc<dyn Downstream>,
     exchange: &mut Exchange,
@@ -242,11 +269,15 @@ fn upstream_request(
     let version = request.version();
     let target = (&**route, &*backend);
     let ids = exchange.ids();
-    let affinity = backend
-        .pool
-        .as_ref()
-        .and_then(|pool| affinity::of(&pool.config().policy, &request, client.peer(), trusted));
-    let outgoing = request::outgoing(request, handshake, target, &**client, ids, trusted, changes)?;
+    let asker = Asker {
+        client: &**client,
+        address: exchange.client_address(),
+        trusted_proxies,
+    };
+    let pool = backend.pool.as_ref();
+    let affinity =
+        pool.and_then(|pool| affinity::of(&pool.config().policy, &request, asker.address));
+    let outgoing = request::outgoing(request, handshake, target, asker, ids, changes)?;
     if backend.pool.is_none() {
         exchange.start_upstream(&route.info, backend.upstream.health());
     }
@@ -295,20 +326,30 @@ impl Delivery {
     }
 
     /// Answers with the error, since there is no answer of a backend's.
-    fn refuse(self, error: Error) -> Response<ResponseBody> {
-        refuse(error, &self.context, self.changes.as_deref(), self.exchange)
+    fn refuse(self, refusal: impl Into<Refusal>) -> Response<ResponseBody> {
+        refuse(
+            refusal,
+            &self.context,
+            self.changes.as_deref(),
+            self.exchange,
+        )
     }
 }
 
 /// The sidecar's own answer: there is none of the upstream's.
 fn refuse(
-    error: Error,
+    refusal: impl Into<Refusal>,
     context: &RequestContext,
     changes: Option<&AnswerChanges>,
     mut exchange: Exchange,
 ) -> Response<ResponseBody> {
+    let Refusal { error, more } = refusal.into();
+    let More { fields, answered } = *more;
     let Error { reason, detail } = error;
-    let mut response = problem::response(reason, detail.as_deref(), &context.accept);
+    let mut response = match answered {
+        Some(answered) => answered.into_response(),
+        None => problem::response(reason, detail.as_deref(), &context.accept),
+    };
     if !context.is_head() {
         exchange.sent(response.body().len() as u64);
     }
@@ -316,6 +357,7 @@ fn refuse(
     if let Some(changes) = changes {
         changes.apply(response.headers_mut());
     }
+    response.headers_mut().extend(fields);
     exchange.ids().tell_client(response.headers_mut());
     response.map(ResponseBody::Own)
 }

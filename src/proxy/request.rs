@@ -10,16 +10,15 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 use http_body::Body;
-use ipnet::IpNet;
 
 use super::edits::Edits;
+use super::guard::{Asker, Passed};
 use super::headers::remove_hop_by_hop;
 use super::prefix::Replacement;
 use super::route::{Backend, Route};
 use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
 use crate::body::{Hold, Incoming, RequestBody, RequestBodyProgress};
-use crate::client::Downstream;
 use crate::config::{self, Detect, Forwarded};
 use crate::exchange::Ids;
 use crate::reason::Reason;
@@ -78,6 +77,8 @@ pub(super) struct Outgoing {
 pub(super) struct RequestChanges {
     pub(super) edits: Option<Edits>,
     pub(super) prefix: Option<Replacement>,
+    /// What its guard says of it.
+    pub(super) passed: Passed,
 }
 
 /// How long a body may be, in bytes, that is kept so that a request can be sent again.
@@ -91,12 +92,15 @@ pub(super) fn outgoing(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
     (route, backend): (&Route, &Backend),
-    client: &dyn Downstream,
+    asker: Asker<'_>,
     ids: &Ids,
-    trusted_proxies: &[IpNet],
     changes: RequestChanges,
 ) -> Result<Outgoing, Error> {
-    let RequestChanges { edits, prefix } = changes;
+    let RequestChanges {
+        edits,
+        prefix,
+        passed,
+    } = changes;
     let config = &route.config;
     let proxied = &backend.config;
     let detect = match *request.method() {
@@ -122,7 +126,11 @@ pub(super) fn outgoing(
     if may_repeat && length.is_some_and(|length| length <= REPEATED as u64) {
         kept = kept.max(REPEATED);
     }
-    let (request_body, progress) = RequestBody::new(incoming, config.timeouts.request_body, kept);
+    let timeout = config.timeouts.request_body;
+    let (mut request_body, progress) = RequestBody::new(incoming, timeout, kept);
+    if let Some(most) = config.limits.request_body {
+        request_body.limit(most);
+    }
 
     let host = host(&parts, &backend.authority);
     parts.headers.reserve(ADDED);
@@ -132,22 +140,11 @@ pub(super) fn outgoing(
         parts.headers.insert(HOST, host);
     }
     ids.tell_upstream(&mut parts.headers);
-    let scheme = if client.is_tls() {
-        Scheme::HTTPS
-    } else {
-        Scheme::HTTP
-    };
-    let peer = client.peer();
     match proxied.forwarded {
-        Forwarded::On => forwarded::tell(&mut parts.headers, peer, &scheme, trusted_proxies),
+        Forwarded::On => tell_of_client(&mut parts.headers, asker, prefix.as_ref()),
         Forwarded::Off => forwarded::remove(&mut parts.headers),
     }
-    if let Some(prefix) = prefix
-        .as_ref()
-        .filter(|_| proxied.forwarded == Forwarded::On)
-    {
-        forwarded::tell_prefix(&mut parts.headers, &prefix.of_client);
-    }
+    passed.tell(&mut parts.headers);
     if let Some(edits) = edits {
         edits.apply(&mut parts.headers);
     }
@@ -167,7 +164,7 @@ pub(super) fn outgoing(
         // expectation." The upstream cannot, since it gets the request as HTTP/1.1.
         parts.headers.remove(EXPECT);
     }
-    let mut raw_head = client.take_raw_head();
+    let mut raw_head = asker.client.take_raw_head();
     let target = target(&parts);
     parts.uri = match prefix.filter(|_| target != "*") {
         Some(prefix) => {
@@ -194,6 +191,24 @@ pub(super) fn outgoing(
         raw_head,
         before_head: config.heartbeat.before_head.filter(|_| may_be_early),
     })
+}
+
+/// Who the client is, and what it calls the place of the backend's paths.
+fn tell_of_client(headers: &mut HeaderMap, asker: Asker<'_>, prefix: Option<&Replacement>) {
+    let Asker {
+        client,
+        address,
+        trusted_proxies,
+    } = asker;
+    let scheme = if client.is_tls() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
+    forwarded::tell(headers, client.peer(), address, &scheme, trusted_proxies);
+    if let Some(prefix) = prefix {
+        forwarded::tell_prefix(headers, &prefix.of_client);
+    }
 }
 
 /// The target as the upstream gets it: without scheme and host.

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::deliver::RequestContext;
+use super::guard::{Authorizer, Guard};
 use super::request::asks_for_events;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
@@ -29,6 +30,10 @@ pub(super) struct Route {
     pub(super) files: Option<Files>,
     /// Requests and answers pass as they are.
     pub(super) changes_nothing: bool,
+    /// What its requests have to pass.
+    pub(super) guard: Option<Arc<Guard>>,
+    /// Who is asked by the guard whether they may pass.
+    pub(super) authorizer: Option<Authorizer>,
     /// Both of them in the log and on the status page.
     pub(super) info: Arc<RouteInfo>,
     /// What this thread counts of its requests.
@@ -60,6 +65,8 @@ impl Route {
         upstream: Option<Rc<Upstream>>,
         pool: Option<Rc<Pool>>,
         limits: Limits,
+        guard: Option<Arc<Guard>>,
+        authorizer: Option<Authorizer>,
         metrics: &Metrics,
     ) -> Self {
         let info_of = |upstream: String| {
@@ -104,6 +111,8 @@ impl Route {
             files,
             info,
             counters,
+            guard,
+            authorizer,
             heartbeat,
         }
     }
@@ -112,6 +121,20 @@ impl Route {
     pub(super) fn segments(&self) -> usize {
         let path = self.config.matcher.path.as_ref();
         path.map_or(0, PathPattern::segments)
+    }
+
+    /// The upstreams that its requests are sent to, the one that is asked whether they may pass among them.
+    pub(super) fn upstreams(
+        self: &Rc<Self>,
+    ) -> impl Iterator<Item = (Arc<config::Upstream>, Rc<Upstream>)> {
+        let backend = self.backend.iter();
+        let own = backend.flat_map(|backend| {
+            let several = backend.pool.iter().flat_map(|pool| pool.upstreams());
+            let only = backend.pool.is_none().then_some(&backend.upstream);
+            several.chain(only)
+        });
+        let own = own.map(|upstream| (upstream.config().clone(), upstream.clone()));
+        own.chain(self.authorizer.as_ref().map(Authorizer::upstream))
     }
 
     /// How many bytes of a request's body are needed later.

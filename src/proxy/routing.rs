@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::guard::{Authorizer, Guards};
 use super::route::Route;
 use super::route_index::RouteIndex;
 use crate::config::{self, Config};
@@ -32,21 +33,17 @@ impl Routing {
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,
+        guards: &Guards,
         metrics: &Arc<Metrics>,
         before: &Self,
         sink: &AccessSink,
     ) -> Self {
-        let known = before
+        let pools = before
             .routes
             .iter()
-            .filter_map(|route| route.backend.as_ref());
-        let pools = known.clone().filter_map(|backend| backend.pool.as_ref());
-        let known = known.flat_map(|backend| {
-            let several = backend.pool.iter().flat_map(|pool| pool.upstreams());
-            let only = backend.pool.is_none().then_some(&backend.upstream);
-            several.chain(only)
-        });
-        let known = known.map(|upstream| (upstream.config().clone(), upstream.clone()));
+            .filter_map(|route| route.backend.as_ref()?.pool.as_ref());
+        let known = before.routes.iter();
+        let known = known.flat_map(Route::upstreams);
         let mut upstreams: HashMap<_, Rc<Upstream>> = known.collect();
         let mut pools: Vec<Rc<Pool>> = pools.cloned().collect();
         let mut upstream_of = |config: &Arc<config::Upstream>| {
@@ -61,7 +58,8 @@ impl Routing {
         let routes = config
             .routes
             .iter()
-            .map(|route| {
+            .enumerate()
+            .map(|(index, route)| {
                 let upstream = route.action.upstream().map(&mut upstream_of);
                 let mut pool_of = |balance: &Arc<config::Balance>| {
                     if let Some(known) = pools.iter().find(|pool| pool.config() == balance) {
@@ -77,7 +75,21 @@ impl Routing {
                 let proxied = route.action.proxied();
                 let balance = proxied.and_then(|proxied| proxied.balance.as_ref());
                 let pool = balance.map(&mut pool_of);
-                Rc::new(Route::new(route.clone(), upstream, pool, limits, metrics))
+                let guard = guards.of_route(index);
+                let service = route.access.authorize.as_ref();
+                let authorizer = service.map(|service| {
+                    let upstream = upstream_of(&service.upstream);
+                    Authorizer::new(&route.access, service.clone(), upstream, limits)
+                });
+                Rc::new(Route::new(
+                    route.clone(),
+                    upstream,
+                    pool,
+                    limits,
+                    guard,
+                    authorizer,
+                    metrics,
+                ))
             })
             .collect();
         let access_log = config.log.access.as_ref();

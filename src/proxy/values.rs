@@ -4,10 +4,9 @@ use std::net::IpAddr;
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Request, Uri};
-use ipnet::IpNet;
 
 use super::forwarded;
-use crate::client::Downstream;
+use super::guard::Asker;
 use crate::config::{Part, Placeholder, Template, requested_host};
 
 /// A request as its client made it.
@@ -22,19 +21,15 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn of<B>(
-        request: &'a Request<B>,
-        client: &dyn Downstream,
-        trusted: &[IpNet],
-        request_id: &'a str,
-    ) -> Self {
+    pub(super) fn of<B>(request: &'a Request<B>, asker: Asker<'_>, request_id: &'a str) -> Self {
         let headers = request.headers();
+        let (client, trusted) = (asker.client, asker.trusted_proxies);
         let scheme = forwarded::scheme(headers, client.peer(), client.is_tls(), trusted);
         Self {
             headers,
             uri: request.uri(),
             host: requested_host(request),
-            client_ip: forwarded::client_ip(headers, client.peer(), trusted),
+            client_ip: asker.address.ip(),
             scheme,
             request_id,
         }

@@ -70,6 +70,8 @@ pub(super) enum Detached {
 /// What stands between an accepted connection and its first byte of HTTP.
 #[derive(Debug, Clone, Default)]
 pub struct ListenerSettings {
+    /// How routes speak of its listener.
+    pub name: Option<Arc<str>>,
     /// It begins with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// It is encrypted.

@@ -64,7 +64,10 @@ pub(super) async fn admit(
         in_time(passing, connection_settings.request_head, &shutdown).await
     };
     match admitted.await {
-        Ok((socket, peer)) => Some(Rc::new(Client::new(socket, peer, connection_settings))),
+        Ok((socket, peer)) => {
+            let client = Client::new(socket, peer, connection_settings);
+            Some(Rc::new(client.at(settings.name)))
+        }
         Err(lost) => {
             if matches!(lost, Lost::Tls(_)) || matches!(lost, Lost::Late) && settings.tls.is_some()
             {

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use super::{Handler, LAST_WORDS, Refusal, ShutdownWatch, Stage};
 use crate::alarm::Alarm;
 use crate::body::{Aborted, Incoming};
-use crate::client::{Client, ConnectionSettings, Downstream, Login, Takeover};
+use crate::client::{Client, ClientParts, ConnectionSettings, Downstream, Login, Takeover};
 use crate::config;
 use crate::http1::Connection;
 use crate::http2::{
@@ -51,6 +52,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 struct Shared {
     wire: Rc<Wire>,
     peer: Option<SocketAddr>,
+    listener: Option<Arc<str>>,
     connection_settings: ConnectionSettings,
     /// The `write` timeouts of the open streams, each with how many have it.
     write_timeouts: RefCell<Vec<(Option<Duration>, isize)>>,
@@ -99,11 +101,18 @@ pub(super) async fn serve<H: Handler>(
     metrics: &Metrics,
 ) {
     let retires_at = client.retires_at();
-    let (socket, peer, connection_settings, unread) = client.into_parts();
+    let ClientParts {
+        socket,
+        peer,
+        listener,
+        settings: connection_settings,
+        unread,
+    } = client.into_parts();
     let wire = Wire::new(socket, unread);
     let shared = Rc::new(Shared::new(
         wire.clone(),
         peer,
+        listener,
         connection_settings,
         shutdown.clone(),
     ));
@@ -294,12 +303,14 @@ impl Shared {
     fn new(
         wire: Rc<Wire>,
         peer: Option<SocketAddr>,
+        listener: Option<Arc<str>>,
         connection_settings: ConnectionSettings,
         shutdown: Rc<ShutdownWatch>,
     ) -> Self {
         Self {
             wire,
             peer,
+            listener,
             connection_settings,
             write_timeouts: RefCell::default(),
             cancellation: Cell::new(None),
@@ -532,6 +543,14 @@ impl Downstream for Stream {
 
     fn is_tls(&self) -> bool {
         self.connection.wire.socket().is_tls()
+    }
+
+    fn listener(&self) -> Option<&str> {
+        self.connection.listener.as_deref()
+    }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        self.connection.wire.socket().peer_certificates()
     }
 
     fn set_write_timeout(&self, timeout: Option<Duration>) {

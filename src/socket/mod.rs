@@ -88,6 +88,14 @@ impl Socket {
         Ok(Self::Tls(Box::new(tls)))
     }
 
+    /// The certificates that the other side has shown, its own first, in DER.
+    pub fn peer_certificates(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Tls(tls) => tls.peer_certificates(),
+            Self::Tcp(_) | Self::Unix(_) => Vec::new(),
+        }
+    }
+
     /// Shakes hands over this socket as a TLS client, with a server that has to be `name`.
     pub async fn connect_tls(
         self,

@@ -61,6 +61,13 @@ impl TlsSocket {
         self.session.borrow().alpn_protocol().map(<[u8]>::to_vec)
     }
 
+    /// The certificates that the peer has shown.
+    pub(super) fn peer_certificates(&self) -> Vec<Vec<u8>> {
+        let session = self.session.borrow();
+        let shown = session.peer_certificates().unwrap_or_default();
+        shown.iter().map(|one| one.to_vec()).collect()
+    }
+
     /// Waits until the peer has sent FIN, RST or `close_notify`; the last of these also alone, as peers do that wait for ours.
     pub(super) async fn closed(&self) {
         let mut closed = pin!(self.socket.until_closed());

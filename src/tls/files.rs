@@ -59,6 +59,9 @@ pub enum Fault {
     /// PEM around something else.
     #[error("cannot be used: {0}")]
     Unusable(rustls::Error),
+    /// It is one of several, of which each client asks for one by its name.
+    #[error("holds a certificate without a DNS name, so no client asks for it")]
+    NoName,
     /// Two files that do not belong together.
     #[error("does not belong to the certificate")]
     OtherKey,
@@ -78,6 +81,7 @@ impl Error {
             (Fault::Unusable(_), Part::PrivateKey) => {
                 "name a key of a supported kind: RSA with 2048 bits or more, P-256, P-384 or Ed25519; P-521 is not"
             }
+            (Fault::NoName, _) => "make it the first one, which is for all others, or leave it out",
             (_, Part::PrivateKey) => {
                 "name a file with `-----BEGIN PRIVATE KEY-----` in it, without a passphrase"
             }

@@ -1,5 +1,6 @@
 //! TLS: certificates and keys from files to the configurations of rustls, which follow the files when these change.
 
+mod by_name;
 mod der;
 mod explain;
 mod files;
@@ -18,7 +19,7 @@ pub use self::explain::{explain, explain_client};
 pub use self::files::{Error, Fault, Files, Part};
 pub use self::one_off::{OneOff, one_off};
 pub use self::reloading::{ClientConfigs, Reloading, Watcher, watch, watch_all};
-pub use self::settings::{ClientTls, Identity, ServerTls, Settings};
+pub use self::settings::{ClientTls, Identity, PeerName, ServerTls, Settings};
 pub use self::validity::{Certificate, Standing, Validity, certificates, now};
 pub use rustls::pki_types::ServerName;
 pub use rustls::{ClientConfig, ServerConfig};

@@ -7,8 +7,10 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
+use super::by_name::{self, ByName};
 use super::files::{Error, Fault, Files, Part};
 use super::named::NamedCertificates;
 use super::{CLIENT_PROTOCOLS, SERVER_PROTOCOLS};
@@ -42,8 +44,10 @@ pub struct Identity {
 /// The TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerTls {
-    /// What clients are shown.
+    /// What clients are shown that ask for no name, or for one that none has.
     pub identity: Identity,
+    /// What those are shown who ask for a name in one of these.
+    pub others: Vec<Identity>,
     /// The CAs of which each client has to show a certificate; `None` asks for none.
     pub client_ca: Option<PathBuf>,
 }
@@ -56,27 +60,37 @@ pub struct ClientTls {
     /// What the upstream is shown if it asks.
     pub identity: Option<Identity>,
     /// Whose certificate the upstream has to show.
-    pub server_name: ServerName<'static>,
+    pub server_name: PeerName,
+}
+
+/// Whose certificate an upstream has to show, and for whose it is asked (SNI).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PeerName {
+    /// Always this one's.
+    Fixed(ServerName<'static>),
+    /// That of the host which a request names.
+    FromHost,
 }
 
 impl Settings for ServerTls {
     type Config = ServerConfig;
 
     fn paths(&self) -> Vec<&Path> {
-        let identity = self.identity.paths();
-        identity
-            .into_iter()
+        let identities = [&self.identity].into_iter().chain(&self.others);
+        identities
+            .flat_map(Identity::paths)
             .chain(self.client_ca.as_deref())
             .collect()
     }
 
     fn identities(&self) -> Vec<&Identity> {
-        vec![&self.identity]
+        [&self.identity].into_iter().chain(&self.others).collect()
     }
 
     fn build(&self, files: &Files) -> Result<ServerConfig, Error> {
         let Self {
             identity,
+            others,
             client_ca,
         } = self;
         let builder = ServerConfig::builder_with_provider(provider())
@@ -93,10 +107,16 @@ impl Settings for ServerTls {
                 )
             }
         };
-        let (chain, key) = identity.read(files)?;
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| identity.fault(error))?;
+        let first = identity.certified(files)?;
+        let others = others.iter().map(|other| {
+            let certified = other.certified(files)?;
+            match certified.cert.first().map(by_name::names) {
+                Some(names) if !names.is_empty() => Ok(certified),
+                _ => Err(Fault::NoName.of(Part::Certificate, &other.certificate)),
+            }
+        });
+        let others: Vec<_> = others.collect::<Result<_, _>>()?;
+        let mut config = builder.with_cert_resolver(Arc::new(ByName::new(first, others)));
         config.alpn_protocols = SERVER_PROTOCOLS.iter().map(|name| name.to_vec()).collect();
         Ok(config)
     }
@@ -159,6 +179,12 @@ impl Identity {
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
         let chain = files.certificates(Part::Certificate, &self.certificate)?;
         Ok((chain, files.private_key(&self.private_key)?))
+    }
+
+    /// Both, made ready to be shown.
+    fn certified(&self, files: &Files) -> Result<CertifiedKey, Error> {
+        let (chain, key) = self.read(files)?;
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|error| self.fault(error))
     }
 
     /// What rustls says of the two.

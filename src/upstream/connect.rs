@@ -17,7 +17,7 @@ use super::resolve::Resolver;
 use crate::config::{Upstream, UpstreamAddress};
 use crate::reason::Reason;
 use crate::socket::Socket;
-use crate::tls::{self, ClientConfig, ClientTls};
+use crate::tls::{self, ClientConfig, ClientTls, PeerName};
 
 /// How long an address has to answer before the next one is tried beside it (RFC 8305, section 5, "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -48,8 +48,11 @@ async fn shake_hands(
 ) -> Result<Socket, Error> {
     let failed = |detail| Error::new(Reason::UpstreamTlsFailed, Some(detail));
     let config = tls.ok_or_else(|| failed("there is no configuration for it".to_owned()))?;
+    let PeerName::Fixed(name) = &settings.server_name else {
+        return Err(failed("the request names no host".to_owned())); // for each there is an upstream of its own
+    };
     socket
-        .connect_tls(config, settings.server_name.clone())
+        .connect_tls(config, name.clone())
         .await
         .map_err(|error| failed(tls::explain(&error)))
 }

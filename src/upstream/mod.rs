@@ -4,6 +4,7 @@
 //! dropping what it holds, in every phase.
 
 mod balance;
+mod by_host;
 mod connect;
 mod http1;
 mod http2;
@@ -31,6 +32,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 pub use self::balance::{Background, Decision, Pool, identity};
+use self::by_host::ByHost;
 use self::resolve::Resolver;
 use self::retry::Backoff;
 pub use self::source::{Source, StreamBody};
@@ -74,6 +76,8 @@ pub struct Upstream {
     tended: Cell<bool>,
     /// Whose turn it is to open one of them.
     turn: Mutex<()>,
+    /// The same for each of its names, if it has one for each host.
+    by_host: ByHost,
     health: Arc<UpstreamStats>,
 }
 
@@ -174,6 +178,15 @@ impl Upstream {
         metrics: &Metrics,
     ) -> Self {
         let health = metrics.upstreams.at(&name);
+        Self::with_health(name, config, tls, health)
+    }
+
+    fn with_health(
+        name: String,
+        config: Arc<config::Upstream>,
+        tls: Option<Reloading<ClientConfig>>,
+        health: Arc<UpstreamStats>,
+    ) -> Self {
         Self {
             name,
             config,
@@ -184,6 +197,7 @@ impl Upstream {
             shared: RefCell::default(),
             tended: Cell::new(false),
             turn: Mutex::default(),
+            by_host: ByHost::default(),
             health,
         }
     }
@@ -233,6 +247,13 @@ impl Upstream {
         terms: &Terms<'_>,
         patience: Patience,
     ) -> Result<Answer, Failed> {
+        let named = match self.for_host(&request) {
+            Ok(named) => named,
+            Err(error) => return Err(Failed::from(error)),
+        };
+        if let Some(named) = named {
+            return Box::pin(named.attempt(request, terms, patience)).await;
+        }
         let transport = match self.kept(&request, terms) {
             Some(kept) => kept,
             None => match self.connect(terms, patience).await {

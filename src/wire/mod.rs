@@ -7,6 +7,7 @@
 
 mod chunked;
 mod fields;
+mod forwarded;
 mod framing;
 mod head;
 mod proxy_protocol;
@@ -17,6 +18,7 @@ pub use self::chunked::{BadChunk, Chunked, Piece, is_only_chunked};
 pub use self::fields::{
     elements, has_element, is_event_stream, is_event_stream_type, is_other_stream,
 };
+pub use self::forwarded::{ForwardedElement, forwarded_elements, node_address};
 pub use self::framing::{BodyLength, Framing, has_no_body};
 pub use self::head::{HeadWriter, respell};
 pub use self::proxy_protocol::{BadProxyHeader, ProxyHeader};

@@ -1,5 +1,6 @@
 //! Answers that are whole before their requests have been read: both arrive, of every size around the buffers on the way.
 
+use std::any::Any;
 use std::future::poll_fn;
 
 use bytes::Bytes;
@@ -37,12 +38,14 @@ fn an_early_answer_and_its_request_arrive_whole() {
             for (answer, upload) in pairs() {
                 let case = format!("{answer} for {upload}, from {client:?} to {upstream:?}");
                 let target = format!("/{answer}/{upload}");
-                let got = match client {
+                // What is left of a request ends with its client's connection.
+                let (got, stays) = match client {
                     Http::One => ask_http1(&sidecar, &target, answer, upload).await,
                     Http::Two => ask_http2(&sidecar, &target, upload).await,
                 };
                 assert_eq!(got, answer, "{case}");
                 assert_eq!(seen.recv().await.unwrap().1, upload, "{case}");
+                drop(stays);
             }
         });
     }
@@ -88,7 +91,13 @@ async fn answer(teller: Teller) -> usize {
     }
 }
 
-async fn ask_http1(sidecar: &Sidecar, target: &str, answer: usize, upload: usize) -> usize {
+/// How long the answer is, and the connection.
+async fn ask_http1(
+    sidecar: &Sidecar,
+    target: &str,
+    answer: usize,
+    upload: usize,
+) -> (usize, Box<dyn Any>) {
     let head = format!("POST {target} HTTP/1.1\r\nHost: t\r\nContent-Length: {upload}\r\n\r\n");
     let (reading, mut writing) = sidecar.request(&head).await.stream.into_split();
     let sent = spawn_local(async move {
@@ -102,19 +111,20 @@ async fn ask_http1(sidecar: &Sidecar, target: &str, answer: usize, upload: usize
         "{head}"
     );
     let length = reading.bytes(answer).await.len();
-    sent.await.unwrap();
-    length
+    let writing = sent.await.unwrap();
+    (length, Box::new((reading, writing)))
 }
 
-async fn ask_http2(sidecar: &Sidecar, target: &str, upload: usize) -> usize {
+async fn ask_http2(sidecar: &Sidecar, target: &str, upload: usize) -> (usize, Box<dyn Any>) {
     let client = Connection::to(sidecar).await;
     let request = request("POST").uri(format!("http://t{target}"));
+    let request = request.header("content-length", upload);
     let (response, mut sending) = client.send(request.body(()).unwrap(), true).await.unwrap();
     let sent = spawn_local(async move { send_all(&mut sending, vec![b'b'; upload].into()).await });
     let whole = Whole::of(response).await.unwrap();
     assert_eq!(whole.end.unwrap(), None);
     sent.await.unwrap();
-    whole.body.len()
+    (whole.body.len(), Box::new(client))
 }
 
 /// Sends as the window allows, and then the end.

@@ -1,6 +1,9 @@
 //! What a client says about itself reaches the backend only from those who may say it.
 
-use crate::common::{Sidecar, backend, run};
+use sse_sidecar::exchange::snapshots;
+
+use crate::common::{Sidecar, backend, run, unanswering};
+use crate::either::{Connection, request};
 
 /// Fields by which a backend could take a client for somebody else.
 const FORGED: &str = "Forwarded: for=10.0.0.9;proto=https\r\n\
@@ -81,5 +84,48 @@ fn a_trusted_proxy_says_it_and_all_fields_agree() {
                 "x-request-id: 1",
             ]
         );
+    });
+}
+
+#[test]
+fn what_is_logged_and_shown_is_the_client_and_not_the_proxy_in_front() {
+    run(|| async {
+        let toml = "[server]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]";
+        for (said, expected) in [
+            ("6.6.6.6, 192.0.2.7, 10.0.0.9", "192.0.2.7"),
+            ("192.0.2.7, unknown", "unknown"),
+            ("", "127.0.0.1"),
+        ] {
+            let (backend, _socket) = unanswering();
+            let sidecar = Sidecar::start(backend, toml).await;
+            let fields = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {said}\r\n\r\n");
+            let client = sidecar.request(&fields).await;
+            let http2 = Connection::to(&sidecar).await;
+            let asked = http2.get(request("GET").header("x-forwarded-for", said));
+            let mut asked = Box::pin(asked);
+            let shown = async {
+                while snapshots(0).1 < 2 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = &mut asked => unreachable!("nobody answers"),
+                () = shown => {}
+            }
+            for open in snapshots(2).0 {
+                assert_eq!(
+                    open.client.to_string(),
+                    expected,
+                    "{said:?} {:?}",
+                    open.version
+                );
+            }
+            drop(asked);
+            drop((client, http2));
+            while snapshots(0).1 > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
     });
 }

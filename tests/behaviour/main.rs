@@ -4,6 +4,8 @@
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]
 
 mod access_log;
+mod access_rules;
+mod authorization;
 mod backend_health;
 mod backend_limits;
 mod backends;
@@ -47,11 +49,13 @@ mod other_streams;
 mod probe;
 mod proxy_protocol;
 mod request_framing;
+mod request_limits;
 mod rewriting;
 mod rotation;
 mod seams;
 mod shapes;
 mod slow_readers;
+mod sni;
 mod status;
 mod timeouts;
 mod tls;

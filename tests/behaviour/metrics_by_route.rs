@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sse_sidecar::config::{self, Config, Overrides};
+use sse_sidecar::proxy::Guards;
 use sse_sidecar::tls::ClientConfigs;
 use tokio::time::sleep;
 
@@ -192,15 +193,15 @@ fn a_reload_keeps_the_numbers_of_what_stays_and_the_series_of_nothing_else() {
         let mut goes = get(&sidecar, "/goes").await;
         goes.head().await;
 
+        let adopt = |config: &Config| {
+            let tls = ClientConfigs::new();
+            sidecar.proxy.adopt(config, &tls, &Guards::default());
+        };
         for number in 0..100 {
             let passing = format!("route-{number}");
-            sidecar
-                .proxy
-                .adopt(&config(&["stays", &passing]), &ClientConfigs::new());
+            adopt(&config(&["stays", &passing]));
         }
-        sidecar
-            .proxy
-            .adopt(&config(&["stays"]), &ClientConfigs::new());
+        adopt(&config(&["stays"]));
         assert_is(&sidecar, "streams_active{route=\"stays\"}", 1.0);
         assert_is(&sidecar, "streams_total{route=\"stays\"}", 1.0);
         assert_is(&sidecar, "streams_active{route=\"goes\"}", 1.0); // as long as it is open

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use sse_sidecar::tls::{self, ClientTls};
+use sse_sidecar::tls::{self, ClientTls, PeerName};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -797,7 +797,7 @@ fn files_are_looked_at_when_it_is_asked_for_and_as_long_as_somebody_goes_by_them
         let settings = ClientTls {
             ca: Some(setup.folder.join("ca.crt")),
             identity: None,
-            server_name: "localhost".try_into().unwrap(),
+            server_name: PeerName::Fixed("localhost".try_into().unwrap()),
         };
         let second = Duration::from_secs(1);
         let look = watch::Sender::new(());

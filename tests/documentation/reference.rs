@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     Backends,
     /// Each of them in this range.
     Integers(RangeInclusive<i64>),
+    Tables,
     Boolean,
     /// The word is one that may stand for a number.
     Integer(RangeInclusive<i64>, Option<String>),
@@ -103,6 +104,7 @@ fn read_kind(kind: &str) -> Kind {
         "String or array of strings" => Kind::OneOrMore,
         "Table of strings" => Kind::Table,
         "Array of strings or tables" => Kind::Backends,
+        "Array of tables" => Kind::Tables,
         "Boolean" => Kind::Boolean,
         "Duration" => Kind::Duration {
             least: None,

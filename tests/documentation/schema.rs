@@ -29,7 +29,7 @@ fn flatten<'a>(
         let name = format!("{prefix}{key}");
         let value = followed(root, value);
         let inner = match value["type"].as_str() {
-            Some("array") => followed(root, &value["items"]),
+            Some("array") if prefix.is_empty() => followed(root, &value["items"]),
             _ => value,
         };
         if inner["properties"].is_object() {
@@ -115,7 +115,7 @@ fn shape(root: &Value, schema: &Value) -> String {
 fn expected_shape(entry: &Entry) -> String {
     match &entry.kind {
         Kind::String => "string".to_owned(),
-        Kind::Strings | Kind::Backends | Kind::Integers(_) => "array".to_owned(),
+        Kind::Strings | Kind::Tables | Kind::Backends | Kind::Integers(_) => "array".to_owned(),
         Kind::OneOrMore => "string or array of strings".to_owned(),
         Kind::Table => "object".to_owned(),
         Kind::Boolean => "boolean".to_owned(),

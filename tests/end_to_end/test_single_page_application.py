@@ -32,7 +32,7 @@ def visit(start, backend, tmp_path) -> dict:
     routes = f"""
         [[route]]
         path = "/api"
-        replace_prefix = ""
+        replace_prefix = "/"
         upstream.url = "{backend.url}"
 
         [[route]]

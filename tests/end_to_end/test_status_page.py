@@ -37,15 +37,20 @@ def seen(start, *settings: str, reloaded: str = "", failing: str = "") -> dict:
         cwd=HERE,
         env=environment(),
         stdout=subprocess.PIPE,
-        timeout=40,
+        timeout=60,
         check=True,
     )
     return json.loads(operator.stdout)
 
 
+@pytest.fixture(scope="module")
+def page(start) -> dict:
+    """What is seen with the default settings."""
+    return seen(start)
+
+
 @pytest.mark.usefixtures("proxied")
-def test_an_operator_sees_streams_move_and_cannot_end_them(start):
-    page = seen(start)
+def test_an_operator_sees_streams_move_and_cannot_end_them(page):
     assert page["errors"] == []
     for moment in ("light", "later", "dark", "phone"):
         rows = {row["request"]: row for row in page[moment]["rows"]}
@@ -78,8 +83,7 @@ def test_an_operator_sees_failures_above_the_streams(start):
 
 
 @pytest.mark.usefixtures("proxied")
-def test_an_operator_sorts_and_filters_one_line_a_stream(start):
-    page = seen(start)
+def test_an_operator_sorts_and_filters_one_line_a_stream(page):
     searched = page["searched"]
     assert max(page["light"]["heights"]) < 40
     assert [row["request"] for row in searched["most"]["rows"]] == [HOSTILE, QUIET]
@@ -95,8 +99,8 @@ def test_an_operator_sorts_and_filters_one_line_a_stream(start):
 
 
 @pytest.mark.usefixtures("proxied")
-def test_an_operator_sees_how_fast_each_stream_is(start):
-    rows = {row["request"]: row for row in seen(start)["phoneSorted"]["rows"]}
+def test_an_operator_sees_how_fast_each_stream_is(page):
+    rows = {row["request"]: row for row in page["phoneSorted"]["rows"]}
     assert float(rows[HOSTILE]["Events/s"]) > 1
     assert float(rows[QUIET]["Events/s"]) == 0
     for row in rows.values():

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::upstream_host::{FROM_CLIENT, default_host};
 use super::{
-    Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format, Forwarded,
-    Frame, Heartbeat, Level, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure, Probe,
-    Route, Server, Timeouts, Upstream, Workers, units,
+    Access, Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format,
+    Forwarded, Frame, Heartbeat, Limits, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure,
+    Probe, Route, Server, Timeouts, Upstream, Workers, units,
 };
+use crate::tls::PeerName;
 
 /// Keys of one table, with their values in TOML.
 pub(super) type Keys = Vec<(&'static str, String)>;
@@ -35,17 +36,21 @@ impl Display for Config {
                 && last.action.upstream().is_some()
         };
         let fallback = routes.last().filter(is_fallback);
-        let (top_heartbeat, top_events, top_streams) = match fallback {
+        let (top_heartbeat, top_events, top_streams, top_access, top_limits) = match fallback {
             Some(Route {
                 heartbeat,
                 events,
                 drain_streams,
+                access,
+                limits,
                 ..
-            }) => (heartbeat, events, *drain_streams),
+            }) => (heartbeat, events, *drain_streams, access, limits),
             None => (
                 &Heartbeat::default(),
                 &Events::default(),
                 DrainStreams::default(),
+                &Access::default(),
+                &Limits::default(),
             ),
         };
         let top_fields = fallback.map_or_else(Keys::new, routing::fields);
@@ -63,6 +68,8 @@ impl Display for Config {
             ("timeouts", timeouts(top_timeouts)),
             ("heartbeat", heartbeat(top_heartbeat)),
             ("events", events(top_events)),
+            ("access", top_access.keys()),
+            ("limits", top_limits.keys()),
         ];
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
@@ -92,6 +99,8 @@ impl Display for Config {
                 timeouts(&route.timeouts),
                 heartbeat(&route.heartbeat),
                 events(&route.events),
+                route.access.keys(),
+                route.limits.keys(),
             ];
             for (mut keys, (name, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));
@@ -118,6 +127,7 @@ fn lines(f: &mut fmt::Formatter<'_>, prefix: &str, keys: &Keys) -> fmt::Result {
 fn listener(listener: &Listener) -> Keys {
     let Listener {
         address,
+        name,
         tls,
         proxy_protocol,
         mode,
@@ -126,6 +136,7 @@ fn listener(listener: &Listener) -> Keys {
         ("address", text(address)),
         ("proxy_protocol", proxy_protocol.to_string()),
     ];
+    keys.extend(name.as_ref().map(|name| ("name", text(name))));
     if let ListenAddress::Unix(_) = address {
         keys.push(("mode", text(format_args!("{mode:04o}"))));
     }
@@ -133,6 +144,21 @@ fn listener(listener: &Listener) -> Keys {
         let identity = &tls.identity;
         keys.push(("tls.certificate", text(identity.certificate.display())));
         keys.push(("tls.private_key", text(identity.private_key.display())));
+        let others = tls.others.iter().map(|identity| {
+            let (certificate, key) = (
+                identity.certificate.display(),
+                identity.private_key.display(),
+            );
+            format!(
+                "{{ certificate = {}, private_key = {} }}",
+                text(certificate),
+                text(key)
+            )
+        });
+        let others: Vec<_> = others.collect();
+        if !others.is_empty() {
+            keys.push(("tls.certificates", format!("[{}]", others.join(", "))));
+        }
         let ca = tls.client_ca.as_ref();
         keys.extend(ca.map(|ca| ("tls.client_ca", text(ca.display()))));
     }
@@ -171,12 +197,14 @@ fn admin(admin: &Admin) -> Keys {
     let Admin {
         listen,
         allow_ending,
+        allow_log_level,
         hosts,
     } = admin;
     let hosts: Vec<_> = hosts.iter().map(text).collect();
     vec![
         ("listen", listen.map_or_else(|| text("off"), text)),
         ("allow_ending", allow_ending.to_string()),
+        ("allow_log_level", allow_log_level.to_string()),
         ("hosts", format!("[{}]", hosts.join(", "))),
     ]
 }
@@ -216,7 +244,11 @@ fn upstream(route: &Route) -> Keys {
             .filter_map(|upstream| upstream.tls.as_ref());
         let mut names = names.map(|tls| &tls.server_name);
         if names.all(|name| *name == tls.server_name) {
-            keys.push(("tls.server_name", text(tls.server_name.to_str())));
+            let name = match &tls.server_name {
+                PeerName::Fixed(name) => text(name.to_str()),
+                PeerName::FromHost => text("from-host"),
+            };
+            keys.push(("tls.server_name", name));
         }
     }
     keys
@@ -326,12 +358,6 @@ fn log(log: &Log) -> Keys {
         format,
         access,
     } = log;
-    let level = match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
     let format = match format {
         Format::Auto => "auto",
         Format::Text => "text",
@@ -339,7 +365,7 @@ fn log(log: &Log) -> Keys {
     };
     let access = access.as_ref().map_or_else(|| text("off"), text);
     vec![
-        ("level", text(level)),
+        ("level", text(level.name())),
         ("format", text(format)),
         ("access", access),
     ]

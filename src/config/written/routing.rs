@@ -15,6 +15,7 @@ pub(super) fn matcher(matcher: &Matcher) -> Keys {
         methods,
         headers,
         query,
+        listeners,
     } = matcher;
     let mut keys = Keys::new();
     if let Some(path) = path {
@@ -38,6 +39,7 @@ pub(super) fn matcher(matcher: &Matcher) -> Keys {
         ("method", methods.iter().map(text).collect()),
         ("header", headers.collect()),
         ("query", query.collect()),
+        ("listener", listeners.iter().map(text).collect()),
     ];
     let given = lists.into_iter().filter(|(_, items)| !items.is_empty());
     keys.extend(given.map(|(key, items)| (key, one_or_more(&items))));

@@ -1,6 +1,6 @@
 //! The conditions of `if`, as conditions of routes.
 
-use super::super::route::{Key, Route};
+use super::super::route::{Key, Origin, Route};
 use super::super::toml::Toml;
 use super::super::tree::Directive;
 use super::super::value::field_name;
@@ -82,7 +82,7 @@ impl Condition {
     }
 
     /// Narrows a route to the requests that have what is asked for.
-    pub(super) fn narrow(route: &mut Route, key: Key, values: &[String], from: &str) {
+    pub(super) fn narrow(route: &mut Route, key: Key, values: &[String], from: impl Into<Origin>) {
         let value = match values {
             [one] => Toml::Text(one.clone()),
             several => Toml::List(several.iter().map(|value| value.as_str().into()).collect()),

@@ -88,10 +88,7 @@ impl<'a> Converter<'a> {
     }
 
     fn rules(&mut self, route: &mut Route, rules: &[&'a Directive]) {
-        if rules
-            .iter()
-            .all(|rule| rule.name == "allow" && rule.arg(0) == "all")
-        {
+        if rules.iter().all(|rule| rule.name == "allow") {
             for rule in rules {
                 self.report
                     .implied(rule, "everybody may call unless something says otherwise");
@@ -118,7 +115,7 @@ impl<'a> Converter<'a> {
                 route.disable(true, why);
             }
         }
-        if !rules.last().is_some_and(|rule| rule.arg(0) == "all") && !written.is_empty() {
+        if rules.last().is_none_or(|rule| rule.arg(0) != "all") && !written.is_empty() {
             written.push("allow all".into()); // nginx lets through whom no rule names
         }
         if let (Some(first), false) = (rules.first(), written.is_empty()) {
@@ -204,11 +201,7 @@ impl<'a> Converter<'a> {
         }
         for directive in own {
             let is_bodiless = matches!(&*directive.name, "proxy_pass_request_body")
-                || directive.name == "proxy_set_header"
-                    && matches!(
-                        &*directive.arg(0).to_ascii_lowercase(),
-                        "content-length" | "host"
-                    );
+                || directive.name == "proxy_set_header" && is_told(directive.arg(0));
             if is_bodiless {
                 self.report.implied(
                     directive,
@@ -318,6 +311,20 @@ impl<'a> Converter<'a> {
             ),
         }
     }
+}
+
+/// What the service that decides is told without being asked for.
+fn is_told(field: &str) -> bool {
+    let field = field.to_ascii_lowercase();
+    matches!(
+        &*field,
+        "content-length"
+            | "content-type"
+            | "host"
+            | "x-original-uri"
+            | "x-original-method"
+            | "x-real-ip"
+    ) || field.starts_with("x-forwarded-")
 }
 
 /// `10r/s` as the sidecar's file has it.

@@ -38,6 +38,8 @@ impl<'a> Converter<'a> {
                 self.host(route, directive, &value, target);
             } else if let Some(group) = self.by_itself(&lower, &value, context) {
                 self.report.implied(directive, group);
+            } else if self.by_authorizer(route, context, directive, &value) {
+                self.report.kept(directive);
             } else if is_forwarded(&lower) {
                 self.report.left_out(directive, TRUSTED);
             } else if value.literal() == Some("") {
@@ -102,6 +104,38 @@ impl<'a> Converter<'a> {
                 directive,
                 "`upstream.host` is a fixed name; without it the backend gets the client's Host",
             ),
+        }
+    }
+
+    /// A field that has the name and the value of one in the answer of the service that decides.
+    fn by_authorizer(
+        &mut self,
+        route: &mut Route,
+        context: &Context<'a, '_>,
+        directive: &'a Directive,
+        value: &Value,
+    ) -> bool {
+        let variable = value.variable().unwrap_or_default();
+        let sets = effective_all(context.levels(), "auth_request_set");
+        let set = sets
+            .into_iter()
+            .find(|set| set.arg(0).strip_prefix('$') == Some(variable));
+        let own = format!(
+            "$upstream_http_{}",
+            directive.arg(0).to_ascii_lowercase().replace('-', "_")
+        );
+        match set.filter(|set| set.arg(1) == own && route.has(Key::AccessAuthorize)) {
+            Some(set) => {
+                self.report.kept(set);
+                route.put(
+                    Key::AuthorizeHeaders,
+                    directive.arg(0),
+                    None,
+                    self.at(directive),
+                );
+                true
+            }
+            None => false,
         }
     }
 

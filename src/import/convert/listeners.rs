@@ -41,7 +41,7 @@ impl<'a> Converter<'a> {
                 self.options(directive);
             }
             let from = match listen.directive {
-                Some(directive) => self.at(directive),
+                Some(directive) => self.at(directive).text,
                 None => "no `listen`: nginx listens on port 80".to_owned(),
             };
             let index = listeners
@@ -110,7 +110,7 @@ impl<'a> Converter<'a> {
                     name = format!(
                         "{name}-{}",
                         ip.trim_matches(['[', ']']).replace([':', '.'], "-")
-                    )
+                    );
                 }
             }
             let taken = |name: &str| self.names.values().any(|known| known == name);

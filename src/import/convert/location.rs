@@ -51,7 +51,7 @@ impl<'a> Converter<'a> {
                 let mut other = Route::new(self.comment(directive));
                 other.set_path(path);
                 other.set(answer.key, answer.value.clone(), self.at(directive));
-                Condition::narrow(&mut route, *key, values, &self.at(directive));
+                Condition::narrow(&mut route, *key, values, self.at(directive));
                 routes.extend([route, other]);
             } else {
                 routes.push(route);
@@ -147,13 +147,13 @@ impl<'a> Converter<'a> {
                 return self.rest(directive, |converter, inner| {
                     converter
                         .report
-                        .implied(inner, "files and folders with a dot are not served")
+                        .implied(inner, "files and folders with a dot are not served");
                 });
             }
             let why = format!("{why}; deny these paths at the backend, or by prefixes");
             self.report.guard(directive, why.clone());
             self.rest(directive, |converter, inner| {
-                converter.report.guard(inner, why.clone())
+                converter.report.guard(inner, why.clone());
             });
             self.denied = Some(format!("{}: {why}", self.comment(directive)));
             return;
@@ -163,7 +163,7 @@ impl<'a> Converter<'a> {
             format!("{why}; its requests go to the next route that takes them"),
         );
         self.rest(directive, |converter, inner| {
-            converter.report.left_out(inner, "its location is left out")
+            converter.report.left_out(inner, "its location is left out");
         });
     }
 
@@ -197,7 +197,7 @@ impl<'a> Converter<'a> {
             .locations
             .iter()
             .any(|other| other.kind == Kind::Exact(bare.to_owned()));
-        if is_regex || is_taken || !context.is_proxied() || context.is_guarded() {
+        if is_regex || is_taken || !context.is_proxied() {
             return None;
         }
         let mut route = Route::new(format!(
@@ -228,7 +228,7 @@ fn encoded(path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             byte if byte.is_ascii_graphic() && !b"%?#".contains(&byte) => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             byte => text.push_str(&format!("%{byte:02X}")),
         }

@@ -22,6 +22,8 @@ use super::files::{folder_of, join};
 use super::model::{Location, Model, Server};
 use super::output::Output;
 use super::report::Report;
+use super::route::{Key, Origin, Route};
+use super::toml::Toml;
 use super::tree::Directive;
 use super::value::Scope;
 
@@ -32,6 +34,7 @@ pub(super) fn convert<'a>(
     missing: &'a BTreeMap<usize, String>,
     main: &str,
     wanted: Option<&str>,
+    knows: &dyn Fn(&str) -> bool,
     report: &'a mut Report,
 ) -> Output {
     let mut converter = Converter {
@@ -44,7 +47,9 @@ pub(super) fn convert<'a>(
         borders_noted: false,
         denied: None,
     };
-    let output = converter.servers(wanted);
+    let mut output = converter.servers(wanted);
+    converter.withhold(&mut output, knows);
+    Converter::leave_none_empty(&mut output);
     converter.finish(tree);
     output
 }
@@ -86,10 +91,14 @@ const GUARDS: [&str; 8] = [
 
 impl<'a> Converter<'a> {
     /// Where a directive is, for the end of a line.
-    fn at(&self, directive: &Directive) -> String {
-        match *directive.place.file == *self.main {
+    fn at(&self, directive: &Directive) -> Origin {
+        let text = match *directive.place.file == *self.main {
             true => format!("line {}", directive.place.line),
             false => directive.place.to_string(),
+        };
+        Origin {
+            text,
+            directive: Some(directive.id),
         }
     }
 
@@ -101,6 +110,50 @@ impl<'a> Converter<'a> {
     /// A path as seen from the folder of the main file.
     fn path(&self, path: &str) -> String {
         join(&self.folder, path)
+    }
+
+    /// Takes out what the sidecar does not know. What decides who may call, or which requests a route takes, closes its route.
+    fn withhold(&mut self, output: &mut Output, knows: &dyn Fn(&str) -> bool) {
+        if !knows(Key::Listener.name()) {
+            for listener in &mut output.listeners {
+                listener.name.clear();
+                listener.certificates.truncate(1);
+            }
+        }
+        let mut unknown: BTreeMap<Key, bool> = BTreeMap::new();
+        for route in &mut output.routes {
+            let is_unknown = |key: &Key| !*unknown.entry(*key).or_insert_with(|| knows(key.name()));
+            let keys: Vec<_> = route.settings.keys().copied().filter(is_unknown).collect();
+            for key in keys {
+                let why = format!("this version of the sidecar has no `{}`", key.name());
+                let setting = route.settings.remove(&key);
+                let is_small = setting
+                    .as_ref()
+                    .is_some_and(|setting| is_small_body(&setting.value));
+                let is_guard =
+                    key.is_guard() || key.is_condition() || key == Key::LimitBody && is_small;
+                let origins = setting.into_iter().flat_map(|setting| setting.from);
+                for id in origins.filter_map(|origin| origin.directive) {
+                    self.report.withheld(id, is_guard, why.clone());
+                }
+                if key.is_condition() {
+                    route.retire(why);
+                } else if is_guard || key.is_action() {
+                    route.disable(is_guard, why);
+                }
+            }
+        }
+    }
+
+    /// A configuration has at least one route.
+    fn leave_none_empty(output: &mut Output) {
+        let is_written = |route: &Route| route.disabled.is_none() || route.stand_in().is_some();
+        if !output.routes.iter().any(is_written) {
+            let mut route = Route::new("nothing else could be imported");
+            let answer = answers::Answer::status(404);
+            route.set(answer.key, answer.value, "");
+            output.routes.push(route);
+        }
     }
 
     /// Accounts for what nothing was said of.
@@ -186,6 +239,19 @@ impl<'a, 's> Context<'a, 's> {
             None => "the file itself".to_owned(),
         }
     }
+}
+
+/// Whether a limit for bodies is below nginx's own, which is 1 MiB: nobody writes that by accident.
+fn is_small_body(value: &Toml) -> bool {
+    let Toml::Text(text) = value else {
+        return false;
+    };
+    let below = |unit: &str, most: u64| {
+        text.strip_suffix(unit)
+            .and_then(|number| number.parse().ok())
+            .is_some_and(|number: u64| number < most)
+    };
+    below("KiB", 1 << 10) || below("B", 1 << 20)
 }
 
 fn is_guard(directive: &Directive) -> bool {

@@ -36,7 +36,7 @@ impl<'a> Converter<'a> {
             self.report.note("the access log goes to standard output, for whatever collects the output of services");
             output
                 .access_log
-                .get_or_insert_with(|| (form, self.at(directive)));
+                .get_or_insert_with(|| (form, self.at(directive).text));
         }
     }
 
@@ -85,13 +85,13 @@ impl<'a> Converter<'a> {
                         output.timeouts.push((
                             key,
                             units::written_duration(time),
-                            self.at(directive),
+                            self.at(directive).text,
                         ));
                     }
                     (Some(time), Some((_, known, _)))
                         if *known == units::written_duration(time) =>
                     {
-                        self.report.kept(directive)
+                        self.report.kept(directive);
                     }
                     (Some(_), Some(_)) => self.report.left_out(
                         directive,

@@ -84,7 +84,7 @@ impl<'a> Converter<'a> {
         match (condition, answer) {
             (Condition::Is(key, values), Some(Ok(answer))) => {
                 let mut route = Route::new(self.comment(directive));
-                Condition::narrow(&mut route, key, &values, &self.at(directive));
+                Condition::narrow(&mut route, key, &values, self.at(directive));
                 self.own_answer(&mut route, context, directive, answer);
                 rules.before.push(route);
             }
@@ -92,7 +92,7 @@ impl<'a> Converter<'a> {
                 if context.is_tls() == Some(true) {
                     self.report.implied(directive, "the listener has TLS only");
                     return self.rest(directive, |converter, inner| {
-                        converter.report.implied(inner, "the listener has TLS only")
+                        converter.report.implied(inner, "the listener has TLS only");
                     });
                 }
                 let mut route = Route::new(self.comment(directive));
@@ -123,13 +123,13 @@ impl<'a> Converter<'a> {
                 if is_denial {
                     self.report.guard(directive, why.clone());
                     self.rest(directive, |converter, inner| {
-                        converter.report.guard(inner, why.clone())
+                        converter.report.guard(inner, why.clone());
                     });
                     rules.disabled.push((true, why));
                 } else {
                     self.report.left_out(directive, why.clone());
                     self.rest(directive, |converter, inner| {
-                        converter.report.left_out(inner, why.clone())
+                        converter.report.left_out(inner, why.clone());
                     });
                 }
             }

@@ -137,7 +137,7 @@ impl<'a> Converter<'a> {
                 .collect();
             here.iter()
                 .find(|(_, listen)| listen.is_default)
-                .or(here.first())
+                .or_else(|| here.first())
                 .map(|(server, _)| *server)
         };
         let is_default = |address: &String| {
@@ -201,7 +201,7 @@ impl<'a> Converter<'a> {
         }
         self.names_of(
             server,
-            !named.is_empty() && !(is_shadowed && named.len() == default.len()),
+            !named.is_empty() && (!is_shadowed || named.len() != default.len()),
         );
         emissions
     }
@@ -306,8 +306,8 @@ impl<'a> Converter<'a> {
             routes.extend(self.location(&Context { server, location }));
         }
         let has_root = server.locations.iter().any(|location| matches!(&location.kind, Kind::Prefix(path) | Kind::FirmPrefix(path) if path == "/"));
-        let serves = effective(&server.levels, "root").is_some() || context.is_proxied();
-        if !has_root && serves {
+        let has_content = effective(&server.levels, "root").is_some() || context.is_proxied();
+        if !has_root && has_content {
             routes.extend(self.location(&context));
         }
         if let Some((_, _, directive, _)) = &rules.otherwise {
@@ -330,7 +330,7 @@ impl<'a> Converter<'a> {
             .filter(|verify| verify.arg(0) != "off" && self.report.is_guard(verify));
         if guard.is_some() {
             routes.iter_mut().for_each(|route| {
-                route.disable(true, "clients without a certificate would be let in")
+                route.disable(true, "clients without a certificate would be let in");
             });
         }
         routes

@@ -1,6 +1,5 @@
 //! `root`, `alias` and `try_files`: folders that a route serves.
 
-use super::super::files::folder_of;
 use super::super::inherit::effective;
 use super::super::pattern::Path;
 use super::super::route::{Key, Route};
@@ -30,26 +29,32 @@ impl<'a> Converter<'a> {
         let name = value
             .literal()
             .ok_or_else(|| format!("its folder depends on the request (`{}`)", folder.arg(0)))?;
-        let mut root = self.path(name);
-        let from = self.at(folder);
-        let matched = path.text();
-        let mut replaced = None;
-        if alias.is_some() {
-            if let Path::Exact(_) = path {
-                replaced = Some(format!("/{}", root.rsplit('/').next().unwrap_or_default()));
-                root = folder_of(&root).to_owned();
-            } else {
-                replaced = Some("/".to_owned());
+        let name = self.path(name);
+        let name = trimmed(&name);
+        let matched = path.text().trim_end_matches('/');
+        // A route's files are at what follows its `path`, or at the whole of a `path_exact`.
+        let root = match (alias.is_some(), path) {
+            (_, Path::Prefix(path)) if path.contains('*') => {
+                return Err("a folder for each of several paths is more than `files` serves".to_owned());
             }
-        } else if matched.contains("/.") {
-            // Folders with a dot are only served as the root itself.
-            root = format!("{}{matched}", root.trim_end_matches('/'));
-            replaced = Some("/".to_owned());
-        }
+            (true, Path::Prefix(_)) | (false, Path::Exact(_)) => name.to_owned(),
+            (false, Path::Prefix(_)) => format!("{}{matched}", name.trim_end_matches('/')),
+            (true, Path::Exact(_)) => match name.strip_suffix(matched) {
+                Some(root) => trimmed(root).to_owned(),
+                None => return Err("`files` serves a file under its own name: write a route with the `path` of a folder".to_owned()),
+            },
+        };
         let mut table = vec![("root".to_owned(), Toml::from(trimmed(&root)))];
         if let Some(tries) = tries {
-            match self.fallback(tries, alias.is_some().then_some(matched)) {
-                Ok(Some(fallback)) => table.push(("fallback".to_owned(), fallback.into())),
+            let prefix = match path {
+                Path::Prefix(_) => matched,
+                Path::Exact(_) => "",
+            };
+            match fallback(tries, prefix) {
+                Ok(Some(fallback)) => {
+                    table.push(("fallback".to_owned(), fallback.into()));
+                    self.report.note("`fallback` stands in where a page is asked for; a script or an image that is missing is a 404");
+                }
                 Ok(None) => {}
                 Err(why) => {
                     self.report.left_out(tries, why.clone());
@@ -59,10 +64,7 @@ impl<'a> Converter<'a> {
             self.report.kept(tries);
         }
         self.report.kept(folder);
-        route.set(Key::Files, Toml::Table(table), from);
-        if let Some(replaced) = replaced.filter(|replaced| *replaced != matched) {
-            route.set(Key::ReplacePrefix, replaced, "");
-        }
+        route.set(Key::Files, Toml::Table(table), self.at(folder));
         if let Some(index) = effective(levels, "index") {
             match index.args.iter().any(|name| name == "index.html") {
                 true => self
@@ -79,36 +81,6 @@ impl<'a> Converter<'a> {
             self.report.left_out(listing, "folders are not listed");
         }
         Ok(())
-    }
-
-    /// The file for paths that are none, relative to the root.
-    fn fallback(&self, tries: &Directive, alias: Option<&str>) -> Result<Option<String>, String> {
-        let Some((last, before)) = tries.args.split_last() else {
-            return Ok(None);
-        };
-        let usual = ["$uri", "$uri/", "$uri/index.html", "$request_uri"];
-        if let Some(odd) = before.iter().find(|arg| !usual.contains(&arg.as_str())) {
-            return Err(format!(
-                "`files` looks for the path itself, and not for `{odd}`: name such files in full, or with a `fallback`"
-            ));
-        }
-        if last == "=404" || usual.contains(&last.as_str()) {
-            return Ok(None);
-        }
-        let last = last.split('?').next().unwrap_or_default();
-        let file = match alias.and_then(|prefix| last.strip_prefix(prefix.trim_end_matches('/'))) {
-            Some(below) => below,
-            None => last,
-        };
-        let file = file.replace("$uri", "");
-        let is_file = file.starts_with('/')
-            && !file.contains('$')
-            && !file.ends_with('/')
-            && !file.ends_with(".php");
-        match is_file {
-            true => Ok(Some(file.trim_start_matches('/').to_owned())),
-            false => Err(format!("`{last}` is no file that a `fallback` could be")),
-        }
     }
 
     /// A `try_files` that ends in a named location: the backend there gets all requests.
@@ -136,6 +108,38 @@ impl<'a> Converter<'a> {
             ..context.clone()
         };
         self.proxied(route, &place)
+    }
+}
+
+/// The file for paths that are none, relative to the root of a route for what is below `prefix`.
+fn fallback(tries: &Directive, prefix: &str) -> Result<Option<String>, String> {
+    let Some((last, before)) = tries.args.split_last() else {
+        return Ok(None);
+    };
+    let usual = ["$uri", "$uri/", "$uri/index.html", "$request_uri"];
+    if let Some(odd) = before.iter().find(|arg| !usual.contains(&arg.as_str())) {
+        return Err(format!(
+            "`files` looks for the path itself, and not for `{odd}`: name such files in full, or with a `fallback`"
+        ));
+    }
+    if last == "=404" || usual.contains(&last.as_str()) {
+        return Ok(None);
+    }
+    let file = last.split('?').next().unwrap_or_default();
+    let below = file
+        .strip_prefix(prefix)
+        .and_then(|below| below.strip_prefix('/'));
+    let is_file = |file: &&str| {
+        !file.is_empty()
+            && !file.contains('$')
+            && !file.ends_with('/')
+            && file.rsplit('.').next() != Some("php")
+    };
+    match below.filter(is_file) {
+        Some(file) => Ok(Some(file.to_owned())),
+        None => Err(format!(
+            "`{last}` is no file below the folder of the route, as a `fallback` has to be"
+        )),
     }
 }
 

@@ -354,7 +354,7 @@ pub(super) const OUT_OF_SCOPE: [(&str, &[&str]); 16] = [
         &["underscores_in_headers", "ignore_invalid_headers"],
     ),
     (
-        "`access.authorize` adds no fields of the service's answer to the request",
+        "`access.authorize_headers` takes fields of the service's answer under their own names",
         &["auth_request_set"],
     ),
     (

@@ -2,7 +2,7 @@
 
 use super::super::inherit::effective;
 use super::super::placeholders::is_placeholder;
-use super::super::route::{Key, Route};
+use super::super::route::{Key, Origin, Route};
 use super::super::toml::Toml;
 use super::super::tree::Directive;
 use super::super::value::{Part, Value, field_name, missing_placeholder};
@@ -50,7 +50,7 @@ impl Target {
                 }
                 (Part::Variable(name), Some(path)) => path.push_str(&format!("${name}")),
                 (Part::Variable(name), None) if name == "request_uri" || name == "uri" => {
-                    path = Some(format!("${name}"))
+                    path = Some(format!("${name}"));
                 }
                 (Part::Variable(name), None) => {
                     return Err(format!(
@@ -140,7 +140,7 @@ impl<'a> Converter<'a> {
         route: &mut Route,
         target: &Target,
         block: &'a Directive,
-        from: &str,
+        from: &Origin,
     ) -> Result<(), String> {
         let mut urls = Vec::new();
         let mut only = None;
@@ -206,9 +206,9 @@ impl<'a> Converter<'a> {
         }
         match (urls.len(), only) {
             (0, _) | (_, None) => return Err(format!("`upstream {}` has no server", block.arg(0))),
-            (1, Some(only)) => route.set(Key::Url, only, from),
+            (1, Some(only)) => route.set(Key::Url, only, from.clone()),
             _ => {
-                route.set(Key::Urls, Toml::List(urls), from);
+                route.set(Key::Urls, Toml::List(urls), from.clone());
                 if let Some(balance) = balance {
                     route.set(Key::Balance, balance, "");
                 }

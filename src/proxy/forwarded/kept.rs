@@ -5,23 +5,29 @@ use std::net::IpAddr;
 use http::header::{FORWARDED, HOST, HeaderMap};
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue};
-use ipnet::IpNet;
 
-use super::element::{self, Element};
+use super::element;
 use super::{
-    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REAL_IP, is_within,
-    names, port, proto, set, value,
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PROTO, X_REAL_IP, names, port,
+    proto, set, value,
 };
+use crate::client::ClientAddress;
 use crate::proxy::headers::found;
+use crate::wire::{ForwardedElement as Element, forwarded_elements, node_address};
 
-/// Tells of a peer whose word is believed: what it has not said is made from what it has.
-pub(super) fn add(headers: &mut HeaderMap, ip: Option<IpAddr>, scheme: &Scheme, trusted: &[IpNet]) {
+/// Tells of a peer at `ip` whose word is believed, and of the `client` that it speaks of: what it has not said is made from what it has.
+pub(super) fn add(
+    headers: &mut HeaderMap,
+    ip: Option<IpAddr>,
+    client: ClientAddress,
+    scheme: &Scheme,
+) {
     for name in found(headers, names::is_misspelled) {
         headers.remove(name);
     }
     // Many proxies set `X-Forwarded-*` and let a client's own `Forwarded` pass: what contradicts them is not kept.
     let said = joined(headers, &FORWARDED);
-    let elements = said.as_deref().and_then(element::parse);
+    let elements = said.as_deref().and_then(forwarded_elements);
     match elements.filter(|elements| agrees(headers, elements)) {
         Some(elements) => complete(headers, &elements),
         None => set(headers, &FORWARDED, chain(headers)),
@@ -44,7 +50,7 @@ pub(super) fn add(headers: &mut HeaderMap, ip: Option<IpAddr>, scheme: &Scheme, 
         None => element.push_str("for=unknown"),
     }
     element::push_host_and_proto(&mut element, host.as_ref(), scheme);
-    let client = client(headers, ip, trusted).and_then(|ip| value(ip.to_string()));
+    let client = client.ip().and_then(|ip| value(ip.to_string()));
     headers.entry(&X_FORWARDED_PORT).or_insert(port);
     if let Some(client) = client {
         headers.entry(&X_REAL_IP).or_insert(client);
@@ -58,7 +64,7 @@ pub(super) fn add(headers: &mut HeaderMap, ip: Option<IpAddr>, scheme: &Scheme, 
 /// Whether `Forwarded` says nothing else than the `X-Forwarded-*` that came with it.
 fn agrees(headers: &HeaderMap, elements: &[Element<'_>]) -> bool {
     let nodes = || elements.iter().filter_map(|element| element.node);
-    let is_same = |(one, other)| match (element::address(one), element::address(other)) {
+    let is_same = |(one, other)| match (node_address(one), node_address(other)) {
         (Some(one), Some(other)) => one == other,
         _ => one.eq_ignore_ascii_case(other),
     };
@@ -80,7 +86,7 @@ fn agrees(headers: &HeaderMap, elements: &[Element<'_>]) -> bool {
 fn complete(headers: &mut HeaderMap, elements: &[Element<'_>]) {
     if !headers.contains_key(&X_FORWARDED_FOR) {
         let nodes = elements.iter().filter_map(|element| element.node);
-        let addresses = nodes.filter_map(element::address);
+        let addresses = nodes.filter_map(node_address);
         let list: Vec<String> = addresses.map(|ip| ip.to_string()).collect();
         let list = Some(list.join(", ")).filter(|list| !list.is_empty());
         set(headers, &X_FORWARDED_FOR, list.and_then(value));
@@ -109,25 +115,6 @@ fn chain(headers: &HeaderMap) -> Option<HeaderValue> {
         element::push_node(&mut elements, node);
     }
     value(elements).filter(|elements| !elements.is_empty())
-}
-
-/// The client's own address: the last one in `X-Forwarded-For` that no trusted proxy has, as whoever is before that one could have
-/// made it up; the first one if all are trusted.
-pub(super) fn client(
-    headers: &HeaderMap,
-    peer: Option<IpAddr>,
-    trusted: &[IpNet],
-) -> Option<IpAddr> {
-    let mut first = peer;
-    let mut last_stranger = None;
-    for (index, node) in items(headers, &X_FORWARDED_FOR).enumerate() {
-        let ip = element::address(node);
-        if index == 0 {
-            first = ip.or(peer);
-        }
-        last_stranger = ip.filter(|ip| !is_within(*ip, trusted)).or(last_stranger);
-    }
-    last_stranger.or(first)
 }
 
 /// The items of a list field, over all of its lines.

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::headers::found;
+use crate::client::{ClientAddress, trusted_peer};
 
 /// Whoever forgets to trust the proxy in front is told so once, not for each request.
 static HAS_WARNED: AtomicBool = AtomicBool::new(false);
@@ -26,18 +27,18 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// Tells of `peer`, which came by `scheme`. What a peer in the `trusted` networks says itself is kept and added to, what another one
-/// says is dropped. On a Unix socket the file's permissions have said who is trusted.
+/// Tells of `peer`, which came by `scheme` and speaks for `client`. What a peer in the `trusted` networks says itself is kept and added
+/// to, what another one says is dropped. On a Unix socket the file's permissions have said who is trusted.
 pub(super) fn tell(
     headers: &mut HeaderMap,
     peer: Option<SocketAddr>,
+    client: ClientAddress,
     scheme: &Scheme,
     trusted: &[IpNet],
 ) {
-    let ip = peer.map(|peer| peer.ip().to_canonical()); // an IPv4 client of an IPv6 listener
-    match ip {
-        Some(ip) if !is_within(ip, trusted) => replace(headers, ip, scheme),
-        ip => kept::add(headers, ip, scheme, trusted),
+    match trusted_peer(peer, trusted) {
+        Err(stranger) => replace(headers, stranger, scheme),
+        Ok(ip) => kept::add(headers, ip, client, scheme),
     }
 }
 
@@ -62,19 +63,6 @@ pub(super) fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
     }
 }
 
-/// The client's own address, as far as the `trusted` proxies tell.
-pub(super) fn client_ip(
-    headers: &HeaderMap,
-    peer: Option<SocketAddr>,
-    trusted: &[IpNet],
-) -> Option<IpAddr> {
-    let ip = peer.map(|peer| peer.ip().to_canonical());
-    match ip {
-        Some(ip) if !is_within(ip, trusted) => Some(ip),
-        ip => kept::client(headers, ip, trusted),
-    }
-}
-
 /// The scheme that the client has used, as far as the `trusted` proxies tell.
 pub(super) fn scheme(
     headers: &HeaderMap,
@@ -82,7 +70,7 @@ pub(super) fn scheme(
     is_tls: bool,
     trusted: &[IpNet],
 ) -> &'static str {
-    let is_trusted = peer.is_none_or(|peer| is_within(peer.ip().to_canonical(), trusted));
+    let is_trusted = trusted_peer(peer, trusted).is_ok();
     let said = kept::items(headers, &X_FORWARDED_PROTO).next();
     match said.filter(|_| is_trusted) {
         Some(said) if said.eq_ignore_ascii_case("https") => "https",
@@ -90,10 +78,6 @@ pub(super) fn scheme(
         _ if is_tls => "https",
         _ => "http",
     }
-}
-
-fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
-    networks.iter().any(|network| network.contains(&ip))
 }
 
 /// Tells of a stranger.
@@ -177,7 +161,9 @@ mod tests {
         for &(name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
         }
-        tell(&mut headers, peer.parse().ok(), &Scheme::HTTP, &trusted);
+        let peer = peer.parse().ok();
+        let client = ClientAddress::find(peer, &headers, &trusted);
+        tell(&mut headers, peer, client, &Scheme::HTTP, &trusted);
         let mut told: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
@@ -321,7 +307,7 @@ mod tests {
             ),
             (
                 &[("forwarded", "nonsense")],
-                "for=10.1.2.3;host=\"in.example\";proto=http|10.1.2.3|10.1.2.3|http|in.example|80",
+                "for=10.1.2.3;host=\"in.example\";proto=http|10.1.2.3||http|in.example|80",
             ),
             // A proxy that says only `Forwarded`.
             (

@@ -1,5 +1,5 @@
-"""An nginx of its own, as Debian ships it, with `proxy_pass` and nothing else, or one
-directive more."""
+"""An nginx of its own, as Debian ships it: with a site file, or with `proxy_pass` and
+nothing else, or one directive more."""
 
 from pathlib import Path
 
@@ -19,22 +19,35 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass {upstream};
-            {more}
-        }}
+    include {folder}/site.conf;
+}}
+"""
+
+BARE = """
+server {{
+    listen 127.0.0.1:PORT;
+    location / {{
+        proxy_pass {upstream};
+        {more}
     }}
 }}
 """
 
 
-class Nginx(Server):
-    def __init__(self, folder: Path, upstream: str, more: str = "") -> None:
+class SiteNginx(Server):
+    """With this site file, in which `PORT` is its port."""
+
+    def __init__(self, folder: Path, site: str) -> None:
         port = free_port()
         config = folder / "nginx.conf"
-        names = {"folder": folder, "port": port, "upstream": upstream, "more": more}
-        config.write_text(CONFIG.format(**names))
+        config.write_text(CONFIG.format(folder=folder))
+        (folder / "site.conf").write_text(site.replace("PORT", str(port)))
         argv = tied_to_us("/usr/sbin/nginx", "-c", config, "-p", folder)
         super().__init__("nginx", argv, port, folder / "log")
+
+
+class Nginx(SiteNginx):
+    """With a `proxy_pass`."""
+
+    def __init__(self, folder: Path, upstream: str, more: str = "") -> None:
+        super().__init__(folder, BARE.format(upstream=upstream, more=more))

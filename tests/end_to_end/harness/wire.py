@@ -29,14 +29,18 @@ def ask(
     body: bytes | None = None,
     method: str | None = None,
 ) -> Iterator[HTTPConnection]:
-    """Sends a request with these headers and no others; closes what it opened."""
+    """Sends a request with these headers and Host; closes what it opened."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc, timeout=10)
     try:
         target = parts._replace(scheme="", netloc="").geturl()
         method = method or ("GET" if body is None else "POST")
-        connection.putrequest(method, target, skip_accept_encoding=True)
-        for name, value in (headers or {}).items():
+        headers = headers or {}
+        has_host = "Host" in headers
+        connection.putrequest(
+            method, target, skip_host=has_host, skip_accept_encoding=True
+        )
+        for name, value in headers.items():
             connection.putheader(name, value)
         if body is not None:
             connection.putheader("Content-Length", str(len(body)))
