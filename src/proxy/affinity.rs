@@ -98,6 +98,9 @@ mod tests {
             .header("cookie", "sid=1")
             .body(())
             .unwrap();
-        assert_eq!(of(&Policy::RoundRobin, &request, None, &[]), None);
+        assert_eq!(
+            of(&Policy::RoundRobin, &request, ClientAddress::of(None)),
+            None
+        );
     }
 }

@@ -256,7 +256,7 @@ fn a_backend_is_asked_for_the_certificate_of_the_requests_host() {
         folder.write_pair("two", &ca.issue("two.example"));
         let backend = two_names(&folder).await;
         let ca = folder.join("ca.crt").display().to_string();
-        let toml = format!("[upstream]\ntls = {{ ca = '{ca}', server_name = 'from-host' }}\n");
+        let toml = format!("timeouts.response_head = 'off'\n[upstream]\ntls = {{ ca = '{ca}', server_name = 'from-host' }}\n");
         let sidecar = Sidecar::in_front_of(&format!("https://{backend}"), &toml).await;
         let ask = async |host: &str| {
             let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");

@@ -344,7 +344,6 @@ fn other(key: &str, entry: &Entry) -> String {
             "upstream.health.path" => "\"/other\"".to_owned(),
             "upstream.balance" => "\"round_robin\"".to_owned(),
             "log.access" => "\"json\"".to_owned(),
-            "upstream.url" => "\"http://b\"".to_owned(),
             "access.authorize" => "\"http://c\"".to_owned(),
             "limits.requests_per_client" => "\"5/s\"".to_owned(),
             "limits.by" => "\"header:x\"".to_owned(),

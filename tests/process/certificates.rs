@@ -43,7 +43,11 @@ impl Files {
         let Self {
             certificate, key, ..
         } = self;
-        let tls = format!("tls = {{ certificate = {certificate:?}, private_key = {key:?} }}");
+        let tls = format!(
+            "tls = {{ certificate = '{}', private_key = '{}' }}",
+            certificate.display(),
+            key.display()
+        );
         config(backend(), "") + &tls
     }
 }
