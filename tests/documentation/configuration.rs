@@ -320,7 +320,6 @@ fn other(key: &str, entry: &Entry) -> String {
             "listener.address" | "admin.listen" => "\"127.0.0.1:8181\"".to_owned(),
             "upstream.url" => "\"http://b\"".to_owned(),
             "log.access" => "\"json\"".to_owned(),
-            "upstream.url" => "\"http://b\"".to_owned(),
             "access.authorize" => "\"http://c\"".to_owned(),
             "limits.requests_per_client" => "\"5/s\"".to_owned(),
             "limits.by" => "\"header:x\"".to_owned(),
