@@ -453,7 +453,7 @@ mod written {
         let written = written(&example.replace("version=2", "version"));
         let (_, routes) = written.split_once("[[route]]\n").unwrap();
         let (route, _) = routes.split_once("[[route]]\n").unwrap();
-        assert_eq!(route.matches('=').count(), 11, "{route}");
+        assert_eq!(route.matches(" = ").count(), 15, "{route}");
     }
 
     #[test]
