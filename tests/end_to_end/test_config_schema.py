@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text()
 # Keys without a default are comments there, and so is the route.
-WHOLE = re.sub(r"^# (?=\[\[route\]\]|[a-z_.]+ = )", "", EXAMPLE, flags=re.MULTILINE)
+WHOLE = re.sub(r"^# (?=\[|[a-z_.]+ = )", "", EXAMPLE, flags=re.MULTILINE)
 TABLES = [
     "",
     "[[listener]]",
@@ -27,6 +27,10 @@ TABLES = [
     "[timeouts]",
     "[heartbeat]",
     "[events]",
+    "[request_headers]",
+    "[response_headers]",
+    "[access]",
+    "[limits]",
     "[probe]",
     "[drain]",
     "[log]",

@@ -28,6 +28,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The tasks that look.
 #[derive(Debug, Default)]
 pub struct Background {
+    /// Every upstream is known from the start, not only when a thread first has it: its numbers begin at zero.
+    stats: Vec<Arc<UpstreamStats>>,
     tasks: JoinSet<()>,
     known: HashMap<Job, Running>,
 }
@@ -63,6 +65,11 @@ struct Running {
 impl Background {
     /// Looks at what `config` names from now on, and no longer at anything else. Call it on a tokio `LocalRuntime`.
     pub fn adopt(&mut self, config: &Config, tls: &ClientConfigs, metrics: &Arc<Metrics>) {
+        let stats = |upstream: &Arc<config::Upstream>| {
+            let url = upstream.address.to_string();
+            metrics.upstreams.at(&url)
+        };
+        self.stats = config.upstreams().map(stats).collect();
         let mut before = std::mem::take(&mut self.known);
         for route in &config.routes {
             let proxied = route.action.proxied();
