@@ -93,15 +93,21 @@ fn location(redirect: &Redirect, values: &Values<'_>, segments: usize) -> Vec<u8
             Some(_) | None => {}
         }
     }
-    match (&redirect.path, &redirect.replace_prefix) {
-        (Some(path), _) => location.extend_from_slice(&values.render(path)),
+    let mut path = match (&redirect.path, &redirect.replace_prefix) {
+        (Some(path), _) => values.render(path),
         (None, Some(replacement)) => {
             let path = values.path();
-            let path = prefix::replace(path.as_bytes(), path, segments, replacement);
-            location.extend_from_slice(&path);
+            prefix::replace(path.as_bytes(), path, segments, replacement)
         }
-        (None, None) => location.extend_from_slice(values.path().as_bytes()),
+        (None, None) => values.path().into(),
+    };
+    if location.is_empty() || !path.starts_with(b"/") {
+        // Behind no host (HTTP/1.0 has none), two slashes, or what browsers take for them, name one. And `*` is no path.
+        let is_root = |byte: &&u8| matches!(byte, b'/' | b'\\' | b'*');
+        path.drain(..path.iter().take_while(is_root).count());
+        path.insert(0, b'/');
     }
+    location.extend_from_slice(&path);
     let states_query = location.contains(&b'?');
     if let Some(query) = values.query().filter(|_| !states_query) {
         location.push(b'?');

@@ -188,6 +188,9 @@ fn clients_are_sent_elsewhere() {
             path = "/port"
             redirect.port = 9000
             [[route]]
+            path = "/kept"
+            redirect.status = 301
+            [[route]]
             redirect = { path = "/new{path}" }
         "#;
         let config =
@@ -218,6 +221,12 @@ fn clients_are_sent_elsewhere() {
                 assert!(head.contains("content-length: 0\r\n"), "{head}");
             }
         }
+        // Without a host the address is a path, which must not name one either.
+        let mut client = sidecar
+            .request("GET //evil.test/../kept HTTP/1.0\r\n\r\n")
+            .await;
+        let head = client.head().await;
+        assert!(head.contains("location: /evil.test/../kept\r\n"), "{head}");
         let connection = Connection::to(&sidecar).await;
         let asked = request("GET").uri("http://app.test/secure/x");
         let whole = connection.get(asked).await.unwrap();
