@@ -8,6 +8,7 @@ use http::header::{REFERER, USER_AGENT};
 
 use super::nearest::nearest;
 use super::problem::Mistake;
+use super::template::{Piece, pieces};
 
 /// The form of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,45 +171,26 @@ fn template(text: &str) -> Result<Vec<AccessPart>, Mistake> {
         .help("leave them out: each line gets its end"));
     }
     let mut parts = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
     let mut is_quoted = false;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, brace) = rest.split_at(at);
-        literal.push_str(before);
-        if let Some(doubled) = ["{{", "}}"].iter().find(|two| brace.starts_with(**two)) {
-            literal.push_str(&doubled[..1]);
-            rest = &brace[2..];
-            continue;
-        }
-        let name = brace[1..]
-            .split_once('}')
-            .filter(|_| brace.starts_with('{'));
-        let Some((name, after)) = name else {
-            return Err(Mistake::new(format!("`{text}` has a brace of its own"))
-                .help("write `{{` or `}}` for a brace, and `{status}` or the like for a value"));
-        };
-        let quotes = literal.matches('"').count();
-        is_quoted ^= quotes % 2 == 1;
-        if !literal.is_empty() {
-            parts.push(AccessPart::Text(std::mem::take(&mut literal)));
-        }
-        parts.push(AccessPart::Value {
-            value: value(name)?,
-            until: after
-                .chars()
-                .next()
-                .filter(|next| *next != '{' || after.starts_with("{{")),
-            is_quoted,
+    let mut pieces = pieces(text, "{status}")?.into_iter().peekable();
+    while let Some(piece) = pieces.next() {
+        parts.push(match piece {
+            Piece::Text(text) => {
+                is_quoted ^= text.matches('"').count() % 2 == 1;
+                AccessPart::Text(text)
+            }
+            Piece::Name(name) => AccessPart::Value {
+                value: value(name)?,
+                until: match pieces.peek() {
+                    Some(Piece::Text(text)) => text.chars().next(),
+                    Some(Piece::Name(_)) | None => None,
+                },
+                is_quoted,
+            },
         });
-        rest = after;
     }
-    literal.push_str(rest);
-    if parts.is_empty() {
+    if parts.iter().all(|part| matches!(part, AccessPart::Text(_))) {
         return Err(no_template(text));
-    }
-    if !literal.is_empty() {
-        parts.push(AccessPart::Text(literal));
     }
     Ok(parts)
 }

@@ -66,38 +66,59 @@ impl Template {
         }
     }
 
-    /// Reads `text`. `{{` and `}}` stand for one brace.
+    /// Reads `text`.
     pub(super) fn parse(text: &str) -> Result<Self, Mistake> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            let (before, brace) = rest.split_at(at);
-            literal.push_str(before);
-            if let Some(doubled) = ["{{", "}}"].iter().find(|two| brace.starts_with(**two)) {
-                literal.push_str(&doubled[..1]);
-                rest = &brace[2..];
-                continue;
-            }
-            let name = brace[1..]
-                .split_once('}')
-                .filter(|_| brace.starts_with('{'));
-            let Some((name, after)) = name else {
-                return Err(Mistake::new(format!("`{text}` has a brace of its own"))
-                    .help("write `{{` or `}}` for a brace, and `{host}` or the like for a value"));
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
-            }
-            parts.push(Part::Value(placeholder(name)?));
-            rest = after;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal));
-        }
-        Ok(Self(parts))
+        let part = |piece| match piece {
+            Piece::Text(text) => Ok(Part::Text(text)),
+            Piece::Name(name) => placeholder(name).map(Part::Value),
+        };
+        let parts = pieces(text, "{host}")?.into_iter().map(part);
+        parts.collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// One piece of a text with placeholders.
+#[derive(Debug)]
+pub(super) enum Piece<'a> {
+    Text(String),
+    /// What stands between two braces.
+    Name(&'a str),
+}
+
+/// The pieces of `text`, in which `{{` and `}}` stand for one brace; `example` is a placeholder that it could have.
+pub(super) fn pieces<'a>(text: &'a str, example: &str) -> Result<Vec<Piece<'a>>, Mistake> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        literal.push_str(before);
+        if let Some(doubled) = ["{{", "}}"].iter().find(|two| brace.starts_with(**two)) {
+            literal.push_str(&doubled[..1]);
+            rest = &brace[2..];
+            continue;
+        }
+        let name = brace[1..]
+            .split_once('}')
+            .filter(|_| brace.starts_with('{'));
+        let Some((name, after)) = name else {
+            return Err(
+                Mistake::new(format!("`{text}` has a brace of its own")).help(format!(
+                    "write `{{{{` or `}}}}` for a brace, and `{example}` or the like for a value"
+                )),
+            );
+        };
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
+        }
+        pieces.push(Piece::Name(name));
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Text(literal));
+    }
+    Ok(pieces)
 }
 
 fn placeholder(name: &str) -> Result<Placeholder, Mistake> {
