@@ -49,6 +49,14 @@ pub enum Reason {
     RequestBodyTooLarge,
     AuthorizationRefused,
     RapidReset,
+    Superseded,
+    Lagged,
+    Stopped,
+    GraceOver,
+    ResumeGone,
+    ResumeUnknown,
+    DuplicateRequest,
+    IdempotencyKeyReused,
     UpstreamUnresolved,
     UpstreamUnreachable,
     UpstreamConnectTimeout,
@@ -81,7 +89,7 @@ struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 52] = [
         Self::Complete,
         Self::Total,
         Self::EndedByOperator,
@@ -107,6 +115,14 @@ impl Reason {
         Self::RequestBodyTooLarge,
         Self::AuthorizationRefused,
         Self::RapidReset,
+        Self::Superseded,
+        Self::Lagged,
+        Self::Stopped,
+        Self::GraceOver,
+        Self::ResumeGone,
+        Self::ResumeUnknown,
+        Self::DuplicateRequest,
+        Self::IdempotencyKeyReused,
         Self::UpstreamUnresolved,
         Self::UpstreamUnreachable,
         Self::UpstreamConnectTimeout,
@@ -306,6 +322,49 @@ impl Reason {
                 "rapid_reset",
                 "The client gave up too many requests before they were answered",
             ),
+            Self::Superseded => row(
+                Client,
+                None,
+                "superseded",
+                "The client reads the stream on another connection now",
+            ),
+            Self::Lagged => row(
+                Client,
+                None,
+                "lagged",
+                "The client fell behind what is kept of the stream",
+            ),
+            Self::Stopped => row(Client, None, "stopped", "The client has stopped the stream"),
+            Self::GraceOver => row(
+                Client,
+                None,
+                "grace_over",
+                "The client did not come back for its stream in time",
+            ),
+            Self::ResumeGone => row(
+                Client,
+                Some(StatusCode::GONE),
+                "resume_gone",
+                "The stream cannot be resumed from there",
+            ),
+            Self::ResumeUnknown => row(
+                Client,
+                Some(StatusCode::BAD_REQUEST),
+                "resume_unknown",
+                "There is no such stream to resume",
+            ),
+            Self::DuplicateRequest => row(
+                Client,
+                Some(StatusCode::CONFLICT),
+                "duplicate_request",
+                "The same request is being answered already",
+            ),
+            Self::IdempotencyKeyReused => row(
+                Client,
+                Some(StatusCode::UNPROCESSABLE_ENTITY),
+                "idempotency_key_reused",
+                "The idempotency key belongs to a request with another body",
+            ),
             Self::UpstreamUnresolved => row(
                 Upstream,
                 Some(StatusCode::BAD_GATEWAY),
@@ -440,6 +499,10 @@ impl From<sse::Reason> for Reason {
     fn from(reason: sse::Reason) -> Self {
         match reason {
             sse::Reason::Complete => Self::Complete,
+            sse::Reason::Superseded => Self::Superseded,
+            sse::Reason::Lagged => Self::Lagged,
+            sse::Reason::Stopped => Self::Stopped,
+            sse::Reason::GraceOver => Self::GraceOver,
             sse::Reason::Total => Self::Total,
             sse::Reason::Operator => Self::EndedByOperator,
             sse::Reason::Rotated => Self::Rotated,

@@ -62,7 +62,7 @@ impl From<UpstreamEnd> for Broken {
             UpstreamEnd::Finished | UpstreamEnd::ShortOfLength | UpstreamEnd::WithoutLastChunk => {
                 Self::Closed
             }
-            UpstreamEnd::Failed => Self::Failed,
+            UpstreamEnd::Failed | UpstreamEnd::Judged(_) => Self::Failed,
         }
     }
 }

@@ -41,6 +41,14 @@ pub enum Reason {
     UpstreamFailed,
     /// The upstream had no event stream to give, when the client already had the head of one.
     NotEvents,
+    /// Another connection of the client's reads the stream now.
+    Superseded,
+    /// The client has fallen behind what is kept of the stream.
+    Lagged,
+    /// The client has asked for the stream to be stopped.
+    Stopped,
+    /// Nobody came back for the stream in time.
+    GraceOver,
 }
 
 /// How the upstream's body ended.
@@ -54,6 +62,8 @@ pub enum UpstreamEnd {
     WithoutLastChunk,
     /// Reset, malformed, or impossible to decode.
     Failed,
+    /// Whoever reads the upstream for this client has ended the stream, for this reason.
+    Judged(Reason),
 }
 
 impl Reason {
@@ -70,6 +80,10 @@ impl Reason {
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamFailed => "upstream_failed",
             Self::NotEvents => "upstream_not_events",
+            Self::Superseded => "superseded",
+            Self::Lagged => "lagged",
+            Self::Stopped => "stopped",
+            Self::GraceOver => "grace_over",
         }
     }
 
@@ -86,6 +100,10 @@ impl Reason {
             Self::UpstreamClosed => "The upstream closed the stream before it was complete",
             Self::UpstreamFailed => "The upstream connection failed",
             Self::NotEvents => "The upstream's response is no event stream",
+            Self::Superseded => "Another connection reads the stream now",
+            Self::Lagged => "The client has fallen too far behind",
+            Self::Stopped => "The client has stopped the stream",
+            Self::GraceOver => "Nobody came back for the stream in time",
         }
     }
 }

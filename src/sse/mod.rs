@@ -23,6 +23,7 @@
 mod end;
 mod failure;
 mod heartbeat;
+mod history;
 pub mod parse;
 mod position;
 mod stream;
@@ -33,6 +34,7 @@ mod timeouts;
 pub use self::end::{End, Manner, Reason, UpstreamEnd};
 pub use self::failure::{Failure, FailureEvent};
 pub use self::heartbeat::{FrameChoice, Heartbeat};
+pub use self::history::{Gap, History, LONGEST_ID, Place, base36};
 pub use self::position::{Insertion, Position};
 pub use self::stream::{Client, Counts, EventStream, Output};
 pub use self::timeouts::Timeouts;

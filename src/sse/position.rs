@@ -97,8 +97,23 @@ impl Position {
         self.last_event_terminal
     }
 
+    /// Whether the last byte was a CR whose LF may still come.
+    pub(super) fn is_after_cr(&self) -> bool {
+        self.place == Place::AfterCr
+    }
+
     /// Moves over `bytes`.
     pub fn advance(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(length) = self.advance_to_event(rest) {
+            rest = &rest[length..];
+        }
+    }
+
+    /// Moves over `bytes` as far as the byte that dispatches the first event in them, and returns how many those are; over all of them
+    /// if none does.
+    pub(super) fn advance_to_event(&mut self, bytes: &[u8]) -> Option<usize> {
+        let events = self.events;
         let mut rest = bytes;
         while let [first, after @ ..] = rest {
             rest = match (self.place, *first) {
@@ -116,7 +131,11 @@ impl Position {
                 }
                 (Place::Line, _) => self.pass_rest_of_line(rest),
             };
+            if self.events != events {
+                return Some(bytes.len() - rest.len());
+            }
         }
+        None
     }
 
     /// Moves over the line that `bytes` begins with, and returns what comes after it.

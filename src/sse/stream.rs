@@ -80,6 +80,16 @@ pub struct Output<'a> {
     pub end: Option<End>,
 }
 
+/// What a judged end means for this client.
+enum Judgement {
+    /// All of it is here.
+    Complete,
+    /// It ends without a word.
+    Over(End),
+    /// The upstream has failed it.
+    Broken,
+}
+
 /// Whether the client takes bytes at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
@@ -266,14 +276,25 @@ impl EventStream {
             return Output::default();
         }
         let at_boundary = self.content == Content::Opaque || self.is_at_boundary();
-        let complete = match end {
+        let is_complete = match end {
             UpstreamEnd::Finished => true,
             UpstreamEnd::ShortOfLength => at_boundary,
             UpstreamEnd::WithoutLastChunk => at_boundary && self.position.last_event_terminal(),
+            UpstreamEnd::Judged(reason) => match self.end_as_judged(reason) {
+                Judgement::Complete => true,
+                Judgement::Over(end) => {
+                    return Output {
+                        end: Some(end),
+                        ..Output::default()
+                    };
+                }
+                Judgement::Broken => false,
+            },
             UpstreamEnd::Failed => false,
         };
-        if !complete {
+        if !is_complete {
             return self.fail(match end {
+                UpstreamEnd::Judged(reason) => reason,
                 UpstreamEnd::Failed => Reason::UpstreamFailed,
                 UpstreamEnd::Finished
                 | UpstreamEnd::ShortOfLength
@@ -294,6 +315,33 @@ impl EventStream {
             end: Some(end),
             ..Output::default()
         }
+    }
+
+    /// Somebody else has read the upstream, and ended the stream for this `reason`.
+    fn end_as_judged(&mut self, reason: Reason) -> Judgement {
+        let manner = match reason {
+            Reason::Complete => return Judgement::Complete,
+            // The connection is dead already, or something is missing after it.
+            Reason::Superseded | Reason::Lagged | Reason::GraceOver => Manner::Abort,
+            Reason::Total
+            | Reason::Operator
+            | Reason::Rotated
+            | Reason::Shutdown
+            | Reason::Stopped => {
+                if self.is_at_boundary() {
+                    Manner::Clean
+                } else {
+                    Manner::Abort
+                }
+            }
+            Reason::FirstEventTimeout
+            | Reason::ReadTimeout
+            | Reason::UpstreamClosed
+            | Reason::UpstreamFailed
+            | Reason::NotEvents => return Judgement::Broken,
+        };
+        self.ended = true;
+        Judgement::Over(End { reason, manner })
     }
 
     /// The stream is to end: now if no event is half sent, else at the next boundary.

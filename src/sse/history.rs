@@ -1,0 +1,619 @@
+//! [`History`]: what a stream has said, kept for clients that return, with the places at which they can go on.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::position::{BOM, Position};
+
+/// The last bytes of one stream, and where its events end in them.
+///
+/// Events are numbered from 1, as they are dispatched: a client that has seen event *n* goes on at [`after(n)`](Self::after). What
+/// has been appended is never changed, so a reader's place stays right until it is trimmed away.
+#[derive(Debug)]
+pub struct History {
+    blocks: VecDeque<Block>,
+    marks: VecDeque<Mark>,
+    /// Of the first mark.
+    first: u64,
+    /// Offsets in the stream of what is kept.
+    start: u64,
+    end: u64,
+    /// The event at `start` has lost its beginning.
+    is_headless: bool,
+    position: Position,
+    /// The last two bytes.
+    tail: [u8; 2],
+    /// The backend's own ids, in order.
+    ids: VecDeque<OwnId>,
+    /// The capacity of all blocks.
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// The offset of its first byte.
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+/// The end of one event.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// The offset behind its blank line.
+    end: u64,
+    /// How long the blank line is.
+    blank: u8,
+    /// How its lines end.
+    terminator: Terminator,
+    /// It has no id, nor had any event before it, so that one of ours may go in.
+    takes_id: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Terminator {
+    Lf,
+    CrLf,
+    Cr,
+}
+
+/// An id of the backend's.
+#[derive(Debug, Clone, Copy)]
+struct OwnId {
+    hash: u64,
+    /// The event that it came with.
+    sequence: u64,
+}
+
+/// Where a reader is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    offset: u64,
+    /// The event in which it is, or before which it is.
+    next: u64,
+    /// That event has got its id.
+    has_id: bool,
+}
+
+impl Place {
+    /// How many events are behind it.
+    pub fn passed(&self) -> u64 {
+        self.next - 1
+    }
+}
+
+/// Why a reader cannot go on where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// So many events after its place are not kept any more.
+    Missed(u64),
+    /// Nothing has come so far.
+    Ahead,
+}
+
+/// How blocks grow: a short stream wastes little, a long one is not scattered.
+const BLOCKS: std::ops::RangeInclusive<usize> = 256..=16 * 1024;
+
+/// The longest line that an id is inserted as.
+pub const LONGEST_ID: usize = 64;
+
+impl History {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            marks: VecDeque::new(),
+            first: 1,
+            start: 0,
+            end: 0,
+            is_headless: false,
+            position: Position::start(),
+            tail: [0; 2],
+            ids: VecDeque::new(),
+            capacity: 0,
+        }
+    }
+
+    /// The stream goes on with `bytes`.
+    pub fn append(&mut self, bytes: &[u8]) {
+        if let Some(last) = self.marks.back_mut()
+            && last.end == self.end
+            && self.position.is_after_cr()
+            && bytes.first() == Some(&b'\n')
+        {
+            last.end += 1; // the second half of its blank line
+            last.blank += 1;
+        }
+        let known = self.marks.len();
+        let mut seen = 0;
+        while let Some(length) = self.position.advance_to_event(&bytes[seen..]) {
+            seen += length;
+            let is_half = bytes[seen - 1] == b'\r' && bytes.get(seen) == Some(&b'\n');
+            self.marks.push_back(Mark {
+                end: self.end + (seen + usize::from(is_half)) as u64,
+                blank: 1 + u8::from(is_half),
+                terminator: self.terminator(bytes, seen - 1),
+                takes_id: !self.position.id_seen(),
+            });
+        }
+        self.push(bytes);
+        if self.position.id_seen() {
+            self.note_ids(known);
+        }
+    }
+
+    /// How the line ends that does before `index` of what is being appended.
+    fn terminator(&self, bytes: &[u8], index: usize) -> Terminator {
+        let before = |distance: usize| match index.checked_sub(distance) {
+            Some(index) => bytes[index],
+            None => self.tail[2 + index - distance],
+        };
+        match (before(2), before(1)) {
+            (b'\r', b'\n') => Terminator::CrLf,
+            (_, b'\n') => Terminator::Lf,
+            _ => Terminator::Cr,
+        }
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) {
+        for &byte in &bytes[bytes.len().saturating_sub(2)..] {
+            self.tail = [self.tail[1], byte];
+        }
+        while !bytes.is_empty() {
+            let is_full = |block: &Block| block.bytes.len() == block.bytes.capacity();
+            if self.blocks.back().is_none_or(is_full) {
+                let capacity = (self.capacity / 8).clamp(*BLOCKS.start(), *BLOCKS.end());
+                let bytes = Vec::with_capacity(capacity);
+                self.capacity += bytes.capacity();
+                self.blocks.push_back(Block {
+                    start: self.end,
+                    bytes,
+                });
+            }
+            let Some(block) = self.blocks.back_mut() else {
+                return;
+            };
+            let room = block.bytes.capacity() - block.bytes.len();
+            let (fits, rest) = bytes.split_at(bytes.len().min(room));
+            block.bytes.extend_from_slice(fits);
+            self.end += fits.len() as u64;
+            bytes = rest;
+        }
+    }
+
+    /// Notes the ids of the events from the mark `known` on.
+    fn note_ids(&mut self, known: usize) {
+        for index in known..self.marks.len() {
+            let Some(event) = self.event(index) else {
+                continue; // so long that its beginning is gone
+            };
+            if let Some(id) = id_of(&event) {
+                self.ids.push_back(OwnId {
+                    hash: hash(id),
+                    sequence: self.first + index as u64,
+                });
+            }
+        }
+    }
+
+    /// The bytes of the event that the mark `index` ends.
+    fn event(&self, index: usize) -> Option<Vec<u8>> {
+        let start = match index.checked_sub(1) {
+            Some(before) => self.marks[before].end,
+            None if self.is_headless => return None,
+            None => self.start,
+        };
+        Some(self.copy(start, self.marks[index].end))
+    }
+
+    fn copy(&self, start: u64, end: u64) -> Vec<u8> {
+        let length = usize::try_from(end - start).unwrap_or_default();
+        let mut bytes = vec![0; length];
+        self.copy_into(start, &mut bytes);
+        bytes
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on, all of which are here.
+    fn copy_into(&self, mut offset: u64, mut buffer: &mut [u8]) {
+        let first = self.blocks.partition_point(|block| block.start <= offset);
+        for block in self.blocks.range(first.saturating_sub(1)..) {
+            let skipped = usize::try_from(offset - block.start).unwrap_or(usize::MAX);
+            let bytes = block.bytes.get(skipped..).unwrap_or_default();
+            let length = bytes.len().min(buffer.len());
+            let (filled, rest) = buffer.split_at_mut(length);
+            filled.copy_from_slice(&bytes[..length]);
+            offset += length as u64;
+            buffer = rest;
+            if buffer.is_empty() {
+                break;
+            }
+        }
+    }
+
+    /// Copies what comes after `place` into `buffer` and moves it on. With a `token`, each event that takes one gets the id
+    /// `token.SEQUENCE`, in base 36. A buffer of [`LONGEST_ID`] bytes and more is filled by at least one byte, if one has come.
+    pub fn read(&self, place: &mut Place, token: Option<&[u8]>, buffer: &mut [u8]) -> usize {
+        let mut filled = 0;
+        loop {
+            let mark = place.next.checked_sub(self.first);
+            let mark = mark.and_then(|index| self.marks.get(usize::try_from(index).ok()?));
+            let (blank, end) = match mark {
+                Some(mark) => (mark.end - u64::from(mark.blank), mark.end),
+                None => (self.end, self.end),
+            };
+            // An id stands right before the blank line: what came before that may have left long ago.
+            let waits = token.zip(mark).filter(|(_, mark)| mark.takes_id);
+            let waits = waits.filter(|_| !place.has_id && place.offset <= blank);
+            let stop = if waits.is_some() { blank } else { end };
+            let rest = usize::try_from(stop.saturating_sub(place.offset)).unwrap_or(usize::MAX);
+            let length = rest.min(buffer.len() - filled);
+            self.copy_into(place.offset, &mut buffer[filled..filled + length]);
+            place.offset += length as u64;
+            filled += length;
+            if place.offset < stop {
+                return filled; // the buffer is full
+            }
+            if let Some((token, mark)) = waits {
+                if buffer.len() - filled < LONGEST_ID {
+                    return filled;
+                }
+                filled += write_id(token, place.next, mark.terminator, &mut buffer[filled..]);
+                place.has_id = true;
+            } else if mark.is_some() {
+                place.next += 1;
+                place.has_id = false;
+            } else {
+                return filled;
+            }
+        }
+    }
+
+    /// The place behind the event `sequence`; that of the stream's start is behind 0.
+    pub fn after(&self, sequence: u64) -> Result<Place, Gap> {
+        let oldest = self.oldest();
+        let Some(index) = (sequence + 1).checked_sub(self.first) else {
+            return Err(Gap::Missed(oldest - sequence));
+        };
+        let offset = match index.checked_sub(1) {
+            None if self.is_headless => return Err(Gap::Missed(oldest - sequence)),
+            None => self.start,
+            Some(index) => {
+                let mark = self.marks.get(usize::try_from(index).unwrap_or(usize::MAX));
+                mark.ok_or(Gap::Ahead)?.end
+            }
+        };
+        Ok(Place {
+            offset,
+            next: sequence + 1,
+            has_id: false,
+        })
+    }
+
+    /// The earliest event behind which a reader can still go on.
+    pub fn oldest(&self) -> u64 {
+        self.first - 1 + u64::from(self.is_headless)
+    }
+
+    /// The last event that was dispatched.
+    pub fn newest(&self) -> u64 {
+        self.position.events()
+    }
+
+    /// The event behind which a client goes on that was given the backend's `id`: the first that had it, since events without one may
+    /// have followed each.
+    pub fn find(&self, id: &[u8]) -> Option<u64> {
+        let hash = hash(id);
+        let own = self.ids.iter().find(|own| own.hash == hash)?;
+        Some(own.sequence)
+    }
+
+    /// Whether the backend names its events itself.
+    pub fn has_own_ids(&self) -> bool {
+        self.position.id_seen()
+    }
+
+    /// Drops events from the front until at most `most` bytes are left, but nothing that comes after `reader`.
+    pub fn trim(&mut self, most: u64, reader: Option<Place>) {
+        let reader = reader.map_or(self.end, |place| place.offset);
+        while self.end - self.start > most {
+            match self.marks.front() {
+                Some(mark) if mark.end <= reader => {
+                    self.start = mark.end;
+                    self.marks.pop_front();
+                    self.first += 1;
+                    self.is_headless = false;
+                }
+                Some(_) => break,
+                None => {
+                    // Half an event that is longer than all that is kept.
+                    self.is_headless |= reader > self.start;
+                    self.start = self.start.max(reader);
+                    break;
+                }
+            }
+        }
+        let oldest = self.first;
+        while self.ids.front().is_some_and(|id| id.sequence < oldest) {
+            self.ids.pop_front();
+        }
+        while let Some(block) = self.blocks.front()
+            && block.start + block.bytes.len() as u64 <= self.start
+        {
+            self.capacity -= block.bytes.capacity();
+            self.blocks.pop_front();
+        }
+    }
+
+    /// Whether what comes after `place` is all here.
+    pub fn has(&self, place: Place) -> bool {
+        place.offset >= self.start
+    }
+
+    /// How many bytes are kept.
+    pub fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// How many bytes came after `place`.
+    pub fn behind(&self, place: Place) -> u64 {
+        self.end - place.offset
+    }
+
+    /// How many bytes of memory it takes.
+    pub fn memory(&self) -> usize {
+        self.capacity
+            + self.marks.capacity() * size_of::<Mark>()
+            + self.ids.capacity() * size_of::<OwnId>()
+    }
+
+    /// Whether the last event was one after which its protocol sends nothing more.
+    pub fn last_event_terminal(&self) -> bool {
+        self.position.last_event_terminal()
+    }
+
+    /// The last event, if it is kept.
+    pub fn last_event(&self) -> Option<Vec<u8>> {
+        self.event(self.marks.len().checked_sub(1)?)
+    }
+
+    /// Whether no event is half here.
+    pub fn is_at_boundary(&self) -> bool {
+        self.position.is_boundary()
+    }
+}
+
+fn write_id(token: &[u8], sequence: u64, terminator: Terminator, buffer: &mut [u8]) -> usize {
+    let mut digits = [0; 13];
+    let number = base36(sequence, &mut digits);
+    let terminator: &[u8] = match terminator {
+        Terminator::Lf => b"\n",
+        Terminator::CrLf => b"\r\n",
+        Terminator::Cr => b"\r",
+    };
+    let mut filled = 0;
+    for part in [b"id: ", token, b".", number, terminator] {
+        buffer[filled..filled + part.len()].copy_from_slice(part);
+        filled += part.len();
+    }
+    filled
+}
+
+/// A number with the digits 0 to 9 and a to z.
+pub fn base36(mut number: u64, digits: &mut [u8; 13]) -> &[u8] {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
+        number /= 36;
+        if number == 0 {
+            return &digits[start..];
+        }
+    }
+}
+
+/// The id that a client has after `event`, if it brings one: "If the field value does not contain U+0000 NULL, then set the last event
+/// ID buffer to the field value."
+fn id_of(event: &[u8]) -> Option<&[u8]> {
+    let event = event.strip_prefix(&BOM).unwrap_or(event);
+    let lines = event.split(|byte| matches!(byte, b'\r' | b'\n'));
+    let values = lines.filter_map(|line| match line.strip_prefix(b"id")? {
+        [] => Some(&[][..]),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
+    });
+    let last = values.filter(|value| !value.contains(&0)).last()?;
+    Some(last).filter(|id| !id.is_empty())
+}
+
+fn hash(id: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::parse;
+    use super::*;
+
+    const TOKEN: &[u8] = b"_gAAAAAAAAAAAAAAAA";
+
+    /// Streams with every kind of line end, events of several lines, comments, half events, and ids of the backend's.
+    const STREAMS: [&[u8]; 8] = [
+        b"data: a\n\ndata: b\n\nevent: x\ndata: c\ndata: d\n\n: comment\n\ndata: half",
+        b"data: a\r\n\r\ndata: b\r\n\r\nretry: 5\r\n\r\n:c\r\ndata: d\r\n\r\ndata: e\r\n",
+        b"data: a\r\rdata: b\r\r:c\r\rdata: d\rdata: e\r\r",
+        b"data: a\r\n\ndata: b\n\r\ndata: c\r\r\ndata: d\n\rdata: e\r\n\r",
+        b"\xEF\xBB\xBFdata: a\n\n\n\ndata: b\n\n",
+        b"data: a\n\nid: 7\ndata: b\n\ndata: c\n\nid: 8\ndata: d\n\n",
+        b"id: 1\r\ndata: a\r\n\r\nid: 1\r\ndata: b\r\n\r\n",
+        b"event: only\n\ndata\n\nid\n\ndata:x\n\n",
+    ];
+
+    fn place(history: &History, sequence: u64) -> Place {
+        history.after(sequence).unwrap()
+    }
+
+    /// What a reader gets in pieces of `size`.
+    fn rest(history: &History, place: &mut Place, token: Option<&[u8]>, size: usize) -> Vec<u8> {
+        let mut buffer = vec![0; size];
+        let mut all = Vec::new();
+        loop {
+            let length = history.read(place, token, &mut buffer);
+            if length == 0 {
+                return all;
+            }
+            all.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    /// Without the lines that carry an id of ours.
+    fn without_ids(bytes: &[u8]) -> Vec<u8> {
+        let mut rest = bytes;
+        let mut all = Vec::new();
+        let start = [b"id: ", TOKEN].concat();
+        while let Some(at) = rest.windows(start.len()).position(|window| window == start) {
+            all.extend_from_slice(&rest[..at]);
+            let line = &rest[at..];
+            let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            let end = end.unwrap();
+            let is_crlf = line[end..].starts_with(b"\r\n") && all.ends_with(b"\r\n");
+            rest = &line[end + 1 + usize::from(is_crlf)..];
+        }
+        all.extend_from_slice(rest);
+        all
+    }
+
+    #[test]
+    fn at_every_split_ids_go_in_and_come_out_without_a_trace() {
+        for stream in STREAMS {
+            for split in 0..=stream.len() {
+                for size in [LONGEST_ID, 4096] {
+                    let mut history = History::new();
+                    let mut reader = place(&history, 0);
+                    let mut read = Vec::new();
+                    for part in [&stream[..split], &stream[split..]] {
+                        history.append(part);
+                        read.extend(rest(&history, &mut reader, Some(TOKEN), size));
+                    }
+                    let shown = read.escape_ascii().to_string();
+                    assert_eq!(without_ids(&read), stream, "split at {split}: {shown}");
+                    let (expected, seen) = (parse(stream), parse(&read));
+                    assert_eq!(expected.len(), seen.len(), "split at {split}: {shown}");
+                    for (index, (expected, seen)) in expected.iter().zip(&seen).enumerate() {
+                        assert_eq!((&expected.event, &expected.data), (&seen.event, &seen.data));
+                        let ours = format!("{}.{}", str::from_utf8(TOKEN).unwrap(), index + 1);
+                        let has_own = expected.id != "" || stream.starts_with(b"event: only");
+                        assert!(has_own || seen.id == ours, "split at {split}: {shown}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_arrived_is_passed_at_once() {
+        for stream in STREAMS {
+            let mut history = History::new();
+            let mut reader = place(&history, 0);
+            for byte in stream {
+                history.append(std::slice::from_ref(byte));
+                assert!(!rest(&history, &mut reader, Some(TOKEN), 64).is_empty());
+                assert_eq!(history.behind(reader), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_returns_gets_the_events_after_the_last_one_it_saw() {
+        for stream in STREAMS {
+            for size in 1..=stream.len() {
+                let mut history = History::new();
+                stream.chunks(size).for_each(|part| history.append(part));
+                let events = parse(stream);
+                assert_eq!(history.newest(), events.len() as u64);
+                for seen in 0..=events.len() {
+                    let mut reader = place(&history, seen as u64);
+                    let read = rest(&history, &mut reader, None, 4096);
+                    assert!(stream.ends_with(&read));
+                    let rest = parse(&read);
+                    let data = |events: &[super::super::parse::Event]| -> Vec<String> {
+                        events.iter().map(|event| event.data.clone()).collect()
+                    };
+                    assert_eq!(data(&rest), data(&events[seen..]), "after {seen}");
+                }
+                assert_eq!(history.after(events.len() as u64 + 1), Err(Gap::Ahead));
+            }
+        }
+    }
+
+    #[test]
+    fn the_front_is_trimmed_by_whole_events_and_never_under_a_reader() {
+        let mut history = History::new();
+        let mut reader = place(&history, 0);
+        for event in 1..=100 {
+            history.append(format!("data: {event:04}\n\n").as_bytes()); // 12 bytes
+            history.trim(60, Some(reader));
+            assert_eq!(history.oldest(), 0, "the reader still needs it");
+        }
+        rest(&history, &mut reader, None, 4096);
+        history.trim(60, Some(reader));
+        assert_eq!(history.oldest(), 95);
+        assert_eq!(history.after(94), Err(Gap::Missed(1)));
+        assert_eq!(history.after(0), Err(Gap::Missed(95)));
+        let read = rest(&history, &mut place(&history, 95), None, 4096);
+        assert!(read.starts_with(b"data: 0096\n"));
+        history.trim(0, None);
+        assert_eq!(history.oldest(), 100);
+        assert_eq!(rest(&history, &mut place(&history, 100), None, 4096), b"");
+        assert_eq!(history.capacity, 0, "all blocks are free");
+    }
+
+    #[test]
+    fn an_event_longer_than_the_history_passes_and_leaves_its_cursor() {
+        let mut history = History::new();
+        let mut reader = place(&history, 0);
+        history.append(b"data: 1\n\ndata: ");
+        let mut read = rest(&history, &mut reader, Some(TOKEN), 4096);
+        let mut most = 0;
+        for _ in 0..1000 {
+            history.append(&[b'x'; 1000]);
+            read.extend(rest(&history, &mut reader, Some(TOKEN), 4096));
+            history.trim(10_000, Some(reader));
+            most = most.max(history.memory());
+        }
+        assert!(most < 40_000, "{most}");
+        assert_eq!(history.after(1), Err(Gap::Missed(1)));
+        assert_eq!(history.oldest(), 2, "the event that is not complete yet");
+        assert_eq!(history.after(2), Err(Gap::Ahead));
+        history.append(b"\n\ndata: 3\n\n");
+        read.extend(rest(&history, &mut reader, Some(TOKEN), 4096));
+        history.trim(10_000, Some(reader));
+        let events = parse(&read);
+        assert_eq!(events[1].data.len(), 1_000_000);
+        assert_eq!(events[1].id, "_gAAAAAAAAAAAAAAAA.2");
+        assert_eq!(history.after(1), Err(Gap::Missed(1)));
+        let after = rest(&history, &mut place(&history, 2), None, 4096);
+        assert_eq!(after, b"data: 3\n\n");
+    }
+
+    #[test]
+    fn the_backends_own_ids_are_found() {
+        let mut history = History::new();
+        STREAMS[5].iter().for_each(|byte| history.append(&[*byte]));
+        assert_eq!(history.find(b"7"), Some(2));
+        assert_eq!(history.find(b"8"), Some(4));
+        assert_eq!(history.find(b"9"), None);
+        let mut twice = History::new();
+        twice.append(STREAMS[6]);
+        assert_eq!(twice.find(b"1"), Some(1), "rather twice than never");
+    }
+
+    #[test]
+    fn a_short_stream_wastes_little() {
+        let mut history = History::new();
+        for _ in 0..10 {
+            history.append(&[b'x'; 100]);
+        }
+        assert!(history.memory() <= 1000 + 256, "{}", history.memory());
+    }
+}
