@@ -50,6 +50,8 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         cors: _,
         access: _, // `access` looks at it
         limits: _,
+        resume: _,
+        dedupe: _,
     } = settings;
     // At the first of the keys that is written in this very table.
     let mut warn = |keys: &[&str], mistake: Mistake| {

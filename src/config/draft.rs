@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::matcher::{self, matcher, probe_path, replacement};
 use super::name::name as route_name;
 use super::problem::Mistake;
+use super::resume::{Dedupe, History, Resume};
 use super::upstream_host::{UpstreamHost, upstream_host};
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
@@ -46,6 +47,7 @@ pub(super) struct Draft {
     pub(super) upstream: Target,
     pub(super) settings: Settings,
     pub(super) probe: ProbeDraft,
+    pub(super) history: History,
     pub(super) drain: Drain,
     pub(super) log: Log,
     pub(super) routes: Vec<RouteDraft>,
@@ -96,6 +98,8 @@ pub(super) struct Settings {
     pub(super) cors: Option<Cors>,
     pub(super) access: Access,
     pub(super) limits: Limits,
+    pub(super) resume: Resume,
+    pub(super) dedupe: Dedupe,
 }
 
 /// An upstream that a table does or does not name.
@@ -213,6 +217,7 @@ impl Draft {
         });
         draft.upstream = Target::read(root);
         draft.settings.read(root, Scope::Top);
+        draft.history.read(root);
         root.table("probe", |table| draft.probe.read(table));
         root.table("drain", |table| {
             table.set("delay", &mut draft.drain.delay, delay);
@@ -252,6 +257,7 @@ impl Default for Draft {
                 path: "/.well-known/sse-sidecar/probe".to_owned(),
                 token: None,
             },
+            history: History::default(),
             drain: Drain::default(),
             log: Log::default(),
             routes: Vec::new(),
@@ -328,7 +334,11 @@ impl Settings {
             cors,
             access,
             limits,
+            resume,
+            dedupe,
         } = self;
+        resume.read(table);
+        dedupe.read(table);
         access.read(table);
         limits.read(table);
         request_headers.read(table, "request_headers", Message::Request);

@@ -209,7 +209,7 @@ const SIZES: [(&str, u64); 4] = [
 ];
 
 /// `10MiB`, or `off`.
-fn size(text: &str) -> Result<Option<u64>, Mistake> {
+pub(super) fn size(text: &str) -> Result<Option<u64>, Mistake> {
     if text == "off" {
         return Ok(None);
     }
@@ -238,7 +238,7 @@ fn size(text: &str) -> Result<Option<u64>, Mistake> {
 }
 
 /// A size with the largest unit that leaves no rest.
-fn written_size(size: u64) -> String {
+pub(super) fn written_size(size: u64) -> String {
     let fitting = SIZES.iter().find(|(_, bytes)| size.is_multiple_of(*bytes));
     let (unit, bytes) = fitting.unwrap_or(&("B", 1));
     format!("{}{unit}", size / bytes)

@@ -27,6 +27,7 @@ mod probe;
 mod problem;
 mod resolve;
 mod restart;
+mod resume;
 mod routes;
 mod source;
 mod template;
@@ -60,6 +61,10 @@ pub use self::path::normal_path;
 pub use self::probe::Probe;
 pub use self::problem::{Place, Problem, Problems, Severity};
 pub use self::resolve::{Override, Overrides, check, load, load_admin, parse};
+pub use self::resume::{
+    AfterEnd, Credential, Dedupe, History, Ids, KeySource, KeyedPath, OnGap, OnReset, Resume,
+    Second,
+};
 pub use self::source::{Reloaded, Source};
 pub use self::template::{Part, Placeholder, Template};
 pub use self::units::{DurationError, duration};
@@ -83,6 +88,8 @@ pub struct Config {
     pub probe: Option<Probe>,
     /// What SIGTERM does.
     pub drain: Drain,
+    /// What all kept streams may take.
+    pub history: History,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -186,6 +193,10 @@ pub struct Route {
     pub limits: Limits,
     /// These limits are not those of the top level, and count by themselves.
     pub has_own_limits: bool,
+    /// Which of its streams outlive their clients.
+    pub resume: Resume,
+    /// Which of its requests are the same one.
+    pub dedupe: Dedupe,
 }
 
 /// A backend.

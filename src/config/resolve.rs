@@ -96,6 +96,7 @@ pub(super) fn complete(
     }
     tls::check(&draft, &mut report);
     access::check(&draft, &mut report);
+    super::resume::check(&draft, &mut report);
     if let Some(files) = files {
         tls::check_files(&draft, files.folder, &mut report);
         tls::check_validity(&draft, files, Severity::Error, &mut report);
@@ -338,6 +339,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         upstream: fallback,
         settings,
         probe,
+        history,
         drain,
         log,
         routes,
@@ -368,6 +370,7 @@ fn resolve(draft: Draft, folder: &Path) -> Config {
         },
         timeouts,
         drain,
+        history,
         log,
     }
 }

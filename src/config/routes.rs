@@ -122,6 +122,8 @@ fn route(
         cors,
         access,
         limits,
+        resume,
+        dedupe,
     } = settings;
     let action = match own_action {
         Some(OwnAction::Redirect(redirect)) => Action::Redirect(redirect),
@@ -152,5 +154,7 @@ fn route(
         access: access.within(scope.folder),
         has_own_limits: limits != *scope.limits,
         limits,
+        resume,
+        dedupe,
     })
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::upstream_host::{FROM_CLIENT, default_host};
 use super::{
-    Access, Action, Admin, Config, ConnectRetry, Detect, Drain, DrainStreams, Events, Format,
-    Forwarded, Frame, Heartbeat, Limits, ListenAddress, Listener, Log, Matcher, OnUpstreamFailure,
-    Probe, Route, Server, Timeouts, Upstream, Workers, units,
+    Access, Action, Admin, Config, ConnectRetry, Dedupe, Detect, Drain, DrainStreams, Events,
+    Format, Forwarded, Frame, Heartbeat, Limits, ListenAddress, Listener, Log, Matcher,
+    OnUpstreamFailure, Probe, Resume, Route, Server, Timeouts, Upstream, Workers, units,
 };
 use crate::tls::PeerName;
 
@@ -27,6 +27,7 @@ impl Display for Config {
             routes,
             probe: of_probe,
             drain: of_drain,
+            history: of_history,
             log: of_log,
         } = self;
         let is_fallback = |last: &&Route| {
@@ -36,23 +37,35 @@ impl Display for Config {
                 && last.action.upstream().is_some()
         };
         let fallback = routes.last().filter(is_fallback);
-        let (top_heartbeat, top_events, top_streams, top_access, top_limits) = match fallback {
-            Some(Route {
-                heartbeat,
-                events,
-                drain_streams,
-                access,
-                limits,
-                ..
-            }) => (heartbeat, events, *drain_streams, access, limits),
-            None => (
-                &Heartbeat::default(),
-                &Events::default(),
-                DrainStreams::default(),
-                &Access::default(),
-                &Limits::default(),
-            ),
-        };
+        let default: (Resume, Dedupe) = Default::default();
+        let (top_heartbeat, top_events, top_streams, top_access, top_limits, top_kept) =
+            match fallback {
+                Some(Route {
+                    heartbeat,
+                    events,
+                    drain_streams,
+                    access,
+                    limits,
+                    resume,
+                    dedupe,
+                    ..
+                }) => (
+                    heartbeat,
+                    events,
+                    *drain_streams,
+                    access,
+                    limits,
+                    (resume, dedupe),
+                ),
+                None => (
+                    &Heartbeat::default(),
+                    &Events::default(),
+                    DrainStreams::default(),
+                    &Access::default(),
+                    &Limits::default(),
+                    (&default.0, &default.1),
+                ),
+            };
         let top_fields = fallback.map_or_else(Keys::new, routing::fields);
         // Before the first table, since they are dotted keys of the top level.
         lines(f, "", &top_fields)?;
@@ -70,6 +83,8 @@ impl Display for Config {
             ("events", events(top_events)),
             ("access", top_access.keys()),
             ("limits", top_limits.keys()),
+            ("resume", top_kept.0.keys()),
+            ("dedupe", top_kept.1.keys()),
         ];
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
@@ -77,6 +92,7 @@ impl Display for Config {
         if let Some(of_probe) = of_probe {
             table(f, "\n[probe]", &probe(of_probe))?;
         }
+        table(f, "\n[history]", &of_history.keys())?;
         table(f, "\n[drain]", &drain(of_drain))?;
         lines(f, "", &drain_streams(top_streams))?;
         table(f, "\n[log]", &log(of_log))?;
@@ -101,6 +117,8 @@ impl Display for Config {
                 events(&route.events),
                 route.access.keys(),
                 route.limits.keys(),
+                route.resume.keys(),
+                route.dedupe.keys(),
             ];
             for (mut keys, (name, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));
