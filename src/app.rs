@@ -14,6 +14,7 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, Source, Workers as WorkerCount};
 use crate::metrics::Metrics;
 use crate::reload::{Cause, InForce};
+use crate::resume::Streams;
 use crate::server::{
     self, Admission, Listener, ListenerSettings, Reserve, ShutdownWatch, Stage, Workers,
 };
@@ -84,7 +85,8 @@ impl App {
             WorkerCount::Auto => server::available_cores(),
             WorkerCount::Count(count) => count.get(),
         };
-        let in_force = InForce::new(config, count, &metrics)?;
+        let streams = Streams::new(&metrics).map_err(StartError::Workers)?;
+        let in_force = InForce::new(config, count, &streams, &metrics)?;
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let settings = in_force.listener_settings(listener)?;
@@ -181,7 +183,7 @@ impl App {
             let cause = tokio::select! {
                 asked = signals.next() => match asked {
                     Request::Stop(stop) => break stop,
-                    Request::Reload => Cause::PollCache,
+                    Request::Reload => Cause::Asked,
                 },
                 () = in_force.outdated(&source) => Cause::File,
             };

@@ -13,6 +13,7 @@
 //! wire      HTTP/1 as bytes: heads, chunks, lists; no I/O
 //! http1     a request on an upstream's socket
 //! http2     what both sides need of HTTP/2
+//! resume    streams that outlive their clients
 //! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
 //! ```
 //!
@@ -45,6 +46,7 @@ pub mod process;
 pub mod proxy;
 pub mod reason;
 pub mod reload;
+pub mod resume;
 pub mod sending;
 pub mod server;
 pub mod signal;

@@ -16,6 +16,7 @@ use crate::exchange::AccessSink;
 use crate::log;
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::{Guards, Probe, Proxy};
+use crate::resume::Streams;
 use crate::server::{Admission, ListenerSettings};
 use crate::tls::{self, ClientConfigs};
 use crate::upstream::Background;
@@ -36,6 +37,8 @@ pub struct InForce {
     tls: ClientConfigs,
     /// What its requests have to pass.
     guards: Guards,
+    /// What outlives its clients.
+    streams: Arc<Streams>,
     /// Has all certificates looked at at once.
     look: watch::Sender<()>,
     /// What holds for the next connection.
@@ -65,7 +68,7 @@ pub struct Newest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// Somebody wants it, and to know what came of it.
-    PollCache,
+    Asked,
     /// The file has changed, or has a mistake that may be mended by now: perhaps in a file that it names.
     File,
 }
@@ -76,8 +79,10 @@ impl InForce {
     pub fn new(
         config: &Config,
         workers: usize,
+        streams: &Arc<Streams>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, tls::Error> {
+        streams.limit(&config.history);
         let look = watch::Sender::new(());
         let tls = watch_upstreams(config, &ClientConfigs::new(), &look)?;
         let guards = watch_guards(config, &Guards::default(), &look);
@@ -90,6 +95,7 @@ impl InForce {
             newest: watch::Sender::new(Arc::new(Newest::new(config, &tls, &guards, None))),
             tls,
             guards,
+            streams: streams.clone(),
             look,
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
             metrics: metrics.clone(),
@@ -110,9 +116,10 @@ impl InForce {
     /// What makes the proxy of each worker, which then follows.
     pub fn proxies(&self) -> impl Fn() -> Rc<Proxy> + Clone + Send + use<> {
         let (newest, metrics) = (self.newest.subscribe(), self.metrics.clone());
+        let streams = self.streams.clone();
         let first = newest.borrow().clone();
         move || {
-            let proxy = Proxy::new(&first.config, &first.tls, &first.guards, &metrics);
+            let proxy = Proxy::new(&first.config, &first.tls, &first.guards, &streams, &metrics);
             started(proxy, &first, newest.clone())
         }
     }
@@ -125,6 +132,7 @@ impl InForce {
             &first.config,
             &first.tls,
             &first.guards,
+            &self.streams,
             &self.metrics,
             access_sink,
         );
@@ -165,7 +173,7 @@ impl InForce {
 
     /// Puts what `source` says in force, if nothing is wrong with it.
     pub async fn reload(&mut self, source: &mut Source, cause: Cause, admin: &Admin) {
-        if cause == Cause::PollCache {
+        if cause == Cause::Asked {
             self.look.send_replace(());
         }
         if source.file().is_none() {
@@ -191,6 +199,7 @@ impl InForce {
             waiting,
         } = reloaded;
         log::adopt(&config.log);
+        self.streams.limit(&config.history);
         self.admission.send_replace(admission(&config));
         let before = self.newest.borrow().probe.clone();
         self.guards = watch_guards(&config, &self.guards, &self.look);

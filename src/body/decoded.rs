@@ -78,8 +78,8 @@ impl EventSource for DecodedSource {
         }
     }
 
-    fn park(&mut self, cx: &mut Context<'_>) {
-        self.source.park(cx);
+    fn park(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamEnd> {
+        self.source.park(cx)
     }
 
     fn take_remainder(&mut self) -> Option<Remainder> {

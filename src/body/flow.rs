@@ -29,8 +29,14 @@ pub trait EventSource: fmt::Debug {
         buffer: &mut [u8],
     ) -> Poll<Result<usize, UpstreamEnd>>;
 
-    /// Nothing can be passed on now, because the client takes nothing. What has arrived may be kept in a smaller form meanwhile.
-    fn park(&mut self, _: &mut Context<'_>) {}
+    /// Nothing can be passed on now, because the client takes nothing. What has arrived may be kept in a smaller form meanwhile. Ready
+    /// if the stream ends although there may be bytes that have not been read.
+    fn park(&mut self, _: &mut Context<'_>) -> Poll<UpstreamEnd> {
+        Poll::Pending
+    }
+
+    /// The client's stream has ended like this, and not because its upstream's did.
+    fn dismiss(&mut self, _: End) {}
 
     /// What is left to be sent of the request, once the stream has ended.
     fn take_remainder(&mut self) -> Option<Remainder> {
@@ -186,8 +192,12 @@ impl EventFlow {
         if !stalled && let Poll::Ready(end) = self.poll_source(cx, sink) {
             return Poll::Ready(end);
         }
-        if stalled && let Upstream::Speaking(source) = &mut self.upstream {
-            source.park(cx);
+        if stalled
+            && let Upstream::Speaking(source) = &mut self.upstream
+            && let Poll::Ready(end) = source.park(cx)
+        {
+            let end = pass(&self.stream.handle_end(end), sink);
+            return Poll::Ready(self.note(end));
         }
         while let Some(at) = self.stream.poll_timeout() {
             ready!(self.alarm.poll(cx, Instant::from_std(at)));
@@ -287,6 +297,9 @@ impl EventFlow {
     fn note(&mut self, end: Option<End>) -> Option<End> {
         self.exchange.passed(&self.stream.counts());
         let ended = end?;
+        if let Upstream::Speaking(source) = &mut self.upstream {
+            source.dismiss(ended);
+        }
         self.upstream = Upstream::Dismissed;
         match (ended.reason, ended.manner) {
             (Reason::Shutdown, Manner::Abort) => self.exchange.cut(),

@@ -24,6 +24,13 @@ pub enum Incoming {
     Http2(Inflow),
     /// A small request's, which is sent again.
     Kept(Bytes),
+    /// A request's whose beginning has been looked at.
+    Begun {
+        /// What was read.
+        begun: Bytes,
+        /// What was not.
+        rest: Box<Self>,
+    },
     /// What a route answers with by itself.
     File(Box<FileBody>),
 }
@@ -49,7 +56,7 @@ impl Incoming {
     /// What is left to be sent of the request that this responds to, if the response has ended before it.
     pub fn take_remainder(&mut self) -> Option<Remainder> {
         match self {
-            Self::Client(_) | Self::Kept(_) | Self::File(_) => None,
+            Self::Client(_) | Self::Kept(_) | Self::Begun { .. } | Self::File(_) => None,
             Self::Http1(body) => body.take_remainder(),
             Self::Http2(body) => body.take_remainder(),
         }
@@ -104,6 +111,8 @@ impl Body for Incoming {
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
             Self::Kept(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Begun { begun, rest } if begun.is_empty() => Pin::new(&mut **rest).poll_frame(cx),
+            Self::Begun { begun, .. } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(begun))))),
             Self::File(body) => body.poll_frame(cx),
         }
     }
@@ -114,6 +123,7 @@ impl Body for Incoming {
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
             Self::Kept(bytes) => bytes.is_empty(),
+            Self::Begun { begun, rest } => begun.is_empty() && rest.is_end_stream(),
             Self::File(body) => body.remaining() == 0,
         }
     }
@@ -124,6 +134,16 @@ impl Body for Incoming {
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
             Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Begun { begun, rest } => {
+                let begun = begun.len() as u64;
+                let hint = rest.size_hint();
+                let mut whole = SizeHint::new();
+                whole.set_lower(begun + hint.lower());
+                if let Some(upper) = hint.upper() {
+                    whole.set_upper(begun + upper);
+                }
+                whole
+            }
             Self::File(body) => SizeHint::with_exact(body.remaining()),
         }
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::flow::{BACK, EventFlow, FRONT, Sink};
 use crate::client::{ClientStream, Disposition};
-use crate::sse::{End, Manner};
+use crate::sse::{End, Manner, Reason};
 
 /// Writes an event stream to the connection of an HTTP/1 client, from its head to its end.
 ///
@@ -97,6 +97,9 @@ impl Relay {
         };
         if let Some(end) = ready!(self.flow.poll(cx, &mut writer)) {
             self.end = Some(end);
+            if matches!(end.reason, Reason::Superseded | Reason::Lagged) {
+                self.unsent.clear(); // nobody reads here, or not fast enough
+            }
             match (end.manner, self.framing) {
                 (Manner::Clean, Framing::Chunked) => self.unsent.extend(b"0\r\n\r\n"),
                 (Manner::Abort, Framing::Close) => self.flow.client().reset_on_close(),

@@ -50,6 +50,11 @@ pub trait Downstream: fmt::Debug {
     /// Why the request is about to be dropped before its end; the client's own leaving if nobody has said.
     fn cancellation(&self) -> Reason;
 
+    /// Whether the client has given up this request alone, while its connection lives on.
+    fn has_reset(&self) -> bool {
+        false
+    }
+
     /// Makes the end of the connection a reset: for a client whose protocol version has no other sign that a body was cut.
     fn reset_on_close(&self);
 

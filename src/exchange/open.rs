@@ -96,6 +96,21 @@ impl Progress {
         }
     }
 
+    /// When the client got the head of its event stream, if it did.
+    pub fn opened(&self) -> Option<Instant> {
+        self.0.opened.get()
+    }
+
+    /// When the upstream last sent something.
+    pub fn last_read(&self) -> Instant {
+        self.0.last_read.get()
+    }
+
+    /// What its upstream has in hand of it, for whoever goes on with that: its client's leaving is no cancellation then.
+    pub fn take_in_flight(&self) -> Option<InFlight> {
+        self.0.in_flight.take()
+    }
+
     /// Whether the client has the head of an event stream.
     pub fn is_open(&self) -> bool {
         self.0.opened.get().is_some()

@@ -106,6 +106,7 @@ pub(super) fn text(metrics: &Metrics) -> String {
         }
     }
     times(&mut text, &routes);
+    metrics.resume.text(&mut text);
     upstreams(&mut text, &metrics.upstreams.report());
     process(&mut text, metrics);
     certificates(&mut text, metrics);

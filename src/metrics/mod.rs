@@ -5,6 +5,7 @@
 //! read to read.
 
 mod families;
+mod resume;
 mod route;
 mod text;
 
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::resume::{Deduplicated, Eviction, Resume, Resumed};
 pub use self::route::RouteCounters;
 use crate::counters::{Local, Registry, Shared};
 use crate::process;
@@ -40,6 +42,8 @@ pub struct Metrics {
     connections_active: AtomicUsize,
     connections_limit: AtomicUsize,
     tls_handshakes_failed: AtomicU64,
+    /// What is counted of streams that outlive their clients.
+    pub resume: Resume,
     /// What is counted of each upstream.
     pub upstreams: Upstreams,
     certificates: Mutex<Vec<Certificate>>,

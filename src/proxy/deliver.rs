@@ -10,11 +10,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, response
 use super::changes::AnswerChanges;
 use super::guard::StreamLimit;
 use super::headers::remove_hop_by_hop;
-use super::request::names;
+use super::request::{asks_for_events, names};
 use super::response::{
     Coding, edit_event_stream_head, edit_other_stream_head, opens_event_stream, opens_other_stream,
 };
-use super::route::Route;
+use super::resume::{self, After, KeepCell};
+use super::route::{Route, is_google_genai};
 use super::{hint, relay, upgrade, websocket};
 use crate::body::{
     EventFlow, EventStreamBody, Incoming, PlainBody, RequestBodyProgress, ResponseBody, TunnelBody,
@@ -22,6 +23,7 @@ use crate::body::{
 use crate::client::Downstream;
 use crate::config::DrainStreams;
 use crate::exchange::Exchange;
+use crate::resume::SavedHead;
 use crate::sse::FailureEvent;
 use crate::upstream::{Answer, AnswerBody, Source, Tunnel};
 use crate::wire::has_no_body;
@@ -40,6 +42,10 @@ pub(super) struct Delivery {
     pub(super) exchange: Exchange,
     /// The client may have no place for a stream, if the response is one.
     pub(super) stream_limit: Option<StreamLimit>,
+    /// The response is to outlive its client, if it is an event stream.
+    pub(super) keep: Option<KeepCell>,
+    /// What the route's streams have to do with the response besides.
+    pub(super) after: Option<After>,
 }
 
 /// What a response depends on of the request as the client made it.
@@ -81,6 +87,11 @@ impl RequestContext {
         context
     }
 
+    /// Whether ids in its events are no surprise to the client: it asks for event streams, and is not one that is known to stumble.
+    pub(super) fn takes_ids(&self) -> bool {
+        asks_for_events(&self.accept) && !is_google_genai(self)
+    }
+
     /// Whether the response has a head only.
     pub(super) fn is_head(&self) -> bool {
         self.method == Method::HEAD
@@ -113,11 +124,15 @@ impl Delivery {
         }
         head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
         self.exchange.head(head.status);
+        let saved = self.keep.as_ref().map(|_| resume::saved(&head));
+        if let Some(after) = self.after.take() {
+            after.apply(&mut head);
+        }
         if let Some(changes) = &self.changes {
             changes.apply(&mut head.headers);
         }
         match body {
-            AnswerBody::Events(source) => self.events(head, raw, source),
+            AnswerBody::Events(source) => self.events(head, raw, source, saved),
             AnswerBody::Stream(source) => self.other_stream(head, raw, source),
             AnswerBody::Upgraded(tunnel) => self.upgraded(head, &raw, tunnel),
             AnswerBody::Plain(incoming) => {
@@ -133,6 +148,7 @@ impl Delivery {
         mut head: response::Parts,
         raw: Bytes,
         source: Source,
+        saved: Option<SavedHead>,
     ) -> Option<Response<ResponseBody>> {
         remove_hop_by_hop(&mut head.headers);
         let coding = Coding::of(&head.headers);
@@ -148,7 +164,15 @@ impl Delivery {
             );
             stream = stream.opaque();
         }
-        let source = coding.decode(Box::new(source));
+        let is_opaque = coding.is_opaque();
+        let mut source = coding.decode(Box::new(source));
+        if let Some(keep) = self.keep.and_then(|keep| keep.take())
+            && let Some(saved) = saved.filter(|_| head.status.is_success() && !is_opaque)
+        {
+            let headers = Some(&mut head.headers);
+            let progress = self.exchange.progress();
+            source = keep.begin(saved, source, headers, &self.client, progress);
+        }
         let flow = EventFlow::new(stream, source, self.client.clone(), self.exchange);
         send_events(
             flow,

@@ -15,12 +15,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::{Delivery, send_events};
 use super::response::{Coding, edit_event_stream_head};
+use super::resume::{self, KeepCell};
 use super::route::Route;
 use super::upstream_request::UpstreamRequest;
 use crate::body::{
     EventFlow, EventSource, Incoming, Late, Refusal, RequestBodyProgress, ResponseBody,
 };
-use crate::exchange::Progress;
+use crate::client::Downstream;
+use crate::exchange::{Exchange, Progress};
 use crate::metrics::Phase;
 use crate::reason::Reason;
 use crate::sse::{Failure, FailureEvent, UpstreamEnd};
@@ -46,9 +48,17 @@ pub(super) enum First {
 const MOST_OF_BODY: usize = 16 * 1024;
 
 /// Asks, and waits for the answer no longer than the client does.
-pub(super) async fn ask(upstream_request: UpstreamRequest) -> First {
+pub(super) async fn ask(
+    upstream_request: UpstreamRequest,
+    keep: Option<&KeepCell>,
+    exchange: &Exchange,
+) -> First {
+    let shared = keep.filter(|keep| resume::is_shared(keep));
     let Some(before_head) = upstream_request.outgoing.before_head else {
-        return First::Answer(upstream_request.ask().await);
+        return First::Answer(match shared {
+            None => upstream_request.ask().await,
+            Some(keep) => resume::ask(upstream_request, keep, exchange.progress()).await,
+        });
     };
     let held = upstream_request.outgoing.held.clone();
     let deadline = async {
@@ -57,7 +67,10 @@ pub(super) async fn ask(upstream_request: UpstreamRequest) -> First {
             held.over().await; // after a head there is no `100 Continue`
         }
     };
-    let mut pending_answer: PendingAnswer = Box::pin(upstream_request.ask());
+    let mut pending_answer: PendingAnswer = match shared {
+        None => Box::pin(upstream_request.ask()),
+        Some(keep) => resume::ask(upstream_request, keep, exchange.progress()),
+    };
     tokio::select! {
         biased;
         answer = &mut pending_answer => First::Answer(answer),
@@ -92,6 +105,8 @@ impl Delivery {
             self.route.clone(),
             self.request_body.clone(),
             progress,
+            self.keep.take(),
+            self.client.clone(),
         ));
         let flow = EventFlow::ahead(stream, answer, self.client.clone(), self.exchange);
         send_events(
@@ -112,6 +127,8 @@ async fn answer(
     route: Rc<Route>,
     request_body: Rc<RequestBodyProgress>,
     progress: Progress,
+    keep: Option<KeepCell>,
+    client: Rc<dyn Downstream>,
 ) -> Late {
     let answer = match pending_answer.await {
         // Whoever serves the client is about to see that it is gone, and to drop this.
@@ -128,7 +145,11 @@ async fn answer(
             let coding = Coding::of(&head.headers);
             match body {
                 AnswerBody::Events(source) if has_events(head.status) && !coding.is_opaque() => {
-                    Ok((head.status, coding.decode(Box::new(source))))
+                    let mut source = coding.decode(Box::new(source));
+                    if let Some(keep) = keep.and_then(|keep| keep.take()) {
+                        source = keep.begin(resume::saved(&head), source, None, &client, progress);
+                    }
+                    Ok((head.status, source))
                 }
                 body => Err(refused(&head, coding, body, &route).await),
             }

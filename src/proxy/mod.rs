@@ -19,6 +19,7 @@ mod probe;
 mod relay;
 mod request;
 mod response;
+mod resume;
 mod route;
 mod route_index;
 mod routing;
@@ -43,6 +44,7 @@ use self::guard::{Asker, More, Refusal};
 pub use self::guard::{Guards, UsersWatcher};
 pub use self::probe::Probe;
 use self::request::RequestChanges;
+use self::resume::{Asked, Step};
 use self::route::Route;
 use self::routing::Routing;
 use self::upstream_request::UpstreamRequest;
@@ -55,7 +57,8 @@ use crate::metrics::Metrics;
 use crate::output::STDOUT;
 use crate::problem;
 use crate::reason::Reason;
-use crate::server::{self, Handler};
+use crate::resume::{LocalStreams, Streams};
+use crate::server::{self, Handler, Stage};
 use crate::tls::ClientConfigs;
 use crate::upstream::{Answer, Error};
 
@@ -63,21 +66,24 @@ use crate::upstream::{Answer, Error};
 pub struct Proxy {
     routing: RefCell<Rc<Routing>>,
     probe: RefCell<Option<Arc<Probe>>>,
+    /// The streams that this thread reads for clients that are away.
+    streams: Rc<LocalStreams>,
     metrics: Arc<Metrics>,
     access_sink: AccessSink,
 }
 
 impl Proxy {
-    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`, and whose `guards` all threads share. Routes with the same
-    /// upstream share its connections.
+    /// A proxy for the routes of `config`, whose upstreams' TLS is in `tls`, and whose `guards` and `streams` all threads share. Routes with
+    /// the same upstream share its connections.
     pub fn new(
         config: &Config,
         tls: &ClientConfigs,
         guards: &Guards,
+        streams: &Arc<Streams>,
         metrics: &Arc<Metrics>,
     ) -> Self {
         let sink = Rc::new(|line: &[u8]| STDOUT.push(line));
-        Self::with_access_sink(config, tls, guards, metrics, sink)
+        Self::with_access_sink(config, tls, guards, streams, metrics, sink)
     }
 
     /// The same, but `access_sink` takes the lines of the access log.
@@ -85,12 +91,16 @@ impl Proxy {
         config: &Config,
         tls: &ClientConfigs,
         guards: &Guards,
+        streams: &Arc<Streams>,
         metrics: &Arc<Metrics>,
         access_sink: AccessSink,
     ) -> Self {
         let before = Routing::default();
-        let routing = Routing::new(config, tls, guards, metrics, &before, &access_sink);
+        let streams = LocalStreams::new(streams);
+        let shared = (guards, &streams, metrics);
+        let routing = Routing::new(config, tls, shared, &before, &access_sink);
         Self {
+            streams,
             routing: RefCell::new(Rc::new(routing)),
             probe: RefCell::default(),
             metrics: metrics.clone(),
@@ -103,7 +113,8 @@ impl Proxy {
     pub fn adopt(&self, config: &Config, tls: &ClientConfigs, guards: &Guards) {
         let before = self.routing.borrow().clone();
         let sink = &self.access_sink;
-        let routing = Routing::new(config, tls, guards, &self.metrics, &before, sink);
+        let shared = (guards, &self.streams, &self.metrics);
+        let routing = Routing::new(config, tls, shared, &before, sink);
         *self.routing.borrow_mut() = Rc::new(routing);
     }
 
@@ -137,8 +148,12 @@ impl Handler for Proxy {
         {
             return answer;
         }
-        let context = RequestContext::of(&request);
         let routing = self.routing.borrow().clone();
+        if routing.resumes && request.uri().path() == resume::STOP_PATH {
+            let streams = self.streams.streams();
+            return Box::pin(resume::stop_by_cursor(streams, request, &*client)).await;
+        }
+        let context = RequestContext::of(&request);
         let trusted_proxies = &routing.trusted_proxies;
         let metrics = self.metrics.clone();
         let mut exchange = Exchange::new(metrics, client.clone(), &request, trusted_proxies);
@@ -170,8 +185,31 @@ impl Handler for Proxy {
             }
         }
         let stream_limit = changes.request.passed.stream_limit.take();
-        let (next, request_body, websocket) = match changes.own_answer.take() {
-            Some(answer) => (Next::Deliver(answer), RequestBodyProgress::of_none(), None),
+        let mut next = changes.own_answer.take().map(Next::Deliver);
+        let (mut keep, mut after) = (None, None);
+        if let Some(resuming) = &route.resuming
+            && next.is_none()
+            && handshake.is_none()
+        {
+            let asked = Asked {
+                route: &route,
+                context: &context,
+                client: &client,
+                exchange: &exchange,
+            };
+            // Seldom there, and large.
+            match Box::pin(resuming.look(&mut request, asked)).await {
+                Ok(Step::GoUp(go_up)) => {
+                    changes.request.had_cursor_in_target = go_up.had_cursor_in_target;
+                    keep = go_up.keep.map(|keep| Rc::new(RefCell::new(Some(keep))));
+                    after = Some(go_up.after);
+                }
+                Ok(step) => next = Some(Next::Kept(step)),
+                Err(error) => return refuse(error, &context, changes.answer.as_deref(), exchange),
+            }
+        }
+        let (next, request_body, websocket) = match next {
+            Some(next) => (next, RequestBodyProgress::of_none(), None),
             None if route.files.is_some() => {
                 (Next::File(request), RequestBodyProgress::of_none(), None)
             }
@@ -202,8 +240,11 @@ impl Handler for Proxy {
             client,
             exchange,
             stream_limit,
+            keep,
+            after,
         };
         let response = match next {
+            Next::Kept(step) => delivery.kept(step),
             Next::Deliver(answer) => delivery.own(answer, handshake.as_ref()),
             Next::File(request) => delivery.file(request, handshake.as_ref()).await,
             Next::Ask(upstream_request) => delivery.proxy(upstream_request).await,
@@ -212,6 +253,22 @@ impl Handler for Proxy {
             Some(response) => response,
             None => pending().await, // the connection has gone to somebody else
         }
+    }
+
+    fn enter(&self, stage: Stage) {
+        match stage {
+            Stage::Running => {}
+            Stage::Draining { .. } => self.streams.drain(),
+            Stage::Cutting => self.streams.cut(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.is_idle()
+    }
+
+    async fn idle(&self) {
+        self.streams.idle().await;
     }
 
     fn refused(&self, refusal: &server::Refusal<'_>) {
@@ -251,6 +308,8 @@ enum Next {
     File(Request<Incoming>),
     /// Its backend.
     Ask(UpstreamRequest),
+    /// A stream that is kept, or what there is instead of one.
+    Kept(Step),
 }
 
 /// What is asked of the route's backend.
@@ -295,7 +354,7 @@ fn upstream_request(
 impl Delivery {
     /// Asks the backend, and delivers what it answers; `None` if that is written past hyper, or nobody is there to read it.
     async fn proxy(self, upstream_request: UpstreamRequest) -> Option<Response<ResponseBody>> {
-        match early::ask(upstream_request).await {
+        match early::ask(upstream_request, self.keep.as_ref(), &self.exchange).await {
             First::Answer(Ok(answer)) => self.deliver(answer),
             // Whoever serves the client is about to see that it is gone, and to drop this.
             First::Answer(Err(error)) if error.reason == Reason::ClientGone => None,
@@ -309,6 +368,17 @@ impl Delivery {
         match handshake.map(|handshake| handshake.check(&answer)) {
             Some(Err(error)) => Some(self.refuse(error)),
             _ => self.deliver(answer),
+        }
+    }
+
+    /// Delivers a stream that is kept, or what there is instead of one.
+    fn kept(self, step: Step) -> Option<Response<ResponseBody>> {
+        match step {
+            Step::Resume(resumed) => self.resumed(*resumed),
+            Step::Refuse(reason) => Some(self.refuse(Error::new(reason, None))),
+            Step::Status(status) => self.deliver(resume::status(status)),
+            Step::Events(events) => self.deliver(resume::events(events)),
+            Step::Broken | Step::GoUp(_) => self.broken(),
         }
     }
 

@@ -39,14 +39,7 @@ impl Replacement {
 
     /// The head of an HTTP/1 request as its client wrote it, with another target; `as_uri` is its path as a URI has it.
     pub(super) fn in_raw_head(&self, head: &[u8], as_uri: &str) -> Bytes {
-        let target = request_target(head);
-        if target.is_empty() {
-            return Bytes::new(); // it came over HTTP/2
-        }
-        let start = target.as_ptr().addr() - head.as_ptr().addr();
-        let replaced = self.in_bytes(&origin_form(target), as_uri);
-        let after = &head[start + target.len()..];
-        [&head[..start], &replaced, after].concat().into()
+        edit_raw_target(head, |target| self.in_bytes(target, as_uri))
     }
 
     fn in_bytes(&self, target: &[u8], as_uri: &str) -> Vec<u8> {
@@ -57,6 +50,19 @@ impl Replacement {
     pub(super) fn back(&self) -> (String, String) {
         (self.text.clone(), self.of_client.clone())
     }
+}
+
+/// A request's head as its client wrote it, but with another target: what `edit` makes of path and query. Nothing if there is no such
+/// head, as over HTTP/2.
+pub(super) fn edit_raw_target(head: &[u8], edit: impl FnOnce(&[u8]) -> Vec<u8>) -> Bytes {
+    let target = request_target(head);
+    if target.is_empty() {
+        return Bytes::new();
+    }
+    let start = target.as_ptr().addr() - head.as_ptr().addr();
+    let edited = edit(&origin_form(target));
+    let after = &head[start + target.len()..];
+    [&head[..start], &edited, after].concat().into()
 }
 
 /// `target`, a path and perhaps a query, with `replacement` instead of its first `segments`. The rest stays byte for byte, unless a dot

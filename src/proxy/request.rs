@@ -15,6 +15,7 @@ use super::edits::Edits;
 use super::guard::{Asker, Passed};
 use super::headers::remove_hop_by_hop;
 use super::prefix::Replacement;
+use super::resume::remove_from_raw_head;
 use super::route::{Backend, Route};
 use super::websocket::Handshake;
 use super::{authority, forwarded, upgrade};
@@ -77,6 +78,8 @@ pub(super) struct Outgoing {
 pub(super) struct RequestChanges {
     pub(super) edits: Option<Edits>,
     pub(super) prefix: Option<Replacement>,
+    /// A cursor of ours was in its target, and still is in the head as the client wrote it.
+    pub(super) had_cursor_in_target: bool,
     /// What its guard says of it.
     pub(super) passed: Passed,
 }
@@ -99,6 +102,7 @@ pub(super) fn outgoing(
     let RequestChanges {
         edits,
         prefix,
+        had_cursor_in_target,
         passed,
     } = changes;
     let config = &route.config;
@@ -165,6 +169,9 @@ pub(super) fn outgoing(
         parts.headers.remove(EXPECT);
     }
     let mut raw_head = asker.client.take_raw_head();
+    if had_cursor_in_target {
+        raw_head = remove_from_raw_head(&raw_head);
+    }
     let target = target(&parts);
     parts.uri = match prefix.filter(|_| target != "*") {
         Some(prefix) => {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::deliver::RequestContext;
 use super::guard::{Authorizer, Guard};
 use super::request::asks_for_events;
+use super::resume::Resuming;
 use crate::alarm::jittered;
 use crate::body::RequestBodyProgress;
 use crate::config::{self, Action, Frame, OnUpstreamFailure, PathPattern, Proxied};
@@ -17,6 +18,7 @@ use crate::exchange::RouteInfo;
 use crate::files::Files;
 use crate::http1::Limits;
 use crate::metrics::{Metrics, RouteCounters};
+use crate::resume::LocalStreams;
 use crate::sse::{EventStream, FailureEvent, FrameChoice, Heartbeat, Timeouts};
 use crate::upstream::{Pool, Upstream};
 
@@ -30,6 +32,8 @@ pub(super) struct Route {
     pub(super) files: Option<Files>,
     /// Requests and answers pass as they are.
     pub(super) changes_nothing: bool,
+    /// How its streams outlive their clients, if they do.
+    pub(super) resuming: Option<Rc<Resuming>>,
     /// What its requests have to pass.
     pub(super) guard: Option<Arc<Guard>>,
     /// Who is asked by the guard whether they may pass.
@@ -67,6 +71,7 @@ impl Route {
         limits: Limits,
         guard: Option<Arc<Guard>>,
         authorizer: Option<Authorizer>,
+        streams: &Rc<LocalStreams>,
         metrics: &Metrics,
     ) -> Self {
         let info_of = |upstream: String| {
@@ -106,6 +111,7 @@ impl Route {
         let heartbeat = Arc::new(Heartbeat::new(&config.heartbeat.text));
         Self {
             changes_nothing: changes_nothing(&config),
+            resuming: Resuming::new(&config, streams),
             config,
             backend,
             files,
@@ -174,6 +180,30 @@ impl Route {
             read: timeouts.read,
             total: timeouts.total.map(jittered),
         };
+        self.event_stream_within(timeouts, context, failure)
+    }
+
+    /// The same for a client that reads what somebody else gets from the upstream, and times.
+    pub(super) fn event_stream_of_reader(
+        &self,
+        context: &RequestContext,
+        failure: FailureEvent,
+    ) -> EventStream {
+        let timeouts = Timeouts {
+            heartbeat: self.config.heartbeat.interval,
+            first_event: None,
+            read: None,
+            total: None,
+        };
+        self.event_stream_within(timeouts, context, failure)
+    }
+
+    fn event_stream_within(
+        &self,
+        timeouts: Timeouts,
+        context: &RequestContext,
+        failure: FailureEvent,
+    ) -> EventStream {
         let frame = frame_choice(self.config.heartbeat.frame, context);
         let now = Instant::now().into_std();
         EventStream::new(self.heartbeat.clone(), frame, timeouts, failure, now)
@@ -197,21 +227,23 @@ fn changes_nothing(route: &config::Route) -> bool {
 /// lines would lose the event that follows it.
 fn frame_choice(frame: Frame, context: &RequestContext) -> FrameChoice {
     let agent = text(context.user_agent.as_ref());
-    let api_client = text(context.api_client.as_ref());
     match frame {
         Frame::Line => FrameChoice::Line,
         Frame::Block => FrameChoice::Block,
         // `@google/genai` wants every block to start with `data:` (F79), whatever its `Accept` says.
-        Frame::Auto
-            if agent.contains("google-genai-sdk") || api_client.contains("google-genai-sdk") =>
-        {
-            FrameChoice::Block
-        }
+        Frame::Auto if is_google_genai(context) => FrameChoice::Block,
         Frame::Auto if asks_for_events(&context.accept) || is_old_openai_go(agent) => {
             FrameChoice::Line
         }
         Frame::Auto => FrameChoice::BlockUntilId,
     }
+}
+
+/// Whether the client is one of Google's, which take blocks apart by hand.
+pub(super) fn is_google_genai(context: &RequestContext) -> bool {
+    let fields = [&context.user_agent, &context.api_client];
+    let mut texts = fields.into_iter().map(|field| text(field.as_ref()));
+    texts.any(|text| text.contains("google-genai-sdk"))
 }
 
 /// What a field says; nothing if it is not there, or no text.

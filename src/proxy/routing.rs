@@ -13,6 +13,7 @@ use crate::config::{self, Config};
 use crate::exchange::{AccessLog, AccessSink};
 use crate::http1::Limits;
 use crate::metrics::Metrics;
+use crate::resume::LocalStreams;
 use crate::tls::ClientConfigs;
 use crate::upstream::{Pool, Upstream};
 
@@ -25,6 +26,8 @@ pub(super) struct Routing {
     /// Whose word about other clients is believed.
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) access_log: Option<AccessLog>,
+    /// Streams of some route outlive their clients.
+    pub(super) resumes: bool,
 }
 
 impl Routing {
@@ -33,8 +36,7 @@ impl Routing {
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,
-        guards: &Guards,
-        metrics: &Arc<Metrics>,
+        (guards, streams, metrics): (&Guards, &Rc<LocalStreams>, &Arc<Metrics>),
         before: &Self,
         sink: &AccessSink,
     ) -> Self {
@@ -55,7 +57,7 @@ impl Routing {
             bytes: config.server.max_response_head,
             fields: config.server.max_response_headers,
         };
-        let routes = config
+        let routes: Vec<_> = config
             .routes
             .iter()
             .enumerate()
@@ -88,6 +90,7 @@ impl Routing {
                     limits,
                     guard,
                     authorizer,
+                    streams,
                     metrics,
                 ))
             })
@@ -95,6 +98,7 @@ impl Routing {
         let access_log = config.log.access.as_ref();
         Self {
             index: RouteIndex::new(config.routes.iter().map(|route| &route.matcher)),
+            resumes: routes.iter().any(|route| route.resuming.is_some()),
             routes,
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: access_log.map(|form| AccessLog::new(form, sink.clone())),

@@ -77,6 +77,8 @@ struct Stream {
     cancellation: Cell<Option<Reason>>,
     /// The client was asked for its request's body, or does not wait for that.
     has_asked: Cell<bool>,
+    /// The client has reset the stream.
+    has_reset: Cell<bool>,
     /// What is left to be sent of the request when the response has ended.
     remainder: RefCell<Option<Remainder>>,
 }
@@ -354,6 +356,7 @@ impl Shared {
             write_timeout: Cell::new(self.connection_settings.write),
             cancellation: Cell::new(None),
             has_asked: Cell::new(true),
+            has_reset: Cell::new(false),
             remainder: RefCell::default(),
         });
         Open { reader, respond }
@@ -512,8 +515,10 @@ impl Open {
         let is_held_up = || reader.connection.wire.stall().is_full();
         let sent = poll_fn(|cx| outflow.poll(cx, reader.write_timeout.get(), is_held_up, code_of));
         let sent = sent.await;
-        if sent == Sent::Stalled {
-            reader.cancellation.set(Some(Reason::ClientStalled));
+        match sent {
+            Sent::Stalled => reader.cancellation.set(Some(Reason::ClientStalled)),
+            Sent::Refused(_) => reader.has_reset.set(true),
+            Sent::Complete | Sent::Broken => {}
         }
     }
 }
@@ -580,6 +585,10 @@ impl Downstream for Stream {
         let own = self.cancellation.get();
         own.or_else(|| self.connection.cancellation.get())
             .unwrap_or(Reason::ClientGone)
+    }
+
+    fn has_reset(&self) -> bool {
+        self.has_reset.get()
     }
 
     /// A reset of the stream shows every cut.

@@ -50,6 +50,19 @@ pub trait Handler: 'static {
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>>;
 
+    /// The shutdown has come so far.
+    fn enter(&self, _: Stage) {}
+
+    /// Whether nothing goes on without a connection.
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    /// Waits until that is so.
+    fn idle(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
     /// A request got this far and no further: its head is malformed, too large or late.
     fn refused(&self, _: &Refusal<'_>) {}
 }

@@ -306,14 +306,14 @@ async fn work<H: Handler>(
     let shutdown = Rc::new(ShutdownWatch::new());
     let parted = Rc::new(Notify::new());
     let context = Rc::new(WorkerContext {
-        handler,
+        handler: handler.clone(),
         shutdown: shutdown.clone(),
         metrics,
         parted: parted.clone(),
     });
     loop {
         let ends = shutdown.stage() != Stage::Running;
-        if ends && is_idle() {
+        if ends && is_idle() && handler.is_idle() {
             return;
         }
         tokio::select! {
@@ -332,11 +332,15 @@ async fn work<H: Handler>(
                     }
                 }
                 Some(Order::Serve(detached, pending)) => context.serve_detached(detached, pending),
-                Some(Order::Enter(stage)) => shutdown.enter(stage),
+                Some(Order::Enter(stage)) => {
+                    shutdown.enter(stage);
+                    handler.enter(stage);
+                }
                 Some(Order::Answer(Query(answer))) => answer(&shutdown),
                 None => return,
             },
             () = parted.notified(), if ends => {}
+            () = handler.idle(), if ends && !handler.is_idle() => {}
         }
     }
 }

@@ -92,7 +92,7 @@ impl Failure {
 
 impl FailureEvent {
     /// The event's bytes; none for [`FailureEvent::None`].
-    pub(super) fn bytes(&self, failure: &Failure) -> Vec<u8> {
+    pub fn bytes(&self, failure: &Failure) -> Vec<u8> {
         let name = failure.name; // a constant of this crate, with nothing in it that JSON would escape
         let (message, answer) = (failure.sentence(), failure.answer());
         let text = match self {

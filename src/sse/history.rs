@@ -75,6 +75,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where a stream begins.
+    pub const START: Self = Self {
+        offset: 0,
+        next: 1,
+        has_id: false,
+    };
+
     /// How many events are behind it.
     pub fn passed(&self) -> u64 {
         self.next - 1

@@ -41,11 +41,12 @@ impl EventSource for Source {
         }
     }
 
-    fn park(&mut self, cx: &mut Context<'_>) {
+    fn park(&mut self, cx: &mut Context<'_>) -> Poll<UpstreamEnd> {
         match self {
             Self::Http1(_) => {}
             Self::Http2(body) => body.park(cx),
         }
+        Poll::Pending
     }
 
     fn take_remainder(&mut self) -> Option<Remainder> {

@@ -16,6 +16,7 @@ use sse_sidecar::config::{self, ListenAddress, Override, Overrides};
 use sse_sidecar::metrics::Metrics;
 use sse_sidecar::proxy::Proxy;
 use sse_sidecar::reload::InForce;
+use sse_sidecar::resume::Streams;
 use sse_sidecar::server::{Listener, ShutdownWatch, Stage, Workers};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -131,7 +132,8 @@ impl Sidecar {
             let line = String::from_utf8(line.to_vec()).unwrap();
             lines.borrow_mut().push(line);
         });
-        let in_force = InForce::new(config, 1, &metrics).unwrap();
+        let streams = Streams::new(&metrics).unwrap();
+        let in_force = InForce::new(config, 1, &streams, &metrics).unwrap();
         let settings = in_force.listener_settings(&config.listeners[0]).unwrap();
         let proxy = in_force.proxy(sink);
         let (workers, work) = Workers::on_this_thread(&metrics, proxy.clone());

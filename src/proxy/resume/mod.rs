@@ -1,0 +1,528 @@
+//! Streams that outlive their clients, as a route has them: which requests begin one, go on with one, stop one, or are the same as one
+//! that is being answered.
+
+mod body;
+mod cursor;
+mod dedupe;
+mod deliver;
+mod keep;
+mod key;
+mod preflight;
+mod rules;
+mod shared;
+mod stop;
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderMap, UPGRADE};
+use http::{HeaderValue, Method, Request, StatusCode, response};
+
+pub(super) use self::cursor::remove_from_raw_head;
+use self::dedupe::Sameness;
+pub(super) use self::deliver::{Resumed, events, status};
+pub(super) use self::keep::{Keep, KeepCell, is_shared};
+use self::rules::{Asker, Instead};
+pub(super) use self::shared::{ask, saved};
+pub(super) use self::stop::{STOP_PATH, stop_by_cursor};
+use super::deliver::RequestContext;
+use super::route::Route;
+use crate::body::Incoming;
+use crate::client::Downstream;
+use crate::config::{self, Dedupe, Ids, KeySource};
+use crate::exchange::Exchange;
+use crate::metrics::Resumed as Outcome;
+use crate::reason::Reason;
+use crate::resume::{
+    Began, Cursor, Found, Identity, KeptStream, LocalStreams, Origin, Reader, Settings, Start, Tag,
+};
+use crate::sse::Gap;
+use crate::upstream::Error;
+
+/// How a route keeps its streams.
+#[derive(Debug)]
+pub(super) struct Resuming {
+    settings: Arc<Settings>,
+    dedupe: Option<Dedupe>,
+    local: Rc<LocalStreams>,
+}
+
+/// A request that a route looks at before it goes up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) route: &'a Route,
+    pub(super) context: &'a RequestContext,
+    pub(super) client: &'a Rc<dyn Downstream>,
+    pub(super) exchange: &'a Exchange,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It goes to the backend.
+    GoUp(GoUp),
+    /// It gets a stream that is there.
+    Resume(Box<Resumed>),
+    /// It is refused.
+    Refuse(Reason),
+    /// It is answered with this status and nothing else.
+    Status(StatusCode),
+    /// An event stream with these bytes, and no more.
+    Events(Vec<u8>),
+    /// An event stream that breaks at once.
+    Broken,
+}
+
+/// A request on its way to the backend.
+#[derive(Debug, Default)]
+pub(super) struct GoUp {
+    /// The stream that answers it is kept.
+    pub(super) keep: Option<Box<Keep>>,
+    /// Its target named a cursor, which its head as the client wrote it still does.
+    pub(super) had_cursor_in_target: bool,
+    /// What is to be done with the answer besides.
+    pub(super) after: After,
+}
+
+/// What is to be done when the answer is there.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    /// A preflight asked for `Last-Event-ID`, which the backend was not asked for.
+    mends_preflight: bool,
+    /// If the backend says yes, this stream is to stop.
+    stops: Option<Arc<KeptStream>>,
+    /// A client wanted to go on with a stream that is not there.
+    is_restart: bool,
+}
+
+/// As much of a body is read for the sake of a key.
+const MOST_FOR_KEY: usize = 256 * 1024;
+/// As much of a body is read to find requests that are the same.
+const MOST_FOR_DEDUPE: usize = 1024 * 1024;
+
+/// From this revision on MCP has no cursors, and closing a response stream cancels its request.
+const MCP_WITHOUT_RESUME: &str = "2026-07-28";
+
+impl After {
+    /// The answer is there, with this `head`.
+    pub(super) fn apply(self, head: &mut response::Parts) {
+        if self.mends_preflight {
+            preflight::answer(&mut head.headers);
+        }
+        if let Some(stream) = self.stops.filter(|_| head.status.is_success()) {
+            stream.stop(crate::sse::Reason::Stopped);
+        }
+        if self.is_restart {
+            let none = HeaderValue::from_static("none");
+            head.headers.insert("sse-sidecar-resumed", none);
+            preflight::expose(&mut head.headers);
+        }
+    }
+}
+
+impl Resuming {
+    pub(super) fn new(config: &config::Route, local: &Rc<LocalStreams>) -> Option<Rc<Self>> {
+        let is_proxied = config.action.proxied().is_some();
+        if !config.resume.is_on() || !is_proxied {
+            return None;
+        }
+        Some(Rc::new(Self {
+            settings: Arc::new(Settings {
+                resume: config.resume.clone(),
+                timeouts: config.timeouts.clone(),
+                drain_streams: config.drain_streams,
+            }),
+            dedupe: config
+                .dedupe
+                .second
+                .is_some()
+                .then(|| config.dedupe.clone()),
+            local: local.clone(),
+        }))
+    }
+
+    /// What becomes of `request`.
+    pub(super) async fn look(
+        &self,
+        request: &mut Request<Incoming>,
+        asked: Asked<'_>,
+    ) -> Result<Step, Error> {
+        let mut after = After {
+            mends_preflight: preflight::ask(request),
+            ..After::default()
+        };
+        let scope = Scope::of(self, request, asked);
+        if let Some(next) = self.by_path(request, &scope, asked, &mut after) {
+            return Ok(next);
+        }
+        if let Some(cursor) = cursor::of(request) {
+            if request.method() == Method::DELETE {
+                self.stop(&cursor, &scope);
+                return Ok(Step::Status(StatusCode::NO_CONTENT));
+            }
+            let asker = scope.asker(request);
+            match self.by_cursor(cursor, &scope, asker, asked) {
+                Some(next) => return Ok(next),
+                None => after.is_restart = true,
+            }
+        } else if let Some(found) = self.by_own_id(request, &scope) {
+            let (stream, sequence) = found;
+            let asker = scope.asker(request);
+            let start = Start {
+                sequence,
+                only: stream.origin().key.is_none(),
+                ids: false,
+            };
+            if let Some(next) = self.resume(&stream, start, asker, asked) {
+                return Ok(next);
+            }
+        }
+        self.stop_session(request, &scope);
+        let mut go_up = GoUp {
+            had_cursor_in_target: cursor::remove(request),
+            after,
+            keep: None,
+        };
+        if !may_begin(request) {
+            return Ok(Step::GoUp(go_up));
+        }
+        let body = self.body(request, asked).await?;
+        let same = match self.sameness(request, &scope, body.as_ref(), asked).await? {
+            Sameness::Other(waiting) => waiting,
+            Sameness::Same(stream) => {
+                let start = Start {
+                    sequence: 0,
+                    only: false,
+                    ids: self.gives_ids(asked.context),
+                };
+                let asker = scope.asker(request);
+                let next = self.resume(&stream, start, asker, asked);
+                return Ok(next.unwrap_or(Step::GoUp(go_up)));
+            }
+        };
+        let origin = self.origin(request, &scope, body.as_deref(), same.is_by_key, asked);
+        go_up.keep = Some(Box::new(Keep::new(
+            origin,
+            began(request.method()),
+            &self.local,
+            same.waiting,
+        )));
+        Ok(Step::GoUp(go_up))
+    }
+
+    /// A path at which streams are joined or stopped by their key.
+    fn by_path(
+        &self,
+        request: &Request<Incoming>,
+        scope: &Scope,
+        asked: Asked<'_>,
+        after: &mut After,
+    ) -> Option<Step> {
+        let resume = &self.settings.resume;
+        let streams = self.local.streams();
+        let find = |key: &[u8]| {
+            let tag = streams.tag(&scope.identity, "key", &[key]);
+            streams.find_by_key(&tag)
+        };
+        if let Some((method, path)) = &resume.stop
+            && request.method() == method
+            && let Some(key) = key::in_path(path, request)
+        {
+            after.stops = find(&key);
+        }
+        let key = key::in_path(resume.at.as_ref()?, request)?;
+        let nothing = Step::Status(StatusCode::NO_CONTENT);
+        match (find(&key), request.method()) {
+            (Some(stream), &Method::DELETE) => {
+                stream.stop(crate::sse::Reason::Stopped);
+                Some(nothing)
+            }
+            (Some(stream), &Method::GET) => {
+                let own = cursor::of(request).filter(|own| own.token == *stream.token());
+                if own.is_none() && stream.has_ended() && resume.after_end == config::AfterEnd::Stop
+                {
+                    return Some(nothing);
+                }
+                let start = Start {
+                    sequence: own.map_or(0, |own| own.sequence),
+                    only: false,
+                    ids: self.gives_ids(asked.context),
+                };
+                let asker = scope.asker(request);
+                Some(self.resume(&stream, start, asker, asked).unwrap_or(nothing))
+            }
+            (None, &Method::DELETE | &Method::GET) => Some(nothing),
+            _ => None,
+        }
+    }
+
+    /// A stream that is named by its cursor; `None` if the backend is to be asked anew.
+    fn by_cursor(
+        &self,
+        cursor: Cursor,
+        scope: &Scope,
+        asker: Asker,
+        asked: Asked<'_>,
+    ) -> Option<Step> {
+        let streams = self.local.streams();
+        match streams.find(&cursor.token, &scope.identity) {
+            Found::Own(stream) => {
+                let start = Start {
+                    sequence: cursor.sequence,
+                    only: stream.origin().key.is_none(),
+                    ids: stream.origin().ids,
+                };
+                self.resume(&stream, start, asker, asked)
+            }
+            found => {
+                if matches!(found, Found::Foreign) {
+                    tracing::info!(
+                        route = &*asked.route.info.route,
+                        client = asked
+                            .exchange
+                            .client_address()
+                            .ip()
+                            .map(tracing::field::display),
+                        "cursor of somebody else's stream"
+                    );
+                    streams.count(Outcome::Foreign);
+                } else {
+                    streams.count(Outcome::Unknown);
+                }
+                self.instead(self.on_gap(cursor.token.began(), asker), asked)
+            }
+        }
+    }
+
+    /// A stream that is named by an id of the backend's, of a client that has shown who it is.
+    fn by_own_id(
+        &self,
+        request: &Request<Incoming>,
+        scope: &Scope,
+    ) -> Option<(Arc<KeptStream>, u64)> {
+        let id = cursor::foreign(request)?;
+        self.local.streams().find_by_id(scope.owner.as_ref()?, id)
+    }
+
+    /// Goes on with `stream`; `None` if the backend is to be asked anew.
+    fn resume(
+        &self,
+        stream: &Arc<KeptStream>,
+        start: Start,
+        asker: Asker,
+        asked: Asked<'_>,
+    ) -> Option<Step> {
+        let streams = self.local.streams();
+        if let Some(ended) = stream.ended_for(start.sequence) {
+            streams.count(Outcome::AfterEnd);
+            let rule = self.settings.resume.after_end;
+            return self.instead(rules::after_end(rule, ended, asker), asked);
+        }
+        let reader = |start| {
+            let progress = asked.exchange.progress();
+            Reader::later(stream, start, &self.local, asked.client, progress)
+        };
+        match reader(start) {
+            Ok(reader) => Some(Step::Resume(Box::new(Resumed::new(
+                stream,
+                reader,
+                start.sequence,
+            )))),
+            Err(Gap::Ahead) => {
+                streams.count(Outcome::Unknown);
+                self.instead(self.on_gap(stream.token().began(), asker), asked)
+            }
+            Err(Gap::Missed(_)) => {
+                streams.count(Outcome::Gap);
+                let instead = self.on_gap(stream.token().began(), asker);
+                if instead != Instead::Continue {
+                    return self.instead(instead, asked);
+                }
+                // Between the two looks more may have gone.
+                let oldest = stream.oldest();
+                let missed = oldest.saturating_sub(start.sequence);
+                let reader = reader(Start {
+                    sequence: oldest,
+                    ..start
+                })
+                .ok()?;
+                let resumed = Resumed::new(stream, reader, oldest);
+                Some(Step::Resume(Box::new(resumed.after_gap(missed))))
+            }
+        }
+    }
+
+    fn on_gap(&self, began: Began, asker: Asker) -> Instead {
+        rules::on_gap(self.settings.resume.on_gap, began, asker)
+    }
+
+    /// `None` if the backend is to be asked anew.
+    fn instead(&self, instead: Instead, asked: Asked<'_>) -> Option<Step> {
+        Some(match instead {
+            Instead::Restart => return None,
+            Instead::Gone | Instead::Continue => deliver::gone(asked.context),
+            Instead::Unknown => Step::Refuse(Reason::ResumeUnknown),
+            Instead::NoContent => Step::Status(StatusCode::NO_CONTENT),
+            Instead::Empty => Step::Events(Vec::new()),
+            Instead::Broken => Step::Broken,
+        })
+    }
+
+    fn stop(&self, cursor: &Cursor, scope: &Scope) {
+        let found = self.local.streams().find(&cursor.token, &scope.identity);
+        if let Found::Own(stream) = found {
+            stream.stop(crate::sse::Reason::Stopped);
+        }
+    }
+
+    /// A client of MCP ends its session: nobody will ask for its streams.
+    fn stop_session(&self, request: &Request<Incoming>, scope: &Scope) {
+        if request.method() != Method::DELETE {
+            return;
+        }
+        let Some(session) = &scope.session else {
+            return;
+        };
+        for stream in self.local.streams().of_session(session) {
+            stream.stop(crate::sse::Reason::Stopped);
+        }
+    }
+
+    /// The body of `request`, if something is to be found in it.
+    async fn body(
+        &self,
+        request: &mut Request<Incoming>,
+        asked: Asked<'_>,
+    ) -> Result<Option<Bytes>, Error> {
+        let is_json = |source: &KeySource| matches!(source, KeySource::Json(_));
+        let has_key = self.settings.resume.key.as_ref().is_some_and(is_json);
+        let most = match &self.dedupe {
+            Some(_) if *request.method() != Method::GET => MOST_FOR_DEDUPE,
+            _ if has_key => MOST_FOR_KEY,
+            _ => return Ok(None),
+        };
+        let config = &asked.route.config;
+        let limit = config.limits.request_body.map(usize::try_from);
+        let most = limit.map_or(most, |limit| most.min(limit.unwrap_or(usize::MAX)));
+        body::read(request, most, config.timeouts.request_body, &**asked.client).await
+    }
+
+    fn origin(
+        &self,
+        request: &Request<Incoming>,
+        scope: &Scope,
+        body: Option<&[u8]>,
+        is_by_key: bool,
+        asked: Asked<'_>,
+    ) -> Origin {
+        let streams = self.local.streams();
+        let key = self.settings.resume.key.as_ref();
+        let key = key.and_then(|source| key::of(source, request, body));
+        let tag = |key: Cow<'_, [u8]>| streams.tag(&scope.identity, "key", &[&key]);
+        Origin {
+            route_info: asked.route.info.clone(),
+            identity: scope.identity,
+            owner: scope.owner,
+            key: key.map(tag),
+            claim: None,
+            is_by_key,
+            share: scope.share,
+            session: scope.session,
+            method: request.method().clone(),
+            path: request.uri().path().into(),
+            ids: self.gives_ids(asked.context),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Whether the events of this client get ids.
+    fn gives_ids(&self, context: &RequestContext) -> bool {
+        match self.settings.resume.ids {
+            Ids::Always => true,
+            Ids::Never => false,
+            Ids::Auto => context.takes_ids(),
+        }
+    }
+}
+
+/// Who asks, and for what.
+#[derive(Debug)]
+struct Scope {
+    identity: Identity,
+    /// Identity and target, if there is an identity.
+    owner: Option<Tag>,
+    session: Option<Tag>,
+    share: Tag,
+    is_mcp: bool,
+}
+
+impl Scope {
+    fn of(resuming: &Resuming, request: &Request<Incoming>, asked: Asked<'_>) -> Self {
+        let streams = resuming.local.streams();
+        let headers = request.headers();
+        let route = &asked.route.info.route;
+        let credentials = &resuming.settings.resume.identity;
+        let identity = streams.identity(route, credentials, headers);
+        let target = request.uri().path_and_query();
+        let target = target.map_or("", |target| target.as_str());
+        let owner = || streams.tag(&identity, "target", &[target.as_bytes()]);
+        let session = headers.get("mcp-session-id");
+        let authorization = headers.get(AUTHORIZATION);
+        let authorization = authorization.map_or(&b""[..], |value| value.as_bytes());
+        let session = session.map(|session| {
+            streams.tag_of(&[
+                b"session",
+                route.as_bytes(),
+                authorization,
+                session.as_bytes(),
+            ])
+        });
+        // Who shows nothing is told apart by the address.
+        let share = if identity.is_known {
+            streams.tag(&identity, "share", &[])
+        } else {
+            let address = asked.exchange.client_address().ip();
+            let address = address.map_or_else(String::new, |address| address.to_string());
+            streams.tag_of(&[b"address", address.as_bytes()])
+        };
+        Self {
+            owner: identity.is_known.then(owner),
+            identity,
+            session,
+            share,
+            is_mcp: is_mcp(headers),
+        }
+    }
+
+    fn asker(&self, request: &Request<Incoming>) -> Asker {
+        Asker {
+            is_get: *request.method() == Method::GET,
+            is_mcp: self.is_mcp,
+        }
+    }
+}
+
+fn is_mcp(headers: &HeaderMap) -> bool {
+    headers.contains_key("mcp-session-id") || headers.contains_key("mcp-protocol-version")
+}
+
+fn began(method: &Method) -> Began {
+    if *method == Method::GET {
+        Began::Get
+    } else {
+        Began::Other
+    }
+}
+
+/// Whether a stream that answers `request` may be kept.
+fn may_begin<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let version = headers.get("mcp-protocol-version");
+    let version = version.and_then(|version| version.to_str().ok());
+    // Revisions are dates.
+    let has_resume = version.is_none_or(|version| version < MCP_WITHOUT_RESUME);
+    let is_bodied = !matches!(*request.method(), Method::HEAD | Method::OPTIONS);
+    has_resume && is_bodied && !headers.contains_key(UPGRADE)
+}
