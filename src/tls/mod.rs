@@ -10,6 +10,7 @@ mod one_off;
 mod reloading;
 mod settings;
 mod validity;
+mod verifier;
 
 use std::io;
 

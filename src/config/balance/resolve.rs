@@ -14,7 +14,11 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How requests are spread over the backends of a route; `None` for a single backend without any of these keys. A route without
 /// backends of its own inherits those of the top level with their keys.
-pub(in crate::config) fn resolve(own: &Target, inherited: Option<&Target>, folder: &Path) -> Option<Balance> {
+pub(in crate::config) fn resolve(
+    own: &Target,
+    inherited: Option<&Target>,
+    folder: &Path,
+) -> Option<Balance> {
     let backends = if own.address.is_some() {
         own
     } else {
