@@ -18,6 +18,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("alarm", &["poll_cache"], &["hyper", "http"]),
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
+    ("page", &[], &["tokio", "hyper"]),
     ("counters", &[], &["tokio", "hyper", "http"]),
     (
         "upstream_stats",
@@ -133,6 +134,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "log",
             "upstream_stats",
             "metrics",
+            "page",
             "server",
             "tls",
         ],
@@ -168,6 +170,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "doctor",
             "import",
             "log",
+            "page",
             "signal",
             "supervisor",
             "body",

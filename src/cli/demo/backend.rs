@@ -26,7 +26,8 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Pace;
-use super::page::Page;
+use super::page;
+use crate::page::Page;
 
 /// What it says, with its silence between the two.
 const ANSWER: [&str; 2] = [
@@ -99,7 +100,7 @@ impl Backend {
         match request.uri().path() {
             "/stream" => self.stream(key).map(Either::Right),
             "/record" => typed("application/json", Full::new(self.record(key))).map(Either::Left),
-            "/" => self.page.response().map(Either::Left),
+            "/" => page::response(&self.page).map(Either::Left),
             _ => {
                 let mut response = Response::new(Either::Left(Full::default()));
                 *response.status_mut() = StatusCode::NOT_FOUND;
