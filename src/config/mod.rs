@@ -59,7 +59,7 @@ pub use self::listener::{ListenAddress, Listener};
 pub use self::matcher::{HeaderMatch, HostPattern, Matcher, PathPattern, QueryMatch};
 pub use self::path::normal_path;
 pub use self::probe::Probe;
-pub use self::problem::{Place, Problem, Problems, Severity};
+pub use self::problem::{Location, Problem, Problems, Severity};
 pub use self::process::{Admin, Drain, DrainStreams, Format, Level, Log, Server, Workers};
 pub use self::resolve::{Override, Overrides, check, load, load_admin, parse};
 pub use self::resume::{

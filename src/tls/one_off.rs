@@ -10,7 +10,7 @@ use rustls::{ClientConfig, Error as TlsError};
 use super::files::{Error, Files};
 use super::issuer::issuer;
 use super::reloading::{Reloading, watch};
-use super::settings::{Settings, provider, system_roots};
+use super::settings::{FileSettings, provider, system_roots};
 use super::verifier::{Policy, Presented, Verifier};
 
 /// TLS for one connection.
@@ -42,7 +42,7 @@ struct OneOffSettings {
     issuer: Arc<OnceLock<String>>,
 }
 
-impl Settings for OneOffSettings {
+impl FileSettings for OneOffSettings {
     type Config = ClientConfig;
 
     fn paths(&self) -> Vec<&Path> {

@@ -17,7 +17,7 @@ use super::verifier::Verifier;
 use super::{CLIENT_PROTOCOLS, SERVER_PROTOCOLS};
 
 /// Settings that name files.
-pub trait Settings {
+pub trait FileSettings {
     /// What they mean.
     type Config;
 
@@ -73,7 +73,7 @@ pub enum PeerName {
     FromHost,
 }
 
-impl Settings for ServerTls {
+impl FileSettings for ServerTls {
     type Config = ServerConfig;
 
     fn paths(&self) -> Vec<&Path> {
@@ -123,7 +123,7 @@ impl Settings for ServerTls {
     }
 }
 
-impl Settings for ClientTls {
+impl FileSettings for ClientTls {
     type Config = ClientConfig;
 
     fn paths(&self) -> Vec<&Path> {

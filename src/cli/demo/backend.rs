@@ -69,7 +69,7 @@ enum State {
 
 /// The stream, as a body that is gzipped event by event. Dropped before its end, it was cancelled.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct DemoStream {
     /// The events that are left, each with its time.
     events: VecDeque<(Instant, Event)>,
     /// Until the first of them.
@@ -95,7 +95,10 @@ impl Backend {
     }
 
     /// Answers a request.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Either<Full<Bytes>, Stream>> {
+    pub(super) fn answer<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Response<Either<Full<Bytes>, DemoStream>> {
         let key = request.uri().query().unwrap_or_default();
         match request.uri().path() {
             "/stream" => self.stream(key).map(Either::Right),
@@ -109,8 +112,8 @@ impl Backend {
         }
     }
 
-    fn stream(&self, key: &str) -> Response<Stream> {
-        let stream = Stream::new(key, &self.pace);
+    fn stream(&self, key: &str) -> Response<DemoStream> {
+        let stream = DemoStream::new(key, &self.pace);
         let mut records = self.records.borrow_mut();
         records.push_front(stream.record.clone());
         records.truncate(MEMORY);
@@ -147,7 +150,7 @@ impl State {
     }
 }
 
-impl Stream {
+impl DemoStream {
     fn new(key: &str, pace: &Pace) -> Self {
         let opened = Instant::now();
         let mut events = VecDeque::new();
@@ -174,7 +177,7 @@ impl Stream {
     }
 }
 
-impl Body for Stream {
+impl Body for DemoStream {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -211,7 +214,7 @@ impl Body for Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for DemoStream {
     fn drop(&mut self) {
         if self.record.is(State::Streaming) {
             self.record.becomes(State::Cancelled);
