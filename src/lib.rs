@@ -41,6 +41,7 @@ pub mod http2;
 pub mod log;
 pub mod metrics;
 pub mod output;
+pub mod page;
 pub mod problem;
 pub mod process;
 pub mod proxy;

@@ -11,12 +11,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Command::from_args(std::env::args_os()) {
-        Ok(Command::Run(settings)) => cli::run(&settings),
-        Ok(Command::Check(settings)) => cli::check(&settings),
+        Ok(Command::Run(source)) => cli::run(&source),
+        Ok(Command::Check(source)) => cli::check(&source),
         Ok(Command::Demo(demo)) => cli::demo(&demo),
         Ok(Command::Doctor(given)) => cli::doctor(&given),
         Ok(Command::ImportNginx(given)) => cli::import_nginx(&given),
-        Ok(Command::Health(settings)) => cli::health(&settings),
+        Ok(Command::Health(source)) => cli::health(&source),
         Err(error) => cli::refuse(&error),
     }
 }

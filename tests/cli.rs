@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use sse_sidecar::cli::{self, Demo, Settings};
+use sse_sidecar::cli::{self, ConfigSource, Demo};
 use sse_sidecar::config::Override;
 
 fn sidecar(args: &[&str]) -> Command {
@@ -59,9 +59,9 @@ mod arguments {
 
     #[test]
     fn run_is_the_default() {
-        let mut settings = Settings {
+        let mut settings = ConfigSource {
             config: Some(PathBuf::from("a.toml")),
-            ..Settings::default()
+            ..ConfigSource::default()
         };
         settings.overrides.upstream = Some(given("http://a", "--upstream"));
         settings.overrides.listen = vec![
@@ -83,7 +83,7 @@ mod arguments {
             parsed(&[&["run"], &flags[..]].concat()),
             cli::Command::Run(settings)
         );
-        assert_eq!(parsed(&[]), cli::Command::Run(Settings::default()));
+        assert_eq!(parsed(&[]), cli::Command::Run(ConfigSource::default()));
     }
 
     #[test]

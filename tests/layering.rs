@@ -4,7 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use syn::buffer::{Cursor, TokenBuffer};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ItemMod, ItemUse, Macro, UseTree};
 
 /// Each module, the modules of this crate it may use, and the outside crates it must not.
 const TABLE: &[(&str, &[&str], &[&str])] = &[
@@ -14,6 +18,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("alarm", &["poll_cache"], &["hyper", "http"]),
     ("reason", &["sse"], &["tokio", "hyper"]),
     ("problem", &["reason"], &["tokio", "hyper"]),
+    ("page", &[], &["tokio", "hyper"]),
     ("counters", &[], &["tokio", "hyper", "http"]),
     (
         "upstream_stats",
@@ -129,6 +134,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "log",
             "upstream_stats",
             "metrics",
+            "page",
             "server",
             "tls",
         ],
@@ -164,6 +170,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "doctor",
             "import",
             "log",
+            "page",
             "signal",
             "supervisor",
             "body",
@@ -174,110 +181,237 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
 ];
 
-#[test]
-fn modules_use_only_what_their_line_names() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut wrong = Vec::new();
-    let mut listed = BTreeSet::from(["lib".to_owned(), "main".to_owned()]);
-    for &(module, allowed, banned) in TABLE {
-        listed.insert(module.to_owned());
-        for (file, text) in sources(&src, module) {
-            for (number, line) in text.lines().enumerate() {
-                let line = line.trim_start();
-                if line.starts_with("//") {
-                    continue;
-                }
-                for used in names_after(line, "crate::") {
-                    if used != module && !allowed.contains(&used.as_str()) {
-                        wrong.push(format!("{file}:{}: `{module}` uses `{used}`", number + 1));
+/// Which of this crate's modules, and which other crates, each file of a module names.
+#[derive(Default)]
+struct Uses {
+    /// Where the file is in the tree of modules.
+    module: Vec<String>,
+    /// Whole paths: from this crate's root with `crate` in front, from another crate with its name.
+    paths: BTreeSet<Vec<String>>,
+    /// The modules that are files of their own.
+    children: Vec<String>,
+}
+
+impl Uses {
+    fn note(&mut self, segments: &[String]) {
+        let mut path = vec!["crate".to_owned()];
+        let mut rest = segments;
+        match segments[0].as_str() {
+            "crate" | "sse_sidecar" => rest = &segments[1..],
+            "self" | "super" => {
+                let mut module = &self.module[..];
+                while let Some((first, others)) = rest.split_first() {
+                    match first.as_str() {
+                        "self" => {}
+                        "super" => module = &module[..module.len().saturating_sub(1)],
+                        _ => break,
                     }
+                    rest = others;
                 }
-                for &banned in banned {
-                    if names_before_path(line, banned) {
-                        wrong.push(format!(
-                            "{file}:{}: `{module}` uses the crate `{banned}`",
-                            number + 1
-                        ));
-                    }
+                path.extend_from_slice(module);
+            }
+            _ => path.clear(),
+        }
+        path.extend_from_slice(rest);
+        self.paths.insert(path);
+    }
+
+    fn note_tree(&mut self, before: &[String], tree: &UseTree) {
+        let with = |name: String| [before, &[name]].concat();
+        match tree {
+            UseTree::Path(path) => self.note_tree(&with(path.ident.to_string()), &path.tree),
+            UseTree::Name(name) if name.ident == "self" => self.note(before),
+            UseTree::Name(name) => self.note(&with(name.ident.to_string())),
+            UseTree::Rename(name) => self.note(&with(name.ident.to_string())),
+            UseTree::Glob(_) => self.note(before),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.note_tree(before, tree);
                 }
             }
         }
     }
-    for entry in fs::read_dir(&src).unwrap() {
-        let name = entry
-            .unwrap()
-            .path()
-            .file_stem()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
-        if !listed.contains(&name) {
-            wrong.push(format!("src/{name} is not in the table"));
+
+    /// The paths in what a macro is given, which need not be Rust.
+    fn note_tokens(&mut self, mut cursor: Cursor<'_>) {
+        while !cursor.eof() {
+            if let Some((inside, _, _, after)) = cursor.any_group() {
+                self.note_tokens(inside);
+                cursor = after;
+            } else if let Some((first, mut after)) = cursor.ident() {
+                let mut segments = vec![first.to_string()];
+                while let Some((next, behind)) = segment(after) {
+                    segments.push(next);
+                    after = behind;
+                }
+                if segments.len() > 1 {
+                    self.note(&segments);
+                }
+                cursor = after;
+            } else if let Some((_, after)) = cursor.token_tree() {
+                cursor = after;
+            }
+        }
+    }
+}
+
+/// `::name`
+fn segment(cursor: Cursor<'_>) -> Option<(String, Cursor<'_>)> {
+    let (first, cursor) = cursor.punct()?;
+    let (second, cursor) = cursor.punct()?;
+    let (name, cursor) = cursor.ident()?;
+    (first.as_char() == ':' && second.as_char() == ':').then(|| (name.to_string(), cursor))
+}
+
+impl<'ast> Visit<'ast> for Uses {
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.note_tree(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<_> = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string())
+            .collect();
+        if segments.len() > 1 {
+            self.note(&segments);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, called: &'ast Macro) {
+        let tokens = TokenBuffer::new2(called.tokens.clone());
+        self.note_tokens(tokens.begin());
+        visit::visit_macro(self, called);
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        let is_test = |attribute: &Attribute| {
+            attribute.path().is_ident("cfg")
+                && attribute
+                    .parse_args::<syn::Path>()
+                    .is_ok_and(|path| path.is_ident("test"))
+        };
+        if item.attrs.iter().any(is_test) {
+            return;
+        }
+        let name = item.ident.to_string();
+        if item.content.is_none() {
+            self.children.push(name);
+            return;
+        }
+        self.module.push(name);
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+}
+
+fn uses(text: &str, module: &[String]) -> Uses {
+    let file = syn::parse_file(text).expect("it is Rust, or it would not compile");
+    let mut uses = Uses {
+        module: module.to_vec(),
+        ..Uses::default()
+    };
+    uses.visit_file(&file);
+    uses
+}
+
+/// Every file of a module, without those that are compiled for tests only, and what it uses.
+fn files_of(src: &Path, module: Vec<String>) -> Vec<(PathBuf, Uses)> {
+    let base = src.join(module.join("/"));
+    let candidates = [base.with_extension("rs"), base.join("mod.rs")];
+    let file = candidates.into_iter().find(|file| file.is_file());
+    let file = file.unwrap_or_else(|| panic!("there is no module `{}`", module.join("::")));
+    let uses = uses(&fs::read_to_string(&file).unwrap(), &module);
+    let children: Vec<_> = uses
+        .children
+        .iter()
+        .flat_map(|child| files_of(src, [&module[..], &[child.clone()]].concat()))
+        .collect();
+    let mut files = vec![(file, uses)];
+    files.extend(children);
+    files
+}
+
+/// What `uses` has that the line of `module` does not allow.
+fn forbidden(uses: &Uses, module: &str, allowed: &[&str], banned: &[&str]) -> Vec<String> {
+    let is_forbidden = |path: &&Vec<String>| match path[0].as_str() {
+        "crate" => path
+            .get(1)
+            .is_some_and(|used| used != module && !allowed.contains(&used.as_str())),
+        other => banned.contains(&other),
+    };
+    let found = uses.paths.iter().filter(is_forbidden);
+    found.map(|path| path.join("::")).collect()
+}
+
+#[test]
+fn modules_use_only_what_their_line_names() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for &(module, allowed, banned) in TABLE {
+        for (file, uses) in files_of(&src, vec![module.to_owned()]) {
+            let file = file.strip_prefix(&src).unwrap().display();
+            for path in forbidden(&uses, module, allowed, banned) {
+                wrong.push(format!("src/{file}: `{module}` must not use `{path}`"));
+            }
+        }
+    }
+    let listed: BTreeSet<_> = TABLE
+        .iter()
+        .map(|&(module, ..)| module.to_owned())
+        .collect();
+    let root = uses(&fs::read_to_string(src.join("lib.rs")).unwrap(), &[]);
+    for module in root.children {
+        if !listed.contains(&module) {
+            wrong.push(format!("src/{module} is not in the table"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The module's files without their tests, by name.
-fn sources(src: &Path, module: &str) -> Vec<(String, String)> {
-    let mut files = vec![src.join(format!("{module}.rs"))];
-    let mut folders = vec![src.join(module)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs")
-                && !path.ends_with("tests.rs")
-            {
-                files.push(path);
-            }
+#[test]
+fn paths_count_however_they_are_written() {
+    let module = ["a".to_owned(), "b".to_owned()];
+    let uses = uses(
+        r#"
+        use crate::{c, d::{self, e}};
+        use super::super::f as other;
+        pub(super) mod inside {
+            use super::super::near;
+            use super::super::super::g;
         }
-    }
-    let read = |path: &std::path::PathBuf| {
-        let text = fs::read_to_string(path).ok()?;
-        let code = text
-            .split("#[cfg(test)]\nmod tests {")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        Some((path.strip_prefix(src).unwrap().display().to_string(), code))
-    };
-    let found: Vec<_> = files.iter().filter_map(read).collect();
-    assert!(!found.is_empty(), "there is no module `{module}`");
-    found
-}
-
-/// The first path segment after each `prefix` in `line`; all of them in `prefix{a::…, b}`.
-fn names_after(line: &str, prefix: &str) -> Vec<String> {
-    line.match_indices(prefix)
-        .flat_map(|(at, _)| {
-            let rest = &line[at + prefix.len()..];
-            let list = rest
-                .strip_prefix('{')
-                .map_or(rest, |list| list.split('}').next().unwrap_or_default());
-            let parts = if rest.starts_with('{') {
-                list.split(',').collect()
-            } else {
-                vec![list]
-            };
-            parts.into_iter().map(identifier).collect::<Vec<_>>()
-        })
-        .filter(|name| !name.is_empty())
-        .collect()
-}
-
-fn identifier(text: &str) -> String {
-    text.trim()
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-        .collect()
-}
-
-/// Whether `line` has a path that begins with the crate `name`.
-fn names_before_path(line: &str, name: &str) -> bool {
-    line.match_indices(&format!("{name}::")).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-    })
+        #[cfg(test)]
+        mod tests {
+            use crate::unseen;
+        }
+        /// crate::comment
+        fn h(_: &crate::h::H) -> Vec<crate::i::I> {
+            join!(async { crate::j::run("crate::text").await }, tokio::task::yield_now());
+        }
+        mod child;
+        "#,
+        &module,
+    );
+    let seen = forbidden(&uses, "a", &[], &["tokio"]);
+    assert_eq!(
+        seen,
+        [
+            "crate::c",
+            "crate::d",
+            "crate::d::e",
+            "crate::f",
+            "crate::g",
+            "crate::h::H",
+            "crate::i::I",
+            "crate::j::run",
+            "tokio::task::yield_now"
+        ]
+    );
+    assert_eq!(
+        forbidden(&uses, "a", &["c", "d", "f", "g", "h", "i"], &[]),
+        ["crate::j::run"]
+    );
+    assert_eq!(uses.children, ["child"]);
 }

@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
-use super::{Settings, USAGE};
+use super::{ConfigSource, USAGE};
 use crate::config::{self, Config};
 
-/// Says whether `run` could start with these settings: every problem on stderr, or one line on stdout.
+/// Says whether `run` could start with this configuration: every problem on stderr, or one line on stdout.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "the command's answer"
 )]
-pub fn check(settings: &Settings) -> ExitCode {
-    let Settings { config, overrides } = settings;
+pub fn check(source: &ConfigSource) -> ExitCode {
+    let ConfigSource { config, overrides } = source;
     match config::check(config.as_deref(), overrides) {
         Ok((resolved, warnings)) => {
             for warning in &warnings {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::{Settings, USAGE};
+use super::{ConfigSource, USAGE};
 use crate::config;
 
 /// Well below the ten seconds and more that container runtimes wait between two checks.
@@ -35,8 +35,8 @@ enum HealthError {
     clippy::print_stderr,
     reason = "the command's answer"
 )]
-pub fn health(settings: &Settings) -> ExitCode {
-    let admin = match config::load_admin(settings.config.as_deref(), &settings.overrides) {
+pub fn health(source: &ConfigSource) -> ExitCode {
+    let admin = match config::load_admin(source.config.as_deref(), &source.overrides) {
         Ok(admin) => admin,
         Err(problems) => {
             eprintln!("{problems}");

@@ -31,9 +31,9 @@ pub const USAGE: u8 = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Be the proxy.
-    Run(Settings),
-    /// Say whether `run` could start with these settings.
-    Check(Settings),
+    Run(ConfigSource),
+    /// Say whether `run` could start with this configuration.
+    Check(ConfigSource),
     /// Show what the proxy does, without a backend.
     Demo(Demo),
     /// Say which hop breaks an event stream.
@@ -41,12 +41,12 @@ pub enum Command {
     /// Turn a configuration of nginx into one of the sidecar.
     ImportNginx(Box<ImportNginx>),
     /// Ask a running sidecar whether it is alive.
-    Health(Settings),
+    Health(ConfigSource),
 }
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct ConfigSource {
     /// The file, if there is one.
     pub config: Option<PathBuf>,
     /// What replaces its values.
@@ -72,13 +72,13 @@ impl Command {
             .subcommand()
             .map_or(&matches, |(_, matches)| matches);
         Ok(match command {
-            None => Self::Run(run.settings(given)),
-            Some(Subcommands::Run(flags)) => Self::Run(flags.settings(given)),
-            Some(Subcommands::Check(flags)) => Self::Check(flags.settings(given)),
+            None => Self::Run(run.source(given)),
+            Some(Subcommands::Run(flags)) => Self::Run(flags.source(given)),
+            Some(Subcommands::Check(flags)) => Self::Check(flags.source(given)),
             Some(Subcommands::Demo(DemoFlags { port })) => Self::Demo(Demo { port }),
             Some(Subcommands::Doctor(doctor)) => Self::Doctor(doctor),
             Some(Subcommands::ImportNginx(import)) => Self::ImportNginx(import),
-            Some(Subcommands::Health(flags)) => Self::Health(flags.settings(given)),
+            Some(Subcommands::Health(flags)) => Self::Health(flags.source(given)),
         })
     }
 }
@@ -202,7 +202,7 @@ struct AdminFlag {
 }
 
 impl Flags {
-    fn settings(self, matches: &ArgMatches) -> Settings {
+    fn source(self, matches: &ArgMatches) -> ConfigSource {
         let Self {
             file,
             listen,
@@ -211,7 +211,7 @@ impl Flags {
             admin,
             log_level,
         } = self;
-        Settings {
+        ConfigSource {
             config: file.path(),
             overrides: Overrides {
                 listen: overrides(matches, "listen", listen).collect(),
@@ -225,9 +225,9 @@ impl Flags {
 }
 
 impl HealthFlags {
-    fn settings(self, matches: &ArgMatches) -> Settings {
+    fn source(self, matches: &ArgMatches) -> ConfigSource {
         let Self { file, admin } = self;
-        Settings {
+        ConfigSource {
             config: file.path(),
             overrides: Overrides {
                 admin: overrides(matches, "admin", admin.admin).next(),

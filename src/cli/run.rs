@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::{Settings, USAGE};
+use super::{ConfigSource, USAGE};
 use crate::app::{App, Ending};
 use crate::config::Source;
 use crate::log;
@@ -15,8 +15,8 @@ use crate::signal::Signals;
 use crate::supervisor::Supervisor;
 
 /// Runs the sidecar until a signal stops it.
-pub fn run(settings: &Settings) -> ExitCode {
-    let mut source = Source::new(settings.config.clone(), settings.overrides.clone());
+pub fn run(given: &ConfigSource) -> ExitCode {
+    let mut source = Source::new(given.config.clone(), given.overrides.clone());
     let (config, warnings) = match source.load() {
         Ok(loaded) => loaded,
         Err(problems) => {

@@ -4,11 +4,13 @@
 //! are written to it) shares the [`Client`] itself. All of it stays on one thread.
 
 mod address;
+mod as_downstream;
 mod downstream;
 mod gate;
 mod identity;
 mod login;
 mod nobody;
+mod settings;
 mod state;
 mod stream;
 
@@ -21,8 +23,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
@@ -33,15 +33,14 @@ pub use self::identity::{ClientAddress, trusted_peer};
 pub use self::login::Login;
 use self::login::Logins;
 pub use self::nobody::NoClient;
+pub use self::settings::{ConnectionSettings, Limits};
 use self::state::{Clock, State};
 pub use self::stream::ClientStream;
 use crate::alarm::jittered;
-use crate::config;
-use crate::http1::Connection;
 use crate::reason::Reason;
 use crate::sending::Remainder;
 use crate::socket::{Socket, Stall, taken};
-use crate::wire::{HeadWriter, Malformed};
+use crate::wire::Malformed;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -81,51 +80,6 @@ pub struct ClientParts {
     pub settings: ConnectionSettings,
     /// What was read and not yet looked at.
     pub unread: Vec<u8>,
-}
-
-/// What a connection is held to before a request has a route: its timeouts, the `write` timeout where no route says otherwise, and
-/// the size of what may come.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionSettings {
-    /// For a whole request head to arrive.
-    pub request_head: Option<Duration>,
-    /// Between two requests.
-    pub keep_alive: Option<Duration>,
-    /// For the client to take a byte of those that wait for it.
-    pub write: Option<Duration>,
-    /// For the connection to take new requests, before its jitter.
-    pub connection_age: Option<Duration>,
-    /// How much may come.
-    pub limits: Limits,
-}
-
-#[cfg(test)]
-impl ConnectionSettings {
-    /// No timeout runs, and little may come.
-    pub(crate) fn off() -> Self {
-        Self {
-            request_head: None,
-            keep_alive: None,
-            write: None,
-            connection_age: None,
-            limits: Limits {
-                request_head: 1024,
-                request_headers: 10,
-                streams: 1,
-            },
-        }
-    }
-}
-
-/// How much a client may send at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Of one request head, in bytes.
-    pub request_head: usize,
-    /// Fields of one request head.
-    pub request_headers: usize,
-    /// Requests on one HTTP/2 connection.
-    pub streams: u32,
 }
 
 impl Client {
@@ -404,94 +358,3 @@ const TUNNEL_PATIENCE: u32 = 4;
 
 /// How long `close_notify` may take to leave, where no `write` timeout says so.
 const CLOSING: Duration = Duration::from_secs(1);
-
-impl Downstream for Client {
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer
-    }
-
-    fn is_tls(&self) -> bool {
-        self.socket.is_tls()
-    }
-
-    fn listener(&self) -> Option<&str> {
-        self.listener.as_deref()
-    }
-
-    fn certificates(&self) -> Vec<Vec<u8>> {
-        self.socket.peer_certificates()
-    }
-
-    fn set_write_timeout(&self, timeout: Option<Duration>) {
-        self.write_timeout.set(timeout);
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.stall.is_full()
-    }
-
-    fn is_cut(&self) -> bool {
-        self.is_cut.get()
-    }
-
-    fn drains_until(&self) -> Option<Instant> {
-        self.drains_until.get()
-    }
-
-    fn cancellation(&self) -> Reason {
-        self.cancellation.get().unwrap_or(Reason::ClientGone)
-    }
-
-    fn reset_on_close(&self) {
-        self.socket.reset_on_close();
-    }
-
-    fn inform(&self, interim: Response<()>) {
-        let (head, ()) = interim.into_parts();
-        let reason = head.status.canonical_reason().unwrap_or_default();
-        let status = head.status.as_str();
-        let mut bytes = HeadWriter::response(b"HTTP/1.1", status.as_bytes(), reason.as_bytes());
-        for (name, value) in &head.headers {
-            bytes.field(name.as_str().as_bytes(), value.as_bytes());
-        }
-        self.state.borrow_mut().inform(&bytes.finish());
-    }
-
-    fn go_on(&self) {
-        self.state.borrow_mut().go_on();
-    }
-
-    fn take_raw_head(&self) -> Bytes {
-        self.state.borrow_mut().take_raw_head().into()
-    }
-
-    fn spell(&self, raw: Bytes) {
-        self.state.borrow_mut().spell(raw);
-    }
-
-    fn outlive(&self, remainder: Remainder) {
-        let mut remainders = self.remainders.borrow_mut();
-        remainders.retain(|remainder| !remainder.is_over());
-        remainders.push(remainder);
-    }
-
-    fn keep_login(&self, login: Login) {
-        self.logins.keep(login);
-    }
-
-    fn take_login(&self, upstream: &config::Upstream) -> Option<Connection> {
-        self.logins.take(upstream)
-    }
-
-    fn logins(&self) -> Vec<Arc<config::Upstream>> {
-        self.logins.upstreams()
-    }
-
-    fn can_hand_over(&self) -> bool {
-        self.state.borrow().has_whole_request()
-    }
-
-    fn hand_over(&self, takeover: Takeover) {
-        self.state.borrow_mut().yield_to(takeover);
-    }
-}

@@ -10,7 +10,7 @@ use std::{fmt, iter};
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
-use super::problem::{Mistake, Place, Problem, Problems, Severity};
+use super::problem::{Location, Mistake, Problem, Problems, Severity};
 use super::value::text;
 
 /// What was found on the way: the problems, and the place of every key.
@@ -71,7 +71,7 @@ pub(super) fn walk(
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let problem = |error: &toml::de::Error| {
-            let place = Place::new(file, text, error.span().unwrap_or_default());
+            let place = Location::new(file, text, error.span().unwrap_or_default());
             Problem::new(
                 Severity::Error,
                 None,
@@ -136,7 +136,7 @@ impl Report {
     pub(super) fn problem(&self, severity: Severity, key: &str, mistake: &Mistake) -> Problem {
         let mut ancestors = iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
         let place = ancestors.find_map(|key| self.places.get(key)).map(|span| {
-            let place = Place::new(&self.file, &self.text, span.clone());
+            let place = Location::new(&self.file, &self.text, span.clone());
             if mistake.is_secret {
                 place.masked()
             } else {

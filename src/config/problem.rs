@@ -20,7 +20,7 @@ pub struct Problem {
     /// What to write instead.
     pub help: Option<String>,
     /// Where; `None` for flags, environment variables and a file that cannot be read.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 /// Whether a configuration with this problem can be used.
@@ -34,7 +34,7 @@ pub enum Severity {
 
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The file as it was named to the sidecar.
     pub file: String,
     /// The line, counted from 1.
@@ -66,7 +66,7 @@ impl Problem {
         severity: Severity,
         key: Option<&str>,
         mistake: &Mistake,
-        place: Option<Place>,
+        place: Option<Location>,
     ) -> Self {
         Self {
             severity,
@@ -78,7 +78,7 @@ impl Problem {
     }
 }
 
-impl Place {
+impl Location {
     /// The place of the bytes `span` of `text`; a span past the end, or in the middle of a character, is moved to the nearest one.
     pub(super) fn new(file: &str, text: &str, span: Range<usize>) -> Self {
         let start = text.floor_char_boundary(span.start);
@@ -199,14 +199,14 @@ impl fmt::Display for Problem {
     }
 }
 
-impl Place {
+impl Location {
     /// The width of the line number.
     fn margin(&self) -> usize {
         self.line.to_string().len()
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             file,
@@ -275,26 +275,26 @@ mod tests {
 
     #[test]
     fn a_place_is_a_line_and_a_column_of_characters() {
-        let place = Place::new("f", "a = 1\r\nü = \"x\"\r\n", 12..15);
+        let place = Location::new("f", "a = 1\r\nü = \"x\"\r\n", 12..15);
         assert_eq!((place.line, place.column, place.width), (2, 5, 3));
         assert_eq!(place.source, "ü = \"x\"");
     }
 
     #[test]
     fn a_span_past_the_end_is_the_end() {
-        let place = Place::new("f", "a", 7..9);
+        let place = Location::new("f", "a", 7..9);
         assert_eq!((place.line, place.column, place.width), (1, 2, 1));
     }
 
     #[test]
     fn a_span_over_lines_marks_the_first() {
-        assert_eq!(Place::new("f", "ab\ncd", 1..5).width, 1);
+        assert_eq!(Location::new("f", "ab\ncd", 1..5).width, 1);
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         let mistake = Mistake::new("`\u{1b}[31m`");
-        let place = Place::new("f", "\u{1b}[31m", 0..1);
+        let place = Location::new("f", "\u{1b}[31m", 0..1);
         let shown = Problem::new(Severity::Error, None, &mistake, Some(place)).to_string();
         assert!(!shown.contains('\u{1b}'), "{shown}");
     }

@@ -36,7 +36,7 @@ pub(super) fn resolve(
         let forwarded = draft.upstream.forwarded;
         let forwarded = forwarded.or_else(|| inherited?.forwarded);
         let target = own.or_else(|| last.clone());
-        let place = Place {
+        let place = Destination {
             upstream: target,
             balance,
             host,
@@ -53,7 +53,7 @@ pub(super) fn resolve(
             draft.settings,
         ));
     }
-    let place = Place {
+    let place = Destination {
         upstream: last,
         balance: balance::resolve(fallback, None, folder),
         host: fallback.host.clone(),
@@ -80,7 +80,7 @@ struct Scope<'a> {
 }
 
 /// Where the requests of a route go, if it does not answer by itself.
-struct Place {
+struct Destination {
     upstream: Option<Arc<Upstream>>,
     balance: Option<Balance>,
     host: UpstreamHost,
@@ -109,7 +109,7 @@ fn route(
     name: Option<String>,
     matcher: Matcher,
     own_action: Option<OwnAction>,
-    place: Place,
+    place: Destination,
     settings: Settings,
 ) -> Option<Route> {
     let Settings {

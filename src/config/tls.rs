@@ -9,8 +9,8 @@ use super::resolve::NamedFiles;
 use super::value::server_name;
 use super::{Scheme, UpstreamAddress};
 use crate::tls::{
-    Certificate, ClientTls, Error, Files, Identity, Part, PeerName, ServerTls, Settings, Standing,
-    certificates, now,
+    Certificate, ClientTls, Error, FileSettings, Files, Identity, Part, PeerName, ServerTls,
+    Standing, certificates, now,
 };
 
 /// Reports what is missing from the tables or of no use there.
@@ -116,7 +116,7 @@ pub(super) fn check_validity(
 }
 
 /// What is to be said of the certificates of `settings`.
-fn complaints(settings: &impl Settings) -> Vec<(String, Standing)> {
+fn complaints(settings: &impl FileSettings) -> Vec<(String, Standing)> {
     let now = now();
     let files = Files::read(settings.paths());
     let certificates = certificates(settings, &files);
@@ -200,7 +200,7 @@ fn check_identity(tls: &TlsDraft, needed: bool, report: &mut Report) {
 /// `authorities` is the key of the CAs in `table`, `owner` the one that asks for TLS, and `one_of` tells of a file in which other table it
 /// is named, if it is.
 fn read(
-    settings: &impl Settings,
+    settings: &impl FileSettings,
     table: &str,
     one_of: impl Fn(&Path) -> Option<String>,
     authorities: &str,

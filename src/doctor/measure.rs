@@ -70,7 +70,7 @@ pub enum MeasureError {
 
 /// A response whose body is about to be read.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct OpenResponse {
     body: Incoming,
     start: Instant,
 }
@@ -101,7 +101,7 @@ pub async fn watch(
 pub(super) async fn begin(
     target: &Target,
     options: &RequestOptions,
-) -> Result<(Observation, Option<Stream>), MeasureError> {
+) -> Result<(Observation, Option<OpenResponse>), MeasureError> {
     let (upstream, issuer) = upstream(target, options)?;
     let (request, request_body) = request(target, options);
     let phase = Cell::new(Phase::Connecting);
@@ -154,10 +154,10 @@ pub(super) async fn begin(
         // Nobody has asked for another protocol, and nothing counts as an event stream.
         return Ok((seen, None));
     };
-    Ok((seen, Some(Stream { body, start })))
+    Ok((seen, Some(OpenResponse { body, start })))
 }
 
-impl Stream {
+impl OpenResponse {
     /// The next bytes, noted in `seen`; `None` at the end, also noted.
     pub(super) async fn read(&mut self, seen: &mut Observation, until: Instant) -> Option<Read> {
         loop {

@@ -7,13 +7,13 @@ use super::weighted::weighted;
 
 /// How a file beside the one that is asked for is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum FileCoding {
     Brotli,
     Zstd,
     Gzip,
 }
 
-impl Coding {
+impl FileCoding {
     /// The smallest first, as build tools make them.
     const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
@@ -45,7 +45,7 @@ impl Coding {
 ///
 /// A client that excludes the file as it is (`identity;q=0`) gets it all the same where there is no other: that is allowed, and of more
 /// use than a 406 (RFC 9110, section 12.5.3).
-pub(super) fn acceptable(headers: &HeaderMap) -> Vec<Coding> {
+pub(super) fn acceptable(headers: &HeaderMap) -> Vec<FileCoding> {
     let weight = |names: &[&str]| {
         let mut listed = weighted(headers, &ACCEPT_ENCODING);
         let named = listed.find(|(coding, _)| names.iter().any(|n| coding.eq_ignore_ascii_case(n)));
@@ -56,10 +56,10 @@ pub(super) fn acceptable(headers: &HeaderMap) -> Vec<Coding> {
     }
     let any = weight(&["*"]).unwrap_or(0.0);
     let identity = weight(&["identity"]).unwrap_or(0.0);
-    let weighed = Coding::ALL.map(|coding| {
+    let weighed = FileCoding::ALL.map(|coding| {
         let named = match coding {
-            Coding::Gzip => weight(&["gzip", "x-gzip"]),
-            Coding::Brotli | Coding::Zstd => weight(&[coding.name()]),
+            FileCoding::Gzip => weight(&["gzip", "x-gzip"]),
+            FileCoding::Brotli | FileCoding::Zstd => weight(&[coding.name()]),
         };
         (coding, named.unwrap_or(any))
     });
@@ -73,7 +73,7 @@ pub(super) fn acceptable(headers: &HeaderMap) -> Vec<Coding> {
 
 #[cfg(test)]
 mod tests {
-    use super::Coding::{Brotli, Gzip, Zstd};
+    use super::FileCoding::{Brotli, Gzip, Zstd};
     use super::*;
 
     #[test]

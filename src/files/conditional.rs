@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderValue, Method};
 use httpdate::parse_http_date;
 
-use super::coding::Coding;
+use super::coding::FileCoding;
 
 /// A file that was changed less than this ago may change again without a later time: FAT counts in steps of two seconds, most others in
 /// milliseconds at least.
@@ -104,7 +104,7 @@ impl Validators {
     pub(super) fn new(
         modified: Option<SystemTime>,
         length: u64,
-        coding: Option<Coding>,
+        coding: Option<FileCoding>,
         now: SystemTime,
     ) -> Self {
         let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -241,7 +241,7 @@ mod tests {
             "W/\"ae1b981da166f00-10\""
         );
         let modified = UNIX_EPOCH + MODIFIED;
-        let coded = Validators::new(Some(modified), 16, Some(Coding::Brotli), modified);
+        let coded = Validators::new(Some(modified), 16, Some(FileCoding::Brotli), modified);
         assert_eq!(
             coded.tag.unwrap().to_string(),
             "W/\"ae1b981da166f00-10-br\""

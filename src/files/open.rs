@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
-use super::coding::Coding;
+use super::coding::FileCoding;
 use super::request::Target;
 use crate::config;
 
@@ -26,7 +26,7 @@ pub(super) struct Wanted {
     /// The fallback may stand in for it.
     pub(super) falls_back: bool,
     /// The codings that are as good, the best first.
-    pub(super) codings: Vec<Coding>,
+    pub(super) codings: Vec<FileCoding>,
 }
 
 /// What there is.
@@ -56,7 +56,7 @@ pub(super) struct Opened {
     pub(super) modified: Option<SystemTime>,
     /// Its path below the root, without the extension of its coding.
     pub(super) path: PathBuf,
-    pub(super) coding: Option<Coding>,
+    pub(super) coding: Option<FileCoding>,
     /// Which file it is also depends on whether a page was asked for.
     pub(super) is_fallback: bool,
 }
@@ -100,7 +100,7 @@ pub(super) fn find(config: &config::Files, wanted: &Wanted) -> io::Result<Option
 }
 
 /// Opens the file, or a precompressed one beside it.
-fn open(root: &Dir, path: &Path, codings: &[Coding]) -> io::Result<Option<Opened>> {
+fn open(root: &Dir, path: &Path, codings: &[FileCoding]) -> io::Result<Option<Opened>> {
     let coded = codings.iter().map(|coding| {
         let mut name = OsString::from(path);
         name.push(".");

@@ -20,7 +20,7 @@ pub struct Outflow {
     front_written: usize,
     data: Bytes,
     back: &'static [u8],
-    framing: Framing,
+    framing: BodyFraming,
     /// The body has ended: what waits is the last of it.
     has_ended: bool,
     /// A frame of the body was taken.
@@ -30,7 +30,7 @@ pub struct Outflow {
 }
 
 #[derive(Debug)]
-enum Framing {
+enum BodyFraming {
     Chunked,
     /// So many bytes are still to come.
     Length(u64),
@@ -48,7 +48,7 @@ impl Outflow {
             front_written: 0,
             data: Bytes::new(),
             back: b"",
-            framing: length.map_or(Framing::Chunked, Framing::Length),
+            framing: length.map_or(BodyFraming::Chunked, BodyFraming::Length),
             has_ended: length == Some(0),
             has_taken: false,
             has_written: false,
@@ -140,7 +140,7 @@ impl Outflow {
                 }
             }
             Some(Err(_)) => Err(Unsent::Body),
-            None if matches!(self.framing, Framing::Length(1..)) => Err(Unsent::Body),
+            None if matches!(self.framing, BodyFraming::Length(1..)) => Err(Unsent::Body),
             None => {
                 self.end(None);
                 Ok(())
@@ -151,15 +151,15 @@ impl Outflow {
     fn put(&mut self, data: Bytes, is_last: bool) -> Result<(), Unsent> {
         let length = data.len();
         match &mut self.framing {
-            Framing::Length(left) => {
+            BodyFraming::Length(left) => {
                 *left = left.checked_sub(length as u64).ok_or(Unsent::Body)?;
                 self.has_ended = *left == 0;
                 if is_last && !self.has_ended {
                     return Err(Unsent::Body);
                 }
             }
-            Framing::Chunked if length == 0 => {}
-            Framing::Chunked => {
+            BodyFraming::Chunked if length == 0 => {}
+            BodyFraming::Chunked => {
                 self.front
                     .extend_from_slice(format!("{length:x}\r\n").as_bytes());
                 self.back = if is_last { LAST_CHUNK_AFTER_DATA } else { CRLF };
@@ -173,9 +173,9 @@ impl Outflow {
     fn end(&mut self, trailers: Option<&HeaderMap>) {
         self.has_ended = true;
         match (&self.framing, trailers) {
-            (Framing::Length(_), _) => {}
-            (Framing::Chunked, None) => self.back = LAST_CHUNK,
-            (Framing::Chunked, Some(trailers)) => {
+            (BodyFraming::Length(_), _) => {}
+            (BodyFraming::Chunked, None) => self.back = LAST_CHUNK,
+            (BodyFraming::Chunked, Some(trailers)) => {
                 self.front.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers {
                     for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), CRLF] {

@@ -41,7 +41,9 @@ pub enum Sent {
     /// The body broke off, and the stream was reset.
     Broken,
     /// The peer wants no more.
-    Refused(Reason),
+    Refused,
+    /// The connection is gone.
+    Lost,
     /// The peer took nothing for too long, and the stream was reset.
     Stalled,
 }
@@ -136,7 +138,11 @@ where
                 return Poll::Ready(Sent::Complete);
             }
             if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
-                return Poll::Ready(Sent::Refused(reset.unwrap_or(Reason::CANCEL)));
+                return Poll::Ready(if reset.is_ok() {
+                    Sent::Refused
+                } else {
+                    Sent::Lost
+                });
             }
             if self.ended || self.queued.bytes.get() >= QUEUED {
                 return self.poll_stalled(cx, timeout, is_held_up);
@@ -152,7 +158,7 @@ where
                         }
                     };
                     if sent.is_err() {
-                        return Poll::Ready(Sent::Refused(Reason::CANCEL));
+                        return Poll::Ready(Sent::Lost);
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -163,7 +169,7 @@ where
                     self.ended = true;
                     let end = Payload::new(Bytes::new(), self.queued.clone());
                     if self.stream.send_data(end, true).is_err() {
-                        return Poll::Ready(Sent::Refused(Reason::CANCEL));
+                        return Poll::Ready(Sent::Lost);
                     }
                 }
                 Poll::Pending => return self.poll_stalled(cx, timeout, is_held_up),

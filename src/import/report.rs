@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::tree::{Directive, Place, Tree};
+use super::tree::{Directive, Location, Tree};
 
 /// What became of a directive. Where it counts in several places, the last of these that is true of one of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ enum Verdict {
 #[derive(Debug)]
 struct Entry {
     text: String,
-    place: Place,
+    place: Location,
     verdict: Option<Verdict>,
     reasons: Vec<String>,
 }

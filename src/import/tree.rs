@@ -22,7 +22,7 @@ const TABLES: [&str; 5] = ["map", "types", "geo", "split_clients", "charset_map"
 
 /// Where something is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) file: Rc<str>,
     pub(super) line: usize,
 }
@@ -36,7 +36,7 @@ pub(super) struct Directive {
     pub(super) args: Vec<String>,
     /// What is in its braces; the entries of a table are there too, but have no number of their own.
     pub(super) block: Option<Vec<Self>>,
-    pub(super) place: Place,
+    pub(super) place: Location,
 }
 
 impl Directive {
@@ -56,7 +56,7 @@ impl Directive {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -153,7 +153,7 @@ impl Loader<'_, '_> {
             };
             let mut words = words.into_iter();
             let name = words.next().unwrap_or_default();
-            let place = Place {
+            let place = Location {
                 file: Rc::clone(file),
                 line,
             };

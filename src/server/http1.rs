@@ -29,7 +29,7 @@ use crate::reason::Reason;
 const BUFFER: usize = 64 * 1024;
 
 /// Why a connection is no longer served as it was.
-enum Outcome {
+enum ServiceEnd {
     /// hyper is done with it: the last response is written, or something failed.
     Served(hyper::Result<()>),
     /// It goes to somebody else.
@@ -52,10 +52,10 @@ pub(super) async fn serve<H: Handler>(
     let _served = Served(&client);
     loop {
         let takeover = match serve_requests(&client, &handler, &shutdown).await {
-            Outcome::TakenOver(takeover) => takeover,
-            outcome => return Box::pin(part(outcome, &client, &*handler, metrics)).await,
+            ServiceEnd::TakenOver(takeover) => takeover,
+            end => return Box::pin(part(end, &client, &*handler, metrics)).await,
         };
-        let outcome = match takeover {
+        let end = match takeover {
             Takeover::Tunnel(take) => {
                 client.become_tunnel();
                 until_cut(take(ClientStream::new(client.clone())), &client, &shutdown).await
@@ -64,8 +64,8 @@ pub(super) async fn serve<H: Handler>(
                 relay(take(ClientStream::new(client.clone())), &client, &shutdown).await
             }
         };
-        if !matches!(outcome, Outcome::Returned(Disposition::KeepAlive)) {
-            return Box::pin(part(outcome, &client, &*handler, metrics)).await;
+        if !matches!(end, ServiceEnd::Returned(Disposition::KeepAlive)) {
+            return Box::pin(part(end, &client, &*handler, metrics)).await;
         }
         client.take_back();
     }
@@ -85,7 +85,7 @@ async fn serve_requests<H: Handler>(
     client: &Rc<Client>,
     handler: &Rc<H>,
     shutdown: &ShutdownWatch,
-) -> Outcome {
+) -> ServiceEnd {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         client.begin_request(request.body().size_hint().exact());
         let (client, handler) = (client.clone(), handler.clone());
@@ -116,70 +116,70 @@ async fn serve_requests<H: Handler>(
         .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
     let mut http = Box::pin(http);
 
-    let mut watch = Watch::new(client, shutdown);
+    let mut deadlines = Deadlines::new(client, shutdown);
     let mut registration = shutdown.register();
     let mut closed = pin!(client.closed());
     poll_fn(|cx| {
         registration.update(cx);
-        if watch.stage_changed() && shutdown.stage() != Stage::Running {
+        if deadlines.stage_changed() && shutdown.stage() != Stage::Running {
             http.as_mut().graceful_shutdown();
         }
         if let Poll::Ready(result) = http.as_mut().poll(cx) {
-            return Poll::Ready(Outcome::Served(result));
+            return Poll::Ready(ServiceEnd::Served(result));
         }
         if let Poll::Ready(Err(_)) = client.poll_ahead(cx) {
-            return Poll::Ready(Outcome::Left);
+            return Poll::Ready(ServiceEnd::Left);
         }
         if let Some(takeover) = client.take_takeover() {
-            return Poll::Ready(Outcome::TakenOver(takeover));
+            return Poll::Ready(ServiceEnd::TakenOver(takeover));
         }
         if closed.as_mut().poll(cx).is_ready() {
             client.cancel(Reason::ClientGone);
-            return Poll::Ready(Outcome::Left);
+            return Poll::Ready(ServiceEnd::Left);
         }
-        watch.poll_deadline(cx).map(Outcome::Expired)
+        deadlines.poll_deadline(cx).map(ServiceEnd::Expired)
     })
     .await
 }
 
 /// Lets a response be written past hyper.
-async fn relay(mut relay: Taken, client: &Client, shutdown: &ShutdownWatch) -> Outcome {
-    let mut watch = Watch::new(client, shutdown);
+async fn relay(mut relay: Taken, client: &Client, shutdown: &ShutdownWatch) -> ServiceEnd {
+    let mut deadlines = Deadlines::new(client, shutdown);
     let mut registration = shutdown.register();
     let mut closed = pin!(client.closed());
     poll_fn(|cx| {
         registration.update(cx);
-        watch.stage_changed();
+        deadlines.stage_changed();
         if let Poll::Ready(disposition) = relay.as_mut().poll(cx) {
-            return Poll::Ready(Outcome::Returned(disposition));
+            return Poll::Ready(ServiceEnd::Returned(disposition));
         }
         if closed.as_mut().poll(cx).is_ready() {
             client.cancel(Reason::ClientGone);
-            return Poll::Ready(Outcome::Left);
+            return Poll::Ready(ServiceEnd::Left);
         }
-        watch.poll_deadline(cx).map(Outcome::Expired)
+        deadlines.poll_deadline(cx).map(ServiceEnd::Expired)
     })
     .await
 }
 
 /// Lets bytes pass both ways until that is done or the shutdown cuts it.
-async fn until_cut(mut tunnel: Taken, client: &Client, shutdown: &ShutdownWatch) -> Outcome {
+async fn until_cut(mut tunnel: Taken, client: &Client, shutdown: &ShutdownWatch) -> ServiceEnd {
     let mut registration = shutdown.register();
     poll_fn(|cx| {
         registration.update(cx);
         if shutdown.stage() == Stage::Cutting {
             client.cancel(Reason::Shutdown);
-            return Poll::Ready(Outcome::Returned(Disposition::Abort));
+            return Poll::Ready(ServiceEnd::Returned(Disposition::Abort));
         }
-        tunnel.as_mut().poll(cx).map(Outcome::Returned)
+        tunnel.as_mut().poll(cx).map(ServiceEnd::Returned)
     })
     .await
 }
 
 /// Ends the connection as it deserves.
-async fn part<H: Handler>(outcome: Outcome, client: &Client, handler: &H, metrics: &Metrics) {
-    match outcome {
-        Outcome::Served(result) => {
+async fn part<H: Handler>(why: ServiceEnd, client: &Client, handler: &H, metrics: &Metrics) {
+    match why {
+        ServiceEnd::Served(result) => {
             let unparsed = || result.as_ref().err().filter(|error| error.is_parse());
             let unparsed =
                 || unparsed().map(|error| (Reason::RequestMalformed, Some(error.to_string())));
@@ -194,21 +194,21 @@ async fn part<H: Handler>(outcome: Outcome, client: &Client, handler: &H, metric
                 end(client).await;
             }
         }
-        Outcome::Returned(Disposition::Close | Disposition::KeepAlive) => end(client).await,
-        Outcome::Expired(Reason::RequestHeadTimeout) => {
+        ServiceEnd::Returned(Disposition::Close | Disposition::KeepAlive) => end(client).await,
+        ServiceEnd::Expired(Reason::RequestHeadTimeout) => {
             if client.has_partial_head() {
                 refuse(client, Reason::RequestHeadTimeout, None, handler, metrics).await;
             } else {
                 client.close().await;
             }
         }
-        Outcome::Expired(Reason::ClientStalled) => {
+        ServiceEnd::Expired(Reason::ClientStalled) => {
             client.reset_on_close(); // or the kernel goes on holding what it did not take
         }
-        Outcome::Returned(Disposition::Abort)
-        | Outcome::TakenOver(_)
-        | Outcome::Left
-        | Outcome::Expired(_) => {}
+        ServiceEnd::Returned(Disposition::Abort)
+        | ServiceEnd::TakenOver(_)
+        | ServiceEnd::Left
+        | ServiceEnd::Expired(_) => {}
     }
 }
 
@@ -250,7 +250,7 @@ async fn refuse<H: Handler>(
 }
 
 /// What is watched beside whoever serves the connection.
-struct Watch<'a> {
+struct Deadlines<'a> {
     client: &'a Client,
     shutdown: &'a ShutdownWatch,
     seen: Stage,
@@ -258,7 +258,7 @@ struct Watch<'a> {
     alarm: Alarm,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Deadlines<'a> {
     fn new(client: &'a Client, shutdown: &'a ShutdownWatch) -> Self {
         Self {
             client,

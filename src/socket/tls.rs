@@ -143,7 +143,7 @@ impl TlsSocket {
     }
 
     fn poll_send(&self, session: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut wire = Wire {
+        let mut wire = TlsIo {
             socket: &self.socket,
             cx,
         };
@@ -164,7 +164,7 @@ impl TlsSocket {
         session: &mut Connection,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut wire = Wire {
+        let mut wire = TlsIo {
             socket: &self.socket,
             cx,
         };
@@ -185,12 +185,12 @@ fn limit<Data>(session: &mut ConnectionCommon<Data>) {
 }
 
 /// The socket as rustls knows one, in the course of one poll.
-struct Wire<'a, 'b> {
+struct TlsIo<'a, 'b> {
     socket: &'a Socket,
     cx: &'a mut Context<'b>,
 }
 
-impl Read for Wire<'_, '_> {
+impl Read for TlsIo<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut buf = ReadBuf::new(buf);
         or_would_block(self.socket.poll_read_shared(self.cx, &mut buf))?;
@@ -198,7 +198,7 @@ impl Read for Wire<'_, '_> {
     }
 }
 
-impl Write for Wire<'_, '_> {
+impl Write for TlsIo<'_, '_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(buf)])
     }

@@ -63,7 +63,7 @@ mod tests {
     use rcgen::{CertifiedKey as Generated, generate_simple_self_signed};
     use rustls::pki_types::PrivateKeyDer;
 
-    use super::super::settings::{Identity, ServerTls, Settings, provider};
+    use super::super::settings::{FileSettings, Identity, ServerTls, provider};
     use super::*;
 
     fn certificate(names: &[&str]) -> CertifiedKey {

@@ -10,6 +10,7 @@ mod one_off;
 mod reloading;
 mod settings;
 mod validity;
+mod verifier;
 
 use std::io;
 
@@ -19,7 +20,7 @@ pub use self::explain::{explain, explain_client};
 pub use self::files::{Error, Fault, Files, Part};
 pub use self::one_off::{OneOff, one_off};
 pub use self::reloading::{ClientConfigs, Reloading, Watcher, watch, watch_all};
-pub use self::settings::{ClientTls, Identity, PeerName, ServerTls, Settings};
+pub use self::settings::{ClientTls, FileSettings, Identity, PeerName, ServerTls};
 pub use self::validity::{Certificate, Standing, Validity, certificates, now};
 pub use rustls::pki_types::ServerName;
 pub use rustls::{ClientConfig, ServerConfig};

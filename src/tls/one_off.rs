@@ -1,33 +1,32 @@
-//! The TLS of a client that is no part of a configuration: the doctor's own.
+//! TLS that no configuration describes: the doctor's own.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
+use rustls::client::danger::ServerCertVerified;
+use rustls::{ClientConfig, Error as TlsError};
 
 use super::files::{Error, Files};
 use super::issuer::issuer;
 use super::reloading::{Reloading, watch};
-use super::settings::{Settings, provider, system_roots};
+use super::settings::{FileSettings, provider, system_roots};
+use super::verifier::{Policy, Presented, Verifier};
 
 /// TLS for one connection.
 #[derive(Debug)]
 pub struct OneOff {
     /// Its configuration.
     pub config: Reloading<ClientConfig>,
-    /// Who has issued the server's certificate, once that was shown.
+    /// The issuer of the server's certificate, once the server has presented it.
     pub issuer: Arc<OnceLock<String>>,
 }
 
-/// TLS with these protocols to choose from. Where certificates are not to be `verified`, any will do: no configuration can say that,
-/// since a proxy that takes everybody's answers for its upstream's is none.
+/// TLS that offers these protocols. Unless certificates are `verified`, any is accepted. No configuration can ask for that: a proxy
+/// that cannot tell its upstream from an impostor is of no use.
 pub fn one_off(verified: bool, protocols: &[&[u8]]) -> Result<OneOff, Error> {
     let issuer = Arc::new(OnceLock::new());
-    let settings = Wanted {
+    let settings = OneOffSettings {
         verified,
         protocols: protocols.iter().map(|name| name.to_vec()).collect(),
         issuer: issuer.clone(),
@@ -37,13 +36,13 @@ pub fn one_off(verified: bool, protocols: &[&[u8]]) -> Result<OneOff, Error> {
 }
 
 #[derive(Debug)]
-struct Wanted {
+struct OneOffSettings {
     verified: bool,
     protocols: Vec<Vec<u8>>,
     issuer: Arc<OnceLock<String>>,
 }
 
-impl Settings for Wanted {
+impl FileSettings for OneOffSettings {
     type Config = ClientConfig;
 
     fn paths(&self) -> Vec<&Path> {
@@ -60,74 +59,34 @@ impl Settings for Wanted {
         };
         let verifier = NotingIssuer {
             webpki,
-            provider: provider(),
             issuer: self.issuer.clone(),
         };
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("ring has suites for TLS 1.2 and 1.3")
-            .dangerous() // for `-k`; what is verified is verified by webpki
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .dangerous() // for `-k`; otherwise webpki verifies
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(verifier, provider())))
             .with_no_client_auth();
         config.alpn_protocols.clone_from(&self.protocols);
         Ok(config)
     }
 }
 
-/// Accepts what webpki does; without that every certificate whose key the server has.
+/// Accepts what webpki accepts, or without it every certificate, and keeps the name of its issuer.
 #[derive(Debug)]
 struct NotingIssuer {
     webpki: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
     issuer: Arc<OnceLock<String>>,
 }
 
-impl ServerCertVerifier for NotingIssuer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        if let Some(name) = issuer(end_entity) {
+impl Policy for NotingIssuer {
+    fn verify(&self, presented: &Presented<'_>) -> Result<ServerCertVerified, TlsError> {
+        if let Some(name) = issuer(presented.certificate) {
             let _ = self.issuer.set(name); // the first connection's
         }
         match &self.webpki {
-            Some(webpki) => webpki.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            ),
+            Some(webpki) => presented.verify(webpki),
             None => Ok(ServerCertVerified::assertion()),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
     }
 }

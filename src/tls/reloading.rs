@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use tokio::sync::watch as channel;
 
 use super::files::{Error, Files};
-use super::settings::{ClientTls, Settings};
+use super::settings::{ClientTls, FileSettings};
 use super::validity::{Certificate, Standing, certificates, now};
 
 /// How often the files are looked at. Their content is compared: that sees what is written in place as well as the symlinks that
@@ -29,7 +29,7 @@ struct Loaded<C> {
 
 /// Keeps a [`Reloading`] up to date.
 #[derive(Debug)]
-pub struct Watcher<S: Settings> {
+pub struct Watcher<S: FileSettings> {
     settings: S,
     seen: Files,
     newest: channel::Sender<Loaded<S::Config>>,
@@ -38,7 +38,7 @@ pub struct Watcher<S: Settings> {
 }
 
 /// Reads what `settings` name, and makes ready to read it again when it changes.
-pub fn watch<S: Settings>(settings: S) -> Result<(Reloading<S::Config>, Watcher<S>), Error> {
+pub fn watch<S: FileSettings>(settings: S) -> Result<(Reloading<S::Config>, Watcher<S>), Error> {
     let seen = Files::read(settings.paths());
     let loaded = load(&settings, &seen)?;
     let reported = standing(&loaded.certificates);
@@ -52,7 +52,7 @@ pub fn watch<S: Settings>(settings: S) -> Result<(Reloading<S::Config>, Watcher<
     Ok((Reloading(current), watcher))
 }
 
-fn load<S: Settings>(settings: &S, files: &Files) -> Result<Loaded<S::Config>, Error> {
+fn load<S: FileSettings>(settings: &S, files: &Files) -> Result<Loaded<S::Config>, Error> {
     Ok(Loaded {
         config: Arc::new(settings.build(files)?),
         certificates: certificates(settings, files).into(),
@@ -110,7 +110,7 @@ impl<C> Clone for Reloading<C> {
     }
 }
 
-impl<S: Settings> Watcher<S> {
+impl<S: FileSettings> Watcher<S> {
     /// Watches as long as anybody has the configuration, and looks at once when `look` changes. Files that are no good, such as a new
     /// certificate whose key is not there yet, change nothing and are reported once; and so is a certificate that comes to its end.
     pub async fn run(mut self, mut look: channel::Receiver<()>) {

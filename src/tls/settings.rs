@@ -13,10 +13,11 @@ use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 use super::by_name::{self, ByName};
 use super::files::{Error, Fault, Files, Part};
 use super::named::NamedCertificates;
+use super::verifier::Verifier;
 use super::{CLIENT_PROTOCOLS, SERVER_PROTOCOLS};
 
 /// Settings that name files.
-pub trait Settings {
+pub trait FileSettings {
     /// What they mean.
     type Config;
 
@@ -72,7 +73,7 @@ pub enum PeerName {
     FromHost,
 }
 
-impl Settings for ServerTls {
+impl FileSettings for ServerTls {
     type Config = ServerConfig;
 
     fn paths(&self) -> Vec<&Path> {
@@ -122,7 +123,7 @@ impl Settings for ServerTls {
     }
 }
 
-impl Settings for ClientTls {
+impl FileSettings for ClientTls {
     type Config = ClientConfig;
 
     fn paths(&self) -> Vec<&Path> {
@@ -150,11 +151,12 @@ impl Settings for ClientTls {
         let webpki = WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
             .build()
             .expect("there are roots, and no revocation lists");
+        let verifier = Verifier::new(NamedCertificates { webpki, named }, provider());
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("ring has suites for TLS 1.2 and 1.3")
-            .dangerous() // it takes less than every verifier that is dangerous, and little more than webpki
-            .with_custom_certificate_verifier(Arc::new(NamedCertificates { webpki, named }));
+            .dangerous() // accepts little more than webpki does
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {

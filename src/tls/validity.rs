@@ -7,7 +7,7 @@ use rustls::pki_types::UnixTime;
 
 use super::der::{SEQUENCE, element, from_issuer};
 use super::files::{Files, Part};
-use super::settings::Settings;
+use super::settings::FileSettings;
 
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -45,7 +45,7 @@ pub enum Standing {
 }
 
 /// What `settings` show of their `files`. What cannot be read is left out.
-pub fn certificates(settings: &impl Settings, files: &Files) -> Vec<Certificate> {
+pub fn certificates(settings: &impl FileSettings, files: &Files) -> Vec<Certificate> {
     let certificate = |path: &PathBuf| {
         let chain = files.certificates(Part::Certificate, path).ok()?;
         Some(Certificate {

@@ -221,7 +221,7 @@ impl Connection {
                 match ended.await {
                     Sent::Complete => Ok(()),
                     Sent::Broken => Err(Unsent::Body),
-                    Sent::Refused(_) | Sent::Stalled => Err(Unsent::Refused),
+                    Sent::Refused | Sent::Lost | Sent::Stalled => Err(Unsent::Refused),
                 }
             }));
         }

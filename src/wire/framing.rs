@@ -46,27 +46,30 @@ impl ResponseHead {
         let has_no_body_by_status = has_no_body(self.status);
         let has_no_body = to_head || has_no_body_by_status;
         let coding = match coding(|| self.values(head, "transfer-encoding")) {
-            Err(_) if has_no_body => Coding::Odd { chunked: false },
+            Err(_) if has_no_body => TransferCoding::Odd { chunked: false },
             coding => coding?,
         };
         let length = match (
             coding,
             content_length(|| self.values(head, "content-length")),
         ) {
-            (Coding::None, Err(_)) if is_events || has_no_body => None,
-            (Coding::None, length) => length?,
+            (TransferCoding::None, Err(_)) if is_events || has_no_body => None,
+            (TransferCoding::None, length) => length?,
             (_, length) => length.unwrap_or_default(),
         };
         // RFC 9112, section 6.1: of an HTTP/1.0 message with a Transfer-Encoding the framing is faulty; section 6.3: with a
         // Content-Length beside it, it "might indicate an attempt to perform ... response splitting".
         let is_plain = match coding {
-            Coding::None => true,
-            Coding::Chunked => {
+            TransferCoding::None => true,
+            TransferCoding::Chunked => {
                 !self.is_http10 && self.values(head, "content-length").next().is_none()
             }
-            Coding::Odd { .. } => false,
+            TransferCoding::Odd { .. } => false,
         };
-        let is_chunked = matches!(coding, Coding::Chunked | Coding::Odd { chunked: true });
+        let is_chunked = matches!(
+            coding,
+            TransferCoding::Chunked | TransferCoding::Odd { chunked: true }
+        );
         if has_no_body {
             // Some servers send the body all the same (busybox after HEAD): it must not be read as the next response.
             let is_empty = match self.status {
@@ -91,7 +94,7 @@ impl ResponseHead {
 }
 
 #[derive(Clone, Copy)]
-enum Coding {
+enum TransferCoding {
     None,
     Chunked,
     /// Such as no sender should say it.
@@ -102,9 +105,11 @@ enum Coding {
 
 /// What `Transfer-Encoding` says. `chunked` said twice is nearly always one layer that two programs have announced, and `identity`
 /// was a coding once.
-fn coding<'a, I: Iterator<Item = &'a [u8]>>(values: impl Fn() -> I) -> Result<Coding, BadHead> {
+fn coding<'a, I: Iterator<Item = &'a [u8]>>(
+    values: impl Fn() -> I,
+) -> Result<TransferCoding, BadHead> {
     if values().next().is_none() {
-        return Ok(Coding::None);
+        return Ok(TransferCoding::None);
     }
     let is = |item: &[u8], name: &str| item.eq_ignore_ascii_case(name.as_bytes());
     let mut chunked = 0;
@@ -119,8 +124,8 @@ fn coding<'a, I: Iterator<Item = &'a [u8]>>(values: impl Fn() -> I) -> Result<Co
         }
     }
     Ok(match (chunked, others) {
-        (1, 0) => Coding::Chunked,
-        (chunked, _) => Coding::Odd {
+        (1, 0) => TransferCoding::Chunked,
+        (chunked, _) => TransferCoding::Odd {
             chunked: chunked > 0,
         },
     })

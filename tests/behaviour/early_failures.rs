@@ -176,7 +176,7 @@ fn an_answer_without_a_body_is_told_of_too() {
         );
         assert_eq!(
             data["message"],
-            "The upstream's response is no event stream: it has no Content-Type"
+            "The upstream's response is not an event stream: it has no Content-Type"
         );
     });
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 
 use super::Fault;
-use super::layer::{Outcome, Step};
+use super::layer::{MemberState, Step};
 
 /// One brotli stream.
 pub(super) struct Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>);
@@ -31,15 +31,15 @@ impl Brotli {
             &mut 0,
             state,
         );
-        let outcome = match result {
-            BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Outcome::Continues,
-            BrotliResult::ResultSuccess => Outcome::Ended,
-            BrotliResult::ResultFailure => Outcome::Failed(Fault::Corrupt),
+        let state = match result {
+            BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => MemberState::Continues,
+            BrotliResult::ResultSuccess => MemberState::Ended,
+            BrotliResult::ResultFailure => MemberState::Failed(Fault::Corrupt),
         };
         Step {
             read,
             written,
-            outcome,
+            state,
         }
     }
 }

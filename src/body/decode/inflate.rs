@@ -3,7 +3,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::Fault;
-use super::layer::{Outcome, Step};
+use super::layer::{MemberState, Step};
 
 /// The largest window deflate knows, 32 KiB, as a power of two. The format of RFC 1951 does not say which it needs.
 const WINDOW_BITS: u8 = 15;
@@ -30,15 +30,15 @@ impl Inflate {
     pub(super) fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let Self(inflate) = self;
         let (read, written) = (inflate.total_in(), inflate.total_out());
-        let outcome = match inflate.decompress(input, output, FlushDecompress::None) {
-            Ok(Status::Ok | Status::BufError) => Outcome::Continues,
-            Ok(Status::StreamEnd) => Outcome::Ended,
-            Err(_) => Outcome::Failed(Fault::Corrupt),
+        let state = match inflate.decompress(input, output, FlushDecompress::None) {
+            Ok(Status::Ok | Status::BufError) => MemberState::Continues,
+            Ok(Status::StreamEnd) => MemberState::Ended,
+            Err(_) => MemberState::Failed(Fault::Corrupt),
         };
         Step {
             read: difference(inflate.total_in(), read),
             written: difference(inflate.total_out(), written),
-            outcome,
+            state,
         }
     }
 }

@@ -37,11 +37,11 @@ enum Codec {
 pub(super) struct Step {
     pub(super) read: usize,
     pub(super) written: usize,
-    pub(super) outcome: Outcome,
+    pub(super) state: MemberState,
 }
 
 /// How a member goes on after a [`Step`].
-pub(super) enum Outcome {
+pub(super) enum MemberState {
     /// It needs more input or more room.
     Continues,
     /// It is complete: its last byte was read, its checksum is right and all of its output is written.
@@ -88,13 +88,15 @@ impl Layer {
                     let stuck = step.read == 0 && step.written == 0;
                     *input = &input[step.read..];
                     written += step.written;
-                    match step.outcome {
-                        Outcome::Continues if stuck && input.is_empty() => break,
+                    match step.state {
+                        MemberState::Continues if stuck && input.is_empty() => break,
                         // No codec does this. If one did, the caller would offer the same bytes for ever.
-                        Outcome::Continues if stuck => self.state = State::Failed(Fault::Corrupt),
-                        Outcome::Continues => {}
-                        Outcome::Ended => self.state = State::after_member(self.coding),
-                        Outcome::Failed(fault) => self.state = State::Failed(fault),
+                        MemberState::Continues if stuck => {
+                            self.state = State::Failed(Fault::Corrupt)
+                        }
+                        MemberState::Continues => {}
+                        MemberState::Ended => self.state = State::after_member(self.coding),
+                        MemberState::Failed(fault) => self.state = State::Failed(fault),
                     }
                 }
                 State::Ended if input.is_empty() => break,

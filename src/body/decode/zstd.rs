@@ -6,7 +6,7 @@ use zstd_safe::zstd_sys::ZSTD_ErrorCode;
 use zstd_safe::{DCtx, DParameter, ErrorCode, InBuffer, OutBuffer};
 
 use super::Fault;
-use super::layer::{Outcome, Step};
+use super::layer::{MemberState, Step};
 
 /// RFC 9659, section 3: a zstd frame in HTTP needs no larger window than 8 MB. As a power of two.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -51,7 +51,7 @@ impl Zstd {
             return Step {
                 read: 0,
                 written: 0,
-                outcome: Outcome::Continues,
+                state: MemberState::Continues,
             };
         }
         let wanted = match self.hint.saturating_sub(BLOCK_HEADER) {
@@ -64,19 +64,19 @@ impl Zstd {
     fn call(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut source = InBuffer::around(input);
         let mut target = OutBuffer::around(output);
-        let outcome = match self.context.decompress_stream(&mut target, &mut source) {
-            Ok(0) => Outcome::Ended,
+        let state = match self.context.decompress_stream(&mut target, &mut source) {
+            Ok(0) => MemberState::Ended,
             Ok(hint) => {
                 self.hint = hint;
-                Outcome::Continues
+                MemberState::Continues
             }
-            Err(code) => Outcome::Failed(fault(code)),
+            Err(code) => MemberState::Failed(fault(code)),
         };
         self.is_output_pending = target.pos() == target.capacity();
         Step {
             read: source.pos(),
             written: target.pos(),
-            outcome,
+            state,
         }
     }
 }

@@ -26,7 +26,8 @@ use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Pace;
-use super::page::Page;
+use super::page;
+use crate::page::Page;
 
 /// What it says, with its silence between the two.
 const ANSWER: [&str; 2] = [
@@ -68,7 +69,7 @@ enum State {
 
 /// The stream, as a body that is gzipped event by event. Dropped before its end, it was cancelled.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct DemoStream {
     /// The events that are left, each with its time.
     events: VecDeque<(Instant, Event)>,
     /// Until the first of them.
@@ -94,12 +95,15 @@ impl Backend {
     }
 
     /// Answers a request.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Either<Full<Bytes>, Stream>> {
+    pub(super) fn answer<B>(
+        &self,
+        request: &Request<B>,
+    ) -> Response<Either<Full<Bytes>, DemoStream>> {
         let key = request.uri().query().unwrap_or_default();
         match request.uri().path() {
             "/stream" => self.stream(key).map(Either::Right),
             "/record" => typed("application/json", Full::new(self.record(key))).map(Either::Left),
-            "/" => self.page.response().map(Either::Left),
+            "/" => page::response(&self.page).map(Either::Left),
             _ => {
                 let mut response = Response::new(Either::Left(Full::default()));
                 *response.status_mut() = StatusCode::NOT_FOUND;
@@ -108,8 +112,8 @@ impl Backend {
         }
     }
 
-    fn stream(&self, key: &str) -> Response<Stream> {
-        let stream = Stream::new(key, &self.pace);
+    fn stream(&self, key: &str) -> Response<DemoStream> {
+        let stream = DemoStream::new(key, &self.pace);
         let mut records = self.records.borrow_mut();
         records.push_front(stream.record.clone());
         records.truncate(MEMORY);
@@ -146,7 +150,7 @@ impl State {
     }
 }
 
-impl Stream {
+impl DemoStream {
     fn new(key: &str, pace: &Pace) -> Self {
         let opened = Instant::now();
         let mut events = VecDeque::new();
@@ -173,7 +177,7 @@ impl Stream {
     }
 }
 
-impl Body for Stream {
+impl Body for DemoStream {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -210,7 +214,7 @@ impl Body for Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for DemoStream {
     fn drop(&mut self) {
         if self.record.is(State::Streaming) {
             self.record.becomes(State::Cancelled);

@@ -34,7 +34,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use self::backend::Backend;
-use self::page::Page;
+use self::page::page;
 use super::Demo;
 use crate::app::{App, Ending, StartError};
 use crate::config::{self, ListenAddress, Log, Overrides, Problems, Source};
@@ -156,7 +156,7 @@ impl Show {
         let [Some(address), Some(admin)] = [bound, sidecar.admin_address()] else {
             return Err(io::Error::from(ErrorKind::AddrNotAvailable).into());
         };
-        let html = Page::new(&admin, buffering, program);
+        let html = page(&admin, buffering, program);
         let answering = Rc::new(Backend::new(html, pace.clone()));
         spawn_local(serve(for_backend, move |request| {
             ready(Ok(answering.answer(&request)))

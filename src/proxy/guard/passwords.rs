@@ -68,8 +68,8 @@ impl Passwords {
         Ok(is_right)
     }
 
-    fn place(&self) -> Result<Place<'_>, Busy> {
-        let place = Place(&self.waiting);
+    fn place(&self) -> Result<Waiting<'_>, Busy> {
+        let place = Waiting(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING {
             Ok(place)
         } else {
@@ -79,9 +79,9 @@ impl Passwords {
 }
 
 /// One of those who wait.
-struct Place<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

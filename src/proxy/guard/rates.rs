@@ -19,7 +19,7 @@ use crate::config::Rate;
 /// The clients that have a place: 65,536, in a MiB. It is taken in parts, as clients come.
 const PARTS: usize = 64;
 const SETS: usize = 128;
-const PLACES: usize = 8;
+const BUCKETS: usize = 8;
 
 /// The table of a limit.
 pub(super) struct Rates {
@@ -27,11 +27,11 @@ pub(super) struct Rates {
     start: Instant,
 }
 
-type Set = [Place; PLACES];
+type Set = [Bucket; BUCKETS];
 
 /// Nanoseconds from the table's start, and whose.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct Bucket {
     client: u64,
     idle_at: u64,
 }
@@ -67,14 +67,14 @@ impl Rates {
 }
 
 /// A place for a new client.
-fn free(set: &mut Set, client: u64) -> &mut Place {
+fn free(set: &mut Set, client: u64) -> &mut Bucket {
     let mut free = 0;
     for (index, place) in set.iter().enumerate() {
         if place.idle_at < set[free].idle_at {
             free = index;
         }
     }
-    set[free] = Place { client, idle_at: 0 };
+    set[free] = Bucket { client, idle_at: 0 };
     &mut set[free]
 }
 
@@ -148,8 +148,8 @@ mod tests {
         }
         assert_eq!(refused, 0);
         let parts = rates.parts.iter().filter_map(OnceLock::get);
-        let places: usize = parts.map(|part| part.len() * PLACES).sum();
-        assert_eq!(places, PARTS * SETS * PLACES);
+        let places: usize = parts.map(|part| part.len() * BUCKETS).sum();
+        assert_eq!(places, PARTS * SETS * BUCKETS);
     }
 
     #[tokio::test]

@@ -113,7 +113,7 @@ await withPage(`${admin}/status`, async (page) => {
     await page.keyboard.press("Enter");
     end = await streams.quiet;
     await row(QUIET).waitFor({ state: "detached" });
-    await row("An operator has ended the stream").waitFor();
+    await row("An operator ended the stream").waitFor();
   }
   const config = await page.locator("#config").textContent();
   const left = await page.evaluate(look);
