@@ -147,7 +147,13 @@ impl App {
         let ready = Arc::new(AtomicBool::new(true));
         let mut admin_port = JoinSet::new();
         let config = in_force.config();
-        let admin = Admin::new(config, workers.clone(), metrics.clone(), ready.clone());
+        let admin = Admin::new(
+            config,
+            workers.clone(),
+            metrics.clone(),
+            in_force.streams().clone(),
+            ready.clone(),
+        );
         let tls = listeners
             .iter()
             .filter_map(|(_, entrance)| entrance.tls.clone());

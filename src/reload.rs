@@ -113,6 +113,11 @@ impl InForce {
         &self.tls
     }
 
+    /// What outlives its clients.
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.streams
+    }
+
     /// What makes the proxy of each worker, which then follows.
     pub fn proxies(&self) -> impl Fn() -> Rc<Proxy> + Clone + Send + use<> {
         let (newest, metrics) = (self.newest.subscribe(), self.metrics.clone());

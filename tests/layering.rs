@@ -80,6 +80,21 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("files", &["body", "config", "reason"], &["hyper"]),
     (
+        "resume",
+        &[
+            "alarm",
+            "body",
+            "client",
+            "config",
+            "exchange",
+            "metrics",
+            "reason",
+            "sse",
+            "upstream_stats",
+        ],
+        &["hyper"],
+    ),
+    (
         "upstream",
         &[
             "alarm",
@@ -119,8 +134,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         "proxy",
         &[
             "http1", "alarm", "body", "client", "config", "counters", "doctor", "exchange",
-            "files", "metrics", "output", "problem", "reason", "server", "sse", "tls", "upstream",
-            "wire",
+            "files", "metrics", "output", "problem", "reason", "resume", "server", "sse", "tls",
+            "upstream", "wire",
         ],
         &[],
     ),

@@ -1,4 +1,4 @@
-//! Ending a stream from the status page: `POST /status/streams/NUMBER/end`.
+//! Ending a stream from the status page: `POST /status/streams/NUMBER/end`, or for one without a client `/status/kept/NUMBER/end`.
 
 use http::header::HeaderMap;
 use http::{HeaderName, StatusCode};
@@ -7,6 +7,7 @@ use super::status::PATIENCE;
 use super::{Admin, Answer, TEXT, host, text};
 use crate::exchange;
 use crate::server::ShutdownWatch;
+use crate::sse::Reason;
 
 /// A page of another site can have a browser send a form here, but not with this field: for that the browser asks first (a CORS
 /// preflight), and is given no leave.
@@ -18,7 +19,27 @@ pub(super) fn is_asked(path: &str) -> bool {
 }
 
 fn number(path: &str) -> Option<&str> {
-    path.strip_prefix("/status/streams/")?.strip_suffix("/end")
+    let rest = path.strip_prefix("/status/")?;
+    let rest = rest
+        .strip_prefix("streams/")
+        .or_else(|| rest.strip_prefix("kept/"))?;
+    rest.strip_suffix("/end")
+}
+
+/// Ends a stream that nobody reads.
+fn end_kept(admin: &Admin, number: u64) -> Answer {
+    let streams = admin.streams.unread_streams();
+    let stream = streams.iter().find(|stream| stream.number() == number);
+    if stream.is_some_and(|stream| stream.stop(Reason::Operator)) {
+        tracing::info!(number, "an operator ends a stream without a client");
+        text(StatusCode::ACCEPTED, TEXT, "its upstream is cancelled\n")
+    } else {
+        text(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "this stream has ended, or has a client again\n",
+        )
+    }
 }
 
 pub(super) async fn end(admin: &Admin, path: &str, headers: &HeaderMap) -> Answer {
@@ -33,6 +54,9 @@ pub(super) async fn end(admin: &Admin, path: &str, headers: &HeaderMap) -> Answe
     let Some(number) = number(path).and_then(|number| number.parse().ok()) else {
         return text(StatusCode::NOT_FOUND, TEXT, "this is no stream\n");
     };
+    if path.starts_with("/status/kept/") {
+        return end_kept(admin, number);
+    }
     let end = move |shutdown: &ShutdownWatch| {
         let found = exchange::end_stream(number);
         if found {
@@ -60,6 +84,7 @@ mod tests {
     #[test]
     fn paths() {
         assert_eq!(number("/status/streams/17/end"), Some("17"));
+        assert_eq!(number("/status/kept/17/end"), Some("17"));
         assert_eq!(number("/status/streams//end"), Some(""));
         assert_eq!(number("/status/streams/17"), None);
         assert_eq!(number("/status"), None);

@@ -140,7 +140,9 @@ mod tests {
         let text = "upstream.url = 'http://127.0.0.1:1'";
         let (config, _) = config::parse(text, "", &Overrides::default()).unwrap();
         let ready = Arc::new(AtomicBool::new(true));
-        let admin = Rc::new(Admin::new(&config, Arc::new(workers), metrics, ready));
+        let streams = crate::resume::Streams::new(&metrics).unwrap();
+        let admin = Admin::new(&config, Arc::new(workers), metrics, streams, ready);
+        let admin = Rc::new(admin);
         let (mut first, mut second) = (Feed::new(admin.clone()), Feed::new(admin.clone()));
         let mut seen = Vec::new();
         for _ in 0..3 {

@@ -25,6 +25,7 @@ use crate::body::Incoming;
 use crate::client::Downstream;
 use crate::config::{Config, Problem, Problems};
 use crate::metrics::Metrics;
+use crate::resume::Streams;
 use crate::server::{Handler, Workers};
 use crate::tls::{ClientConfigs, Reloading, ServerConfig};
 
@@ -32,6 +33,7 @@ use crate::tls::{ClientConfigs, Reloading, ServerConfig};
 #[derive(Debug)]
 pub struct Admin {
     metrics: Arc<Metrics>,
+    streams: Arc<Streams>,
     ready: Arc<AtomicBool>,
     workers: Arc<Workers>,
     shown: RefCell<Shown>,
@@ -70,12 +72,14 @@ impl Admin {
         config: &Config,
         workers: Arc<Workers>,
         metrics: Arc<Metrics>,
+        streams: Arc<Streams>,
         ready: Arc<AtomicBool>,
     ) -> Self {
         Self {
             shown: RefCell::new(Shown::new(config, Vec::new(), &metrics)),
             certificates: Certificates::default(),
             metrics,
+            streams,
             ready,
             workers,
             viewed: feed::Shared::default(),
@@ -232,7 +236,9 @@ mod tests {
         let text = "upstream.url = 'http://127.0.0.1:1'";
         let (config, _) = config::parse(text, "", &Overrides::default()).unwrap();
         let ready = Arc::new(AtomicBool::new(true));
-        let admin = Rc::new(Admin::new(&config, workers.clone(), metrics, ready));
+        let streams = Streams::new(&metrics).unwrap();
+        let admin = Admin::new(&config, workers.clone(), metrics, streams, ready);
+        let admin = Rc::new(admin);
         let asked = async || {
             let status = |path| {
                 let shown = admin.clone().show(&Method::GET, path);

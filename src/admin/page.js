@@ -217,27 +217,47 @@ function file({ config_rejected: rejected, config_waiting: waiting }) {
   fileKeys.show([...rejected, ...waiting]);
 }
 
-function endButton(cell, { number, method, path, silence_ms, ending }) {
-  if (silence_ms === null) return;
+function button(cell, name, press) {
   if (!cell.firstChild) {
     const button = make("button", { type: "button", textContent: "End" });
-    button.setAttribute("aria-label", `End ${method} ${path}`);
-    button.addEventListener("click", () => end(number, `${method} ${path}`));
+    button.setAttribute("aria-label", `End ${name}`);
+    button.addEventListener("click", press);
     cell.append(button);
   }
-  cell.firstChild.disabled = ending;
+  return cell.firstChild;
 }
 
-async function end(number, name) {
-  if (!confirm(`End ${name} at its next event?`)) return;
+function endButton(cell, { number, method, path, silence_ms, ending }) {
+  if (silence_ms === null) return;
+  const name = `${method} ${path}`;
+  const press = () => end(`streams/${number}`, name, `End ${name} at its next event?`);
+  button(cell, name, press).disabled = ending;
+}
+
+function endKept(cell, { number, method, path }) {
+  const name = `${method} ${path}`;
+  button(cell, name, () => end(`kept/${number}`, name, `End ${name}? Its client could still come back.`));
+}
+
+async function end(stream, name, question) {
+  if (!confirm(question)) return;
   const request = { method: "POST", headers: { "X-Sse-Sidecar": "end" } };
   try {
-    const answer = await fetch(`status/streams/${number}/end`, request);
+    const answer = await fetch(`status/${stream}/end`, request);
     say(byId("notice"), `${name}: ${(await answer.text()).trim()}`);
   } catch {
     say(byId("notice"), `${name}: the sidecar does not answer`);
   }
 }
+
+const keptColumns = {
+  Stream: (cell, { method, path, route, upstream }) => two(cell, `${method} ${path}`, `${route} → ${upstream}`),
+  Age: (cell, { age_ms }) => say(cell, duration(age_ms)),
+  "Waits for": (cell, { grace_left_ms }) => say(cell, duration(grace_left_ms)),
+  Events: (cell, { events }) => say(cell, number(events)),
+  "Bytes kept": (cell, { bytes_kept }) => say(cell, bytes(bytes_kept)),
+};
+let kept;
 
 const totals = {
   "streams now": ({ totals }) => number(totals.streams_active),
@@ -283,7 +303,11 @@ function show(status) {
   else {
     requests = tableOfRequests(status.allow_ending ? { Action: endButton } : {});
     sortBy(sort.by, sort.down);
+    const action = status.allow_ending ? { Action: endKept } : {};
+    kept = new Table("detached", { ...keptColumns, ...action }, ({ number }) => number, "None");
   }
+  byId("kept").hidden = status.detached.length === 0;
+  kept.show(status.detached);
   ends.show(status.stream_ends);
   byId("tls").hidden = status.certificates.length === 0;
   certificates.show(status.certificates);

@@ -1,5 +1,6 @@
 //! What goes on in the process at the moment, as JSON: for the page and for programs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Version;
@@ -9,6 +10,7 @@ use super::Admin;
 use crate::config::Problem;
 use crate::exchange::{Snapshot, snapshots};
 use crate::metrics::{Count, RouteCounters};
+use crate::resume::{KeptStream, Streams};
 use crate::server::ShutdownWatch;
 use crate::upstream_stats;
 
@@ -57,6 +59,7 @@ pub(super) async fn gather(admin: &Admin) -> String {
         "refused": counts(metrics.refusals()),
         "routes": metrics.by_route().iter().map(route).collect::<Vec<_>>(),
         "upstreams": metrics.upstreams.report().iter().map(upstream).collect::<Vec<_>>(),
+        "detached": detached(&admin.streams),
         "certificates": admin.certificates.for_status(),
         "allow_ending": shown.allow_ending,
         "config": shown.text,
@@ -143,6 +146,29 @@ fn problem(problem: &Problem) -> Value {
     })
 }
 
+/// The streams that go on while nobody reads them, the oldest first.
+fn detached(streams: &Streams) -> Vec<Value> {
+    let mut streams = streams.unread_streams();
+    streams.sort_unstable_by_key(|stream| stream.number());
+    streams.truncate(MOST);
+    let value = |stream: &Arc<KeptStream>| {
+        let (events, bytes, _) = stream.size();
+        let origin = stream.origin();
+        json!({
+            "number": stream.number(),
+            "method": origin.method.as_str(),
+            "path": &*origin.path,
+            "route": origin.route_info.route,
+            "upstream": origin.route_info.upstream,
+            "age_ms": milliseconds(stream.age()),
+            "grace_left_ms": stream.grace_left().map(milliseconds),
+            "events": events,
+            "bytes_kept": bytes,
+        })
+    };
+    streams.iter().map(value).collect()
+}
+
 /// What its requests have come to, as long as it is in the configuration.
 fn route((name, counters): &(Box<str>, RouteCounters)) -> Value {
     json!({
@@ -193,7 +219,7 @@ fn milliseconds(duration: Duration) -> u64 {
 mod tests {
     use std::rc::Rc;
     use std::sync::atomic::AtomicBool;
-    use std::sync::{Arc, Mutex, mpsc};
+    use std::sync::{Mutex, mpsc};
 
     use super::*;
     use crate::config::{self, Overrides};
@@ -217,7 +243,8 @@ mod tests {
         let text = "upstream.url = 'http://127.0.0.1:1'";
         let (config, _) = config::parse(text, "", &Overrides::default()).unwrap();
         let ready = Arc::new(AtomicBool::new(false));
-        let admin = Admin::new(&config, Arc::new(workers), metrics, ready);
+        let streams = crate::resume::Streams::new(&metrics).unwrap();
+        let admin = Admin::new(&config, Arc::new(workers), metrics, streams, ready);
         let gathered = || async {
             let status: Value = serde_json::from_str(&gather(&admin).await).unwrap();
             status

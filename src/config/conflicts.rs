@@ -7,7 +7,7 @@ use super::file::Report;
 use super::matcher::covers;
 use super::problem::Mistake;
 use super::units::written;
-use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, OnUpstreamFailure, balance};
+use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, Ids, OnUpstreamFailure, balance};
 
 /// After so long nginx and most load balancers give up on a silent connection.
 const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         cors: _,
         access: _, // `access` looks at it
         limits: _,
-        resume: _,
+        resume,
         dedupe: _,
     } = settings;
     // At the first of the keys that is written in this very table.
@@ -86,6 +86,31 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
             ))
             .help("make `heartbeat.interval` shorter than `timeouts.read`"),
         );
+    }
+    if let Some(grace) = resume.grace {
+        if resume.ids == Ids::Never && resume.key.is_none() {
+            warn(
+                &["resume.ids", "resume.grace"],
+                Mistake::new("without ids and without a key no client can find its stream again")
+                    .help("leave out `resume.ids`, or write such as `resume.key = \"json:/id\"`"),
+            );
+        }
+        if timeouts.read.is_some_and(|read| grace > read) {
+            warn(
+                &["resume.grace", "timeouts.read"],
+                Mistake::new(
+                    "the `read` timeout may end a silent stream before its client is back",
+                )
+                .help("make `timeouts.read` at least as long as `resume.grace`"),
+            );
+        }
+        if events.detect == Detect::Never {
+            warn(
+                &["events.detect", "resume.grace"],
+                Mistake::new("nothing is kept where nothing is an event stream")
+                    .help("leave out `events.detect`, or write `resume.grace = \"off\"`"),
+            );
+        }
     }
     if let (ConnectRetry::For(retry), Some(connect)) = (timeouts.connect_retry, timeouts.connect)
         && retry > connect

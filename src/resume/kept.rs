@@ -1,6 +1,7 @@
 //! [`KeptStream`]: one stream that outlives its clients, as all threads share it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -16,8 +17,12 @@ use crate::config;
 use crate::exchange::RouteInfo;
 use crate::sse::{Gap, History, Place, Reason, UpstreamEnd, parse};
 
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// A stream that outlives its clients.
 pub struct KeptStream {
+    /// Its number in this process: what operators see instead of its name.
+    number: u64,
     token: Token,
     origin: Origin,
     head: SavedHead,
@@ -127,6 +132,7 @@ impl KeptStream {
         let accounted = size_of::<Self>() + head.memory();
         streams.account(0, accounted);
         Arc::new(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             token,
             origin,
             head,
@@ -144,6 +150,11 @@ impl KeptStream {
                 is_counted: false,
             }),
         })
+    }
+
+    /// Its number in this process.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its name.

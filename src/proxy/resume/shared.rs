@@ -17,6 +17,7 @@ use crate::proxy::early::PendingAnswer;
 use crate::proxy::headers::remove_hop_by_hop;
 use crate::proxy::response::Coding;
 use crate::proxy::upstream_request::UpstreamRequest;
+use crate::reason::Reason;
 use crate::resume::{Left, SavedHead};
 use crate::upstream::{Answer, AnswerBody, Error};
 
@@ -67,7 +68,10 @@ async fn run(upstream_request: UpstreamRequest, slot: Rc<Slot>, cell: KeepCell) 
     };
     let answer = tokio::select! {
         answer = upstream_request.ask() => answer,
-        () = replaced => return,
+        () = replaced => {
+            let detail = "another request has taken its place";
+            Err(Error::new(Reason::DuplicateRequest, Some(detail.to_owned())))
+        }
     };
     let left = slot.left.take();
     match left {
