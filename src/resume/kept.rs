@@ -216,6 +216,15 @@ impl KeptStream {
         self.streams.shortened();
     }
 
+    /// Gives up the history at once: nobody reads it, and nobody finds it any more.
+    pub(super) fn discard(&self) {
+        let mut state = self.lock();
+        state.history = History::new();
+        let memory = self.memory(&state);
+        let before = std::mem::replace(&mut state.accounted, memory);
+        self.streams.account(before, memory);
+    }
+
     fn memory(&self, state: &State) -> usize {
         size_of::<Self>() + self.head.memory() + state.history.memory()
     }

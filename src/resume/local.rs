@@ -136,10 +136,12 @@ impl LocalStreams {
         if keep.is_zero() || Handle::try_current().is_err() {
             return self.streams.remove(stream);
         }
-        let (streams, stream) = (self.streams.clone(), stream.clone());
+        let (streams, stream) = (self.streams.clone(), Arc::downgrade(stream));
         spawn_local(async move {
             sleep(keep).await;
-            streams.remove(&stream);
+            if let Some(stream) = stream.upgrade() {
+                streams.remove(&stream);
+            }
         });
     }
 

@@ -211,6 +211,7 @@ impl Streams {
         };
         victim.stop(Reason::GraceOver);
         self.remove(&victim);
+        victim.discard(); // whoever still reads its upstream may take a moment to let it go
         self.metrics.resume.evicted(why);
         true
     }
