@@ -51,7 +51,7 @@ pub(super) enum Item<'i, 't, 'v> {
     Table(&'i mut Table<'t>),
 }
 
-/// What stands behind a key.
+/// The value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Value,
@@ -62,7 +62,7 @@ enum Form {
     Refused,
 }
 
-/// Walks `text`. If it is not TOML, only that is told and `read` never runs.
+/// Walks `text`. If it is not TOML, only that is reported and `read` never runs.
 pub(super) fn walk(
     file: &str,
     text: &str,
@@ -179,7 +179,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Whether the key is there, rightly or wrongly.
+    /// Whether the key is present, valid or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
@@ -326,14 +326,14 @@ impl<'a> Table<'a> {
         self.report.error(&path, mistake);
     }
 
-    /// Reports a key that stands here though it belongs elsewhere.
+    /// Reports a key that belongs elsewhere.
     pub(super) fn refuse(&mut self, key: &'static str, mistake: &Mistake) {
         if let Some((path, _)) = self.find(key, Form::Refused) {
             self.report.error(&path, mistake);
         }
     }
 
-    /// Reads a table, if it is there.
+    /// Reads a table, if present.
     pub(super) fn table(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>)) {
         match self.find(key, Form::Table) {
             None => {}
@@ -348,7 +348,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reads each table of an array of tables, if it is there.
+    /// Reads each table of an array of tables, if present.
     pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Table<'_>)) {
         let Some((path, value)) = self.find(key, Form::Tables) else {
             return;
@@ -375,7 +375,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The full name and the value of a key, if it is there. From now on the key is known and has a place.
+    /// The full name and the value of a key, if present. From now on the key counts as known and has a position.
     fn find(&mut self, key: &'static str, form: Form) -> Option<(String, &'a DeValue<'a>)> {
         self.known.push((key, form));
         let value = self.entries.get(key)?;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// Whether the lines of a request's `Transfer-Encoding` field name `chunked`, once, and nothing else, or there are none. A proxy undoes the
-/// chunks only: what another coding made of a body must not go on without its name.
+/// Whether a request's `Transfer-Encoding` lines name `chunked`, once, and nothing else, or there are none. A proxy removes only
+/// the chunks: a body in another coding must not be forwarded without its name.
 pub fn is_only_chunked<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> bool {
     let mut lines = lines.into_iter();
     let first = lines.next();
@@ -64,7 +64,7 @@ pub enum BadChunk {
     /// A line that does not end in CRLF.
     #[error("a line of the chunked coding does not end in CRLF")]
     LineEnd,
-    /// More extension and trailer bytes than anybody needs.
+    /// More extension and trailer bytes than are ever used.
     #[error("the chunk extensions and trailers are too long")]
     TooLong,
 }
@@ -100,7 +100,7 @@ impl Chunked {
         self.state == State::Done
     }
 
-    /// What is wrong with what comes next, once that is known. It is final.
+    /// The failure of the bytes to come, once that is known. It is final.
     pub fn failure(&self) -> Option<BadChunk> {
         match self.state {
             State::Bad(error) => Some(error),
