@@ -59,7 +59,7 @@ pub enum StartError {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Every response was complete, or ended where its client can go on.
+    /// Every response was complete, or ended where its client can resume.
     Complete,
     /// So many responses were cut.
     Cut(u64),
@@ -128,8 +128,8 @@ impl App {
         self.admin.as_ref().and_then(|admin| admin.address().ok())
     }
 
-    /// Serves until a signal says to stop, and then until nothing is left or the time for that is up. `supervisor` is told of both.
-    /// Until the stop, the configuration is read from `source` again when that changes, or a signal says so.
+    /// Serves until a signal says to stop, and then until nothing is left or the drain's time is up. `supervisor` is notified of
+    /// both. Until the stop, the configuration is reloaded from `source` when that changes or a signal asks for it.
     pub async fn run(
         self,
         mut signals: Signals,

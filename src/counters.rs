@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
-/// Numbers that all threads change, by index: of what is rare.
+/// Numbers that all threads change, by index, for rare events.
 #[derive(Debug)]
 pub struct Shared<const N: usize>([AtomicU64; N]);
 
@@ -24,7 +24,7 @@ pub struct Shared<const N: usize>([AtomicU64; N]);
 #[derive(Debug)]
 pub struct Histogram<const N: usize> {
     buckets: [Counter; N],
-    /// Of what is above the last bound.
+    /// Values above the last bound.
     beyond: Counter,
     sum: Counter,
 }
@@ -35,7 +35,7 @@ pub trait Block: Default + Send + Sync {
     fn counters(&self) -> impl Iterator<Item = &Counter>;
 }
 
-/// This thread's block of some name. It is not `Send`: nobody else counts in it.
+/// This thread's block of some name. It is not `Send`: only this thread counts in it.
 #[derive(Debug)]
 #[expect(
     clippy::redundant_allocation,
@@ -43,7 +43,7 @@ pub trait Block: Default + Send + Sync {
 )]
 pub struct Local<B>(Rc<Arc<B>>);
 
-/// The blocks of all threads, by name. A name is known as long as somebody can count under it.
+/// The blocks of all threads, by name. A name exists as long as a thread has its block.
 #[derive(Debug, Default)]
 pub struct Registry<B>(Mutex<State<B>>);
 
@@ -124,7 +124,7 @@ impl<const N: usize> Histogram<N> {
         self.sum.add(value);
     }
 
-    /// How many values were in each bucket alone; the last is what is above all bounds.
+    /// The number of values in each bucket alone; the last is above all bounds.
     pub fn buckets(&self) -> impl Iterator<Item = u64> {
         let buckets = self.buckets.iter().chain([&self.beyond]);
         buckets.map(Counter::get)
@@ -181,7 +181,7 @@ impl<B: Block> Registry<B> {
         total
     }
 
-    /// The blocks, without those that nobody counts in any more.
+    /// The blocks, without those that are no longer in use.
     fn state(&self) -> MutexGuard<'_, State<B>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let State { series, gone } = &mut *state;
@@ -201,7 +201,7 @@ impl<B: Block> Series<B> {
     fn give_up_blocks(&mut self) {
         let Self { blocks, gone } = self;
         blocks.retain_mut(|block| match Arc::get_mut(block) {
-            // Nobody else has it: what its thread has written last can be read now.
+            // The thread has dropped its handle, so its last writes can be read now.
             Some(block) => {
                 add(gone, block);
                 false

@@ -1,8 +1,8 @@
 //! Standard error for the log and standard output for the access log, each written by a thread of its own.
 //!
-//! Who reads a log may be slow, stuck or gone, and the disk under it may be full. A write would then hold up the thread that logs,
-//! and with it every stream of that thread. So lines wait in memory, as many as there is room for, and are written together;
-//! one that finds no room, or cannot be written, is lost and counted.
+//! The reader of a log may be slow, stuck or gone, and the disk under it may be full. A write would then block the thread that
+//! logs, and with it every stream of that thread. So lines wait in memory, as many as there is room for, and are written together;
+//! a line that finds no room, or cannot be written, is dropped and counted.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -16,7 +16,7 @@ use std::time::Duration;
 const ROOM: usize = 1024 * 1024;
 /// How much memory is kept for the next lines.
 const KEPT: usize = 4096;
-/// How long a standard error that cannot block (`O_NONBLOCK`, which whoever shares it may have set) is left alone when it is full.
+/// The pause after a full standard error that does not block (another process that shares it may have set `O_NONBLOCK`).
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// After some lines were written, how long more may gather before they are: waking the thread for each costs as much as the write.
@@ -35,7 +35,7 @@ pub struct Output {
     is_started: Mutex<bool>,
 }
 
-/// What is written.
+/// What the output is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Log,
@@ -51,7 +51,7 @@ impl Output {
         }
     }
 
-    /// Starts the thread, unless it is there.
+    /// Starts the thread, unless it is running.
     pub fn start(&'static self) -> io::Result<()> {
         let mut is_started = self
             .is_started
@@ -99,7 +99,7 @@ pub fn lost() -> u64 {
     lost(&STDERR) + lost(&STDOUT)
 }
 
-/// Lines on their way from the threads that log to the one that writes.
+/// Lines from the threads that log to the one that writes.
 #[derive(Debug)]
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -123,7 +123,7 @@ struct Outlet<W> {
     kind: Kind,
     /// The last line was not written whole.
     torn: bool,
-    /// So many losses have been told.
+    /// How many dropped lines have been reported.
     told: u64,
 }
 
@@ -159,7 +159,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines and writes all that are there. Tells of losses as soon as lines are written again.
+    /// Waits for lines and writes all of them. Reports dropped lines as soon as writing works again.
     fn empty_into(&self, outlet: &mut Outlet<impl Write>) {
         let mut waiting = self.waiting();
         while waiting.lines.is_empty() {
@@ -330,7 +330,7 @@ mod tests {
     fn a_flush_waits_for_what_is_on_its_way_but_not_for_ever() {
         static QUEUE: Queue = Queue::new();
         QUEUE.push(b"line\n");
-        QUEUE.flush(Duration::from_millis(1)); // nobody writes it
+        QUEUE.flush(Duration::from_millis(1)); // no thread writes it
         let thread = thread::spawn(|| {
             let mut outlet = Outlet::new(Vec::new(), Kind::Access);
             QUEUE.empty_into(&mut outlet);

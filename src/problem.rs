@@ -6,14 +6,13 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::reason::Reason;
 
-/// The methods that everybody knows and that pass; only CONNECT does not.
+/// The common methods, all of which pass; only CONNECT does not.
 const PASSED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
 
 /// What can be done with a file.
 const FILE_METHODS: &str = "GET, HEAD";
 
-/// The response that tells a client of `reason`, in a form that its `Accept` fields ask for; `detail` says more, if there is more to
-/// say.
+/// The response that reports `reason` to a client, in a form that its `Accept` fields ask for, with `detail` if there is any.
 pub fn response<'a>(
     reason: Reason,
     detail: Option<&str>,
@@ -73,7 +72,7 @@ pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
     last_bytes(&response(reason, detail, []))
 }
 
-/// The same as bytes and in plain text, for a client of whose request nothing is known.
+/// The response as bytes in plain text, for a client whose request is unknown.
 pub fn text(reason: Reason) -> Vec<u8> {
     last_bytes(&response(
         reason,

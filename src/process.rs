@@ -47,7 +47,7 @@ const CATALOGUE: [Row; 5] = [
     },
 ];
 
-/// Prometheus' text format. What the kernel does not tell, as in some sandboxes, is left out.
+/// Prometheus' text format. Metrics that the kernel does not provide, as in some sandboxes, are left out.
 pub fn metrics() -> String {
     let mut text = String::new();
     for Row {
@@ -86,7 +86,7 @@ fn max_fds() -> Option<f64> {
 
 fn open_fds() -> Option<f64> {
     let open = fs::read_dir("/proc/self/fd").ok()?.count();
-    let others = open.checked_sub(1)?; // not the one that counts
+    let others = open.checked_sub(1)?; // without the descriptor that counts them
     u32::try_from(others).ok().map(f64::from)
 }
 
@@ -97,7 +97,7 @@ fn stat(number: usize) -> Option<f64> {
     from_third.split(' ').nth(number - 3)?.parse().ok()
 }
 
-/// The number that stands behind `key` at the start of a line.
+/// The number after `key` at the start of a line.
 fn word_after(file: &str, key: &str) -> Option<f64> {
     let text = fs::read_to_string(file).ok()?;
     let rest = text.lines().find_map(|line| line.strip_prefix(key))?;

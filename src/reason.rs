@@ -17,7 +17,7 @@ pub enum Side {
     Proxy,
 }
 
-/// The enum, [`Reason::ALL`] and the table of what is said of each reason, all from the same rows.
+/// Defines the enum, [`Reason::ALL`] and the table of all reasons from one list.
 macro_rules! reasons {
     (@status none) => { None };
     (@status $status:ident) => { Some(StatusCode::$status) };

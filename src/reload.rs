@@ -21,15 +21,15 @@ use crate::server::{Admission, ListenerSettings};
 use crate::tls::{self, ClientConfigs};
 use crate::upstream::Background;
 
-/// How often the file is looked at. Its content is compared: that sees what is written in place as well as the symlinks that
+/// How often the file is checked. Its content is compared: that notices files written in place as well as the symlinks that
 /// Kubernetes swaps, on every file system.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a changed file has to stay the same: it may still be being written, and half of a file can be a good one.
 const SETTLING: Duration = Duration::from_millis(200);
-/// How long is waited for the workers, so that what is said to be in force is: one that is stuck follows when it can.
+/// How long a reload waits for the workers to switch; a stuck one follows when it can.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The configuration in force, and everybody who goes by it.
+/// The current configuration, and everything that uses it.
 #[derive(Debug)]
 pub struct InForce {
     config: Config,
@@ -49,27 +49,27 @@ pub struct InForce {
     /// How many follow.
     workers: u32,
     metrics: Arc<Metrics>,
-    /// What is wrong with the file, as long as something is.
+    /// The errors of the file, while it has any.
     rejected: Option<Problems>,
 }
 
-/// What the workers are told.
+/// What the workers are sent.
 #[derive(Debug)]
 pub struct Newest {
     config: Config,
     tls: ClientConfigs,
     guards: Guards,
     probe: Option<Arc<Probe>>,
-    /// Gets a permit from every worker that goes by it.
+    /// Gets a permit from every worker that has switched to it.
     adopted: Semaphore,
 }
 
 /// Why the configuration is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// Somebody wants it, and to know what came of it.
+    /// An operator has asked for it, and for its result.
     Asked,
-    /// The file has changed, or has a mistake that may be mended by now: perhaps in a file that it names.
+    /// The file has changed, or has an error that may be fixed by now, perhaps in a file that it names.
     File,
 }
 
@@ -256,7 +256,7 @@ impl Newest {
     }
 }
 
-/// `proxy`, which goes by `first`, as it follows `newest` from now on.
+/// `proxy`, which uses `first` and will follow `newest`.
 fn started(proxy: Proxy, first: &Newest, newest: watch::Receiver<Arc<Newest>>) -> Rc<Proxy> {
     let proxy = Rc::new(proxy);
     proxy.set_probe(first.probe.clone());
@@ -264,7 +264,7 @@ fn started(proxy: Proxy, first: &Newest, newest: watch::Receiver<Arc<Newest>>) -
     proxy
 }
 
-/// Has `proxy` go by the newest configuration, for ever.
+/// Keeps `proxy` on the newest configuration, for ever.
 async fn follow(proxy: Rc<Proxy>, mut newest: watch::Receiver<Arc<Newest>>) {
     while newest.changed().await.is_ok() {
         let newest = newest.borrow_and_update().clone();
@@ -274,7 +274,7 @@ async fn follow(proxy: Rc<Proxy>, mut newest: watch::Receiver<Arc<Newest>>) {
     }
 }
 
-/// The TLS of all upstreams; what is not `known` is read, and watched from now on.
+/// The TLS of all upstreams; files that are not `known` are read and watched.
 fn watch_upstreams(
     config: &Config,
     known: &ClientConfigs,
@@ -290,7 +290,7 @@ fn watch_upstreams(
     Ok(configs)
 }
 
-/// What requests have to pass; what was there `before` goes on, and files that are new are watched from now on.
+/// The guards; those of `before` continue, and new files are watched.
 fn watch_guards(config: &Config, before: &Guards, look: &watch::Sender<()>) -> Guards {
     let (guards, watchers) = Guards::new(config, before);
     for watcher in watchers {

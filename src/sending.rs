@@ -1,5 +1,5 @@
-//! Requests that go on by themselves: a response may begin, and end, while the body of its request is still on its way, and nobody
-//! polls a response whose client takes nothing.
+//! Requests that are sent in the background: a response may begin, and end, while the body of its request is still being sent, and
+//! a response is not polled while its client accepts nothing.
 
 use std::fmt;
 use std::future::{Future, poll_fn};

@@ -23,10 +23,10 @@ pub enum Request {
     Reload,
 }
 
-/// Which way the process was told to stop.
+/// How the process was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// SIGTERM: by whoever runs it, and others may not know yet.
+    /// SIGTERM: from the orchestrator, and others may not know yet.
     Terminate,
     /// SIGINT: by a person at the terminal, who may also just have closed it.
     Interrupt,
@@ -57,7 +57,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one that asks for the end.
+    /// Waits for the next signal to stop.
     pub async fn stop(&mut self) -> Stop {
         loop {
             if let Request::Stop(stop) = self.next().await {

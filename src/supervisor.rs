@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// Who started the process and waits for news of it; nobody, where `NOTIFY_SOCKET` is not set.
+/// The service manager that started the process and waits for notifications; none if `NOTIFY_SOCKET` is not set.
 #[derive(Debug)]
 pub struct Supervisor(Option<Connection>);
 
@@ -19,9 +19,9 @@ struct Connection {
 }
 
 impl Supervisor {
-    /// The one that `socket` names, the value of `NOTIFY_SOCKET`: a path, or with an `@` in front an abstract name.
+    /// The service manager at `socket`, the value of `NOTIFY_SOCKET`: a path, or an abstract name after an `@`.
     ///
-    /// One that cannot be reached is warned of and counts as none: it is no reason not to serve.
+    /// One that cannot be reached is logged and counts as none: it is no reason not to serve.
     pub fn new(socket: Option<&OsStr>) -> Self {
         let name = socket.filter(|name| !name.is_empty());
         let connection = name.map(Connection::new).transpose();
@@ -31,7 +31,7 @@ impl Supervisor {
         }))
     }
 
-    /// Nobody.
+    /// No service manager.
     pub fn none() -> Self {
         Self(None)
     }

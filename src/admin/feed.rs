@@ -23,7 +23,7 @@ use super::{Admin, Answer, fresh, status};
 /// As often as a person can follow.
 const PACE: Duration = Duration::from_secs(1);
 
-/// The last snapshot, if anybody looks.
+/// The last snapshot, while the page is open anywhere.
 #[derive(Debug, Default)]
 pub(super) struct Shared(RefCell<Weak<Mutex<Option<Snapshot>>>>);
 
@@ -125,8 +125,8 @@ mod tests {
     use crate::server::Workers;
     use crate::server::testing::Silent;
 
-    /// The next event, and when what it tells was gathered: the paused clock runs ahead while the workers, which have a clock of their
-    /// own, are asked.
+    /// The next event, and when its data was gathered: the paused clock of a test runs ahead while the workers, which have a clock
+    /// of their own, respond.
     async fn event(feed: &mut Feed) -> (Bytes, Instant) {
         let frame = feed.frame().await.unwrap().unwrap();
         let at = feed.last.lock().await.as_ref().unwrap().at;

@@ -32,8 +32,8 @@ pub(super) fn refuse() -> Answer {
     text(StatusCode::MISDIRECTED_REQUEST, TEXT, how)
 }
 
-/// Whether no browser sent this, or one that shows a page of the host that [`is_ours`] has found to be one of ours. In front of a name
-/// there may be a proxy that speaks TLS.
+/// Whether the request comes from no browser, or from a page of the host that [`is_ours`] has accepted. A TLS proxy may stand in
+/// front of that host.
 pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else {
         return true;

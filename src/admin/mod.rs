@@ -54,11 +54,11 @@ struct Shown {
     text: String,
     /// What the file says that waits for a restart.
     waiting: Vec<Problem>,
-    /// What is wrong with the file, which is therefore not in force.
+    /// The errors of the current file, which is therefore not in use.
     rejected: Option<Problems>,
 }
 
-/// What is answered: something whole, or the events of the status page.
+/// A whole response, or the events of the status page.
 type Answer = Response<Either<Full<Bytes>, Feed>>;
 
 /// The version 0.0.4 of the text format is what every Prometheus server reads.
@@ -87,7 +87,7 @@ impl Admin {
         }
     }
 
-    /// From now on `config` is in force, and what is `waiting` would be after a restart.
+    /// Switches to `config`; the keys in `waiting` need a restart.
     pub fn adopt(&self, config: &Config, waiting: Vec<Problem>) {
         *self.shown.borrow_mut() = Shown::new(config, waiting, &self.metrics);
     }
@@ -204,7 +204,7 @@ fn see(path: &'static str) -> Answer {
     response
 }
 
-/// Nothing here is to be kept by anybody, or to be taken for something else.
+/// Forbids caching and content sniffing.
 fn fresh<B>(response: &mut Response<B>, content_type: &'static str) {
     for (name, value) in [
         (CONTENT_TYPE, content_type),

@@ -1,4 +1,4 @@
-//! What goes on in the process at the moment, as JSON: for the page and for programs.
+//! The current state of the process as JSON, for the page and for programs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::resume::{KeptStream, Streams};
 use crate::server::ShutdownWatch;
 use crate::upstream_stats;
 
-/// How long workers have to answer: one that is busy for longer than this is told of instead.
+/// How long workers have to respond; one that is busy for longer is reported as such.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
-/// How many requests each worker tells of, and are shown: no person reads more, and no worker is kept for longer.
+/// The most requests that each worker reports and the page shows: enough for a person, and little work for the worker.
 const MOST: usize = 500;
 
-/// Asks everybody.
+/// Gathers the state of all workers.
 pub(super) async fn gather(admin: &Admin) -> String {
     let answers = admin
         .workers
@@ -129,7 +129,7 @@ fn counts(counts: Vec<Count>) -> Vec<Value> {
     happened.map(value).collect()
 }
 
-/// Without the line itself; and where the file is no TOML, without what stands there, as that may be part of a secret.
+/// Without the line itself, and without the message where the file is no TOML: both may show a part of a secret.
 fn problem(problem: &Problem) -> Value {
     let Problem {
         severity: _,

@@ -18,8 +18,8 @@ use super::Broken;
 /// How much is read at once, and so is in memory for each response.
 const PIECE: u64 = 64 * 1024;
 
-/// So many threads of all workers may wait for file systems. One that hangs holds up the files, and not the lookups of names, which
-/// have threads of the same kind.
+/// The most threads, of all workers, that may wait for file systems. A file system that hangs delays files, but not name lookups,
+/// which use threads of the same pool.
 static READS: Semaphore = Semaphore::const_new(64);
 
 /// Bytes of a file.
@@ -53,7 +53,7 @@ pub async fn read_blocking<T: Send + 'static>(
 ) -> io::Result<T> {
     let permit = READS.acquire().await.map_err(io::Error::other)?;
     let work = move || {
-        let _permit = permit; // until it is done, whoever still waits for it
+        let _permit = permit; // until the read is done, even if its request is gone
         work()
     };
     spawn_blocking(work).await.map_err(io::Error::other)?

@@ -46,7 +46,7 @@ impl PlainBody {
         timeout: Option<Duration>,
         close_delimited: bool,
     ) -> Self {
-        // A file is nobody who could go silent. It is read when the client has taken what was read before, however long that was.
+        // A file cannot go silent: it is read when the client has taken the previous piece, however long that took.
         let timeout = timeout.filter(|_| !matches!(incoming, Incoming::File(_)));
         let mut body = Self {
             incoming,

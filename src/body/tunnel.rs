@@ -21,7 +21,7 @@ use crate::reason::Reason;
 use crate::sending::{Sending, Unsent};
 use crate::socket::Socket;
 
-/// What is known of both directions of a tunnel.
+/// The state of both directions of a tunnel.
 #[derive(Debug)]
 pub struct Activity {
     /// When bytes last passed, or one direction ended.

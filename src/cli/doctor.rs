@@ -20,7 +20,7 @@ use crate::doctor::{
     Protocol, Report, RequestOptions, SHORTEST_TOKEN, Target, Timeline, UsageError,
 };
 
-/// What the doctor is told.
+/// The arguments of `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags")]
 #[command(
@@ -94,7 +94,7 @@ pub struct Doctor {
     serve: Option<SocketAddr>,
 }
 
-/// Examines a stream, shows the report, and says by the exit code what it comes to.
+/// Examines a stream and prints the report; the exit code sums it up.
 pub fn doctor(given: &Doctor) -> ExitCode {
     let token = match given.probe.as_deref().map(token).transpose() {
         Ok(token) => token,
@@ -233,7 +233,7 @@ fn examine(examination: &Examination, quiet: bool) -> Result<Measured, MeasureEr
     })
 }
 
-/// What is shown while it runs: a line that grows on a terminal, one line for each phase elsewhere.
+/// The progress: a line that grows on a terminal, one line for each phase elsewhere.
 struct Screen {
     is_terminal: bool,
     is_quiet: bool,

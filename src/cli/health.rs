@@ -61,7 +61,7 @@ pub fn health(source: &ConfigSource) -> ExitCode {
     }
 }
 
-/// An address to connect to: one that means "every network" can be listened on only.
+/// An address to connect to: an unspecified one (`0.0.0.0`) can only be listened on.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

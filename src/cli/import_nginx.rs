@@ -14,7 +14,7 @@ use crate::import::{Files, Imported, Outcome, Texts, import};
 /// The exit code of an import that leaves out something that decides who may call.
 const UNGUARDED: u8 = 3;
 
-/// What the importer is told.
+/// The arguments of `import-nginx`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(
     override_usage = "sse-sidecar import-nginx [OPTIONS] FILE",

@@ -53,7 +53,7 @@ pub struct ConfigSource {
     pub overrides: Overrides,
 }
 
-/// What the demo is told.
+/// The arguments of `demo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demo {
     /// The port of its page; 0 is any free one.
@@ -88,9 +88,9 @@ pub fn definition() -> clap::Command {
     Arguments::command()
 }
 
-/// Shows help, version or what is wrong with the arguments, and gives the exit code.
+/// Prints help, the version or an error in the arguments, and returns the exit code.
 pub fn refuse(error: &clap::Error) -> ExitCode {
-    // Nobody is left to tell if this cannot be written.
+    // There is nowhere to report a failure to write.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(USAGE)
@@ -266,7 +266,7 @@ fn overrides(
         })
 }
 
-/// Text that may quote somebody else, without what a terminal would obey.
+/// `text`, which may quote foreign input, without control characters that a terminal would obey.
 fn printable(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() && c != '\n' {

@@ -66,7 +66,7 @@ pub fn run(given: &ConfigSource) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(Err(error)) => {
-            drop(logging); // says what it has to say first
+            drop(logging); // writes the last lines first
             complain(&format_args!("error: {error}"));
             ExitCode::FAILURE
         }

@@ -16,7 +16,7 @@ use super::USAGE;
 use super::demo;
 use crate::doctor::{Answer, Origin, Token};
 
-/// Serves probes at `address`, for whoever has `token` or the one that is shown, until it is stopped.
+/// Serves probes at `address` until it is stopped, to clients with `token` or the one that is printed.
 pub(super) fn serve(address: SocketAddr, token: Option<&str>) -> ExitCode {
     let served = token
         .map_or_else(new_token, |token| Ok(token.to_owned()))
@@ -51,7 +51,7 @@ fn serve_with(address: SocketAddr, token: &str) -> io::Result<()> {
     })
 }
 
-/// The answer to whoever has the token, at any path: hops may change that.
+/// The response to a client with the token, at any path: hops may change that.
 fn answer<B>(
     origin: &Arc<Origin>,
     request: &Request<B>,
@@ -67,7 +67,7 @@ fn answer<B>(
     )
 }
 
-/// Sixteen bytes that nobody can guess.
+/// Sixteen random bytes.
 fn new_token() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -1,4 +1,5 @@
-//! Addresses as text. Each request tells of its client's, and for one of IPv4 `Display` takes a hundred instructions a digit.
+//! Addresses as text. Every request formats its client's, and `Display` takes a hundred instructions for each digit of an IPv4
+//! address.
 
 use std::net::{IpAddr, SocketAddr};
 

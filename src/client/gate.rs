@@ -186,7 +186,7 @@ impl AsyncWrite for Gate {
                     state.handle_written(written.min(length));
                     let of_bufs = written.saturating_sub(length);
                     if of_bufs + dealt_with == 0 {
-                        // It was all for what goes ahead: hyper's turn comes when that has left.
+                        // The write took only bytes that go ahead of hyper's: hyper writes once they have left.
                         cx.waker().wake_by_ref();
                         Poll::Pending
                     } else {

@@ -1,4 +1,4 @@
-//! Whose request it is: one notion for what is logged, shown, told to the upstream, limited and let in.
+//! The client of a request: one definition for logs, the status page, forwarded headers, limits and access rules.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,8 +14,8 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The address of a request's client, which is not always who has connected: in its canonical form, so an IPv4 client of an IPv6
-/// socket has its IPv4 address. Nobody's, if nobody who is believed has said it: then it must not be taken for any.
+/// The address of a request's client, which is not always the peer. It is in canonical form: an IPv4 client of an IPv6 socket has
+/// its IPv4 address. `None` if no trusted source has named one; such a client must not be treated as any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(Option<IpAddr>);
 
@@ -27,10 +27,10 @@ impl ClientAddress {
 
     /// The client of a request with these `headers` that came in from `peer`.
     ///
-    /// Each proxy appends whom it has served, so the list is read from its end: for as long as who says something is `trusted`, that is
-    /// believed, and the first address that is not is the client's. What stands left of it may be made up. If all are trusted, the client
-    /// is the first of them. What is no address (`unknown`, an obfuscated identifier, garbage) ends the search too: somebody has
-    /// come in there whom nobody knows.
+    /// Each proxy appends the address it has served, so the list is read from its end: as long as an address is `trusted`, the
+    /// entry before it is believed, and the first one that is not is the client's. Whatever precedes it may be forged. If all are
+    /// trusted, the client is the first of them. An entry that is no address (`unknown`, an obfuscated identifier, garbage) ends
+    /// the search too: the client is then unknown.
     pub fn find(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         match trusted_peer(peer, trusted) {
             Err(stranger) => Self(Some(stranger)),
@@ -38,7 +38,7 @@ impl ClientAddress {
         }
     }
 
-    /// It, if it is known.
+    /// The address, if it is known.
     pub fn ip(self) -> Option<IpAddr> {
         self.0
     }
@@ -53,8 +53,8 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// The address of a peer that is believed what it says of others, `None` on a Unix socket, whose file's permissions have said who is
-/// trusted; and as an error that of another one.
+/// The address of a trusted peer, `None` on a Unix socket, whose permissions decide who is trusted; as an error, the address of an
+/// untrusted peer.
 pub fn trusted_peer(peer: Option<SocketAddr>, trusted: &[IpNet]) -> Result<Option<IpAddr>, IpAddr> {
     match ClientAddress::of(peer).ip() {
         Some(ip) if !is_within(ip, trusted) => Err(ip),
@@ -82,7 +82,7 @@ fn behind(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Optio
     let elements = lines.map(|line| forwarded_elements(line.to_str().ok()?));
     let elements: Vec<ForwardedElement<'_>> = elements.collect::<Option<Vec<_>>>()?.concat();
     if elements.iter().all(|element| element.node.is_none()) {
-        return peer; // it speaks of nobody
+        return peer; // it names no client
     }
     if has(&X_FORWARDED_PROTO) || has(&X_FORWARDED_HOST) {
         return None; // a proxy that sets these may let a client's own `Forwarded` pass
@@ -153,9 +153,9 @@ mod tests {
             (&["6.6.6.6, 192.0.2.1", " ,10.0.0.9,, "], "192.0.2.1"),
             (&["10.0.0.7, 10.0.0.8"], "10.0.0.7"),
             (&[""], "10.1.2.3"),
-            // What is left of the first that is not trusted does not matter.
+            // Entries to the left of the first untrusted one do not matter.
             (&["garbage, \"\\, 192.0.2.1"], "192.0.2.1"),
-            // But nobody stands for an address that is not told, least of all whoever stands left of it.
+            // But an unknown address is not replaced by another one, least of all by one to its left.
             (&["192.0.2.1, unknown"], "unknown"),
             (&["10.0.0.7, unknown, 10.0.0.8"], "unknown"),
             (&["_hidden"], "unknown"),

@@ -51,7 +51,7 @@ pub struct Client {
     settings: ConnectionSettings,
     retires_at: Option<Instant>,
     state: RefCell<State<Takeover>>,
-    /// Whoever waits to read while there is nothing that may be read.
+    /// Waits to read while nothing may be read.
     reader: RefCell<Option<Waker>>,
     /// Whether bytes wait that the client does not take.
     stall: Stall,
@@ -60,25 +60,25 @@ pub struct Client {
     automatic_answer: Cell<Option<u16>>,
     cancellation: Cell<Option<Reason>>,
     is_cut: Cell<bool>,
-    /// Requests whose responses have ended before them. They stop with the connection.
+    /// Requests whose responses ended first. They are cancelled with the connection.
     remainders: RefCell<Vec<Remainder>>,
     logins: Logins,
-    /// The shutdown has begun, and so long it may take: the response under way is the connection's last.
+    /// When the drain ends, once it has begun: the current response is then the connection's last.
     drains_until: Cell<Option<Instant>>,
 }
 
-/// A connection for whoever serves it otherwise.
+/// The parts of a connection, to be served in another way.
 #[derive(Debug)]
 pub struct ClientParts {
     /// The connection itself.
     pub socket: Socket,
     /// The client's address.
     pub peer: Option<SocketAddr>,
-    /// Where it came in.
+    /// The listener's name.
     pub listener: Option<Arc<str>>,
-    /// What it is held to.
+    /// Its timeouts and limits.
     pub settings: ConnectionSettings,
-    /// What was read and not yet looked at.
+    /// Bytes that were read but not yet parsed.
     pub unread: Vec<u8>,
 }
 
@@ -107,15 +107,15 @@ impl Client {
         }
     }
 
-    /// The same, come in at the listener of this name.
+    /// Sets the listener's name.
     #[must_use]
     pub fn at(mut self, listener: Option<Arc<str>>) -> Self {
         self.listener = listener;
         self
     }
 
-    /// Waits for the client's first bytes, until they show which HTTP it speaks: HTTP/2 "with prior knowledge" begins with a
-    /// preface of its own (RFC 9113, section 3.4). They are kept for whoever serves it.
+    /// Waits for the client's first bytes, until they show which HTTP version it speaks: HTTP/2 "with prior knowledge" begins with
+    /// a preface of its own (RFC 9113, section 3.4). They are kept to be read again.
     pub fn poll_speaks_http2(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if let Some(protocol) = self.socket.alpn_protocol() {
             return Poll::Ready(Ok(protocol == b"h2"));
@@ -143,7 +143,7 @@ impl Client {
         }
     }
 
-    /// The socket, the client's address, its listener, its timeouts, and what was read and not yet looked at.
+    /// Takes the connection apart.
     pub fn into_parts(self) -> ClientParts {
         ClientParts {
             unread: self.state.into_inner().take_unread(),
@@ -154,17 +154,17 @@ impl Client {
         }
     }
 
-    /// How much may come.
+    /// The limits of requests.
     pub fn limits(&self) -> Limits {
         self.settings.limits
     }
 
-    /// When the connection is so old that it is to take no new request; the same for its whole life.
+    /// When the connection becomes too old for new requests; it never changes.
     pub fn retires_at(&self) -> Option<Instant> {
         self.retires_at
     }
 
-    /// Waits until the client is gone.
+    /// Waits until the client disconnects.
     pub fn closed(&self) -> impl Future<Output = ()> {
         self.socket.closed()
     }
@@ -175,7 +175,7 @@ impl Client {
         self.wake_reader();
     }
 
-    /// All that there will be of the response is in hyper's hands.
+    /// hyper has been given the whole response.
     pub fn end_response(&self) {
         self.state.borrow_mut().handle_response_end();
     }
@@ -187,20 +187,19 @@ impl Client {
         }
     }
 
-    /// Who had taken the connection is done with it.
+    /// A takeover has ended, and the connection comes back.
     pub fn take_back(&self) {
         self.state.borrow_mut().handle_return(Instant::now());
         self.end_request();
     }
 
-    /// The response has left, and the next request may come.
+    /// The response has been sent, and the next request may follow.
     fn end_request(&self) {
         self.write_timeout.set(self.settings.write);
         self.wake_reader();
     }
 
-    /// The connection is over: nothing of what it was about to do is left. A takeover holds the client that holds it, so this is
-    /// what breaks the circle.
+    /// Drops everything that the connection still had to do. A takeover holds the client that holds it: this breaks that cycle.
     pub fn abandon(&self) {
         let takeover = self.state.borrow_mut().abandon();
         drop(takeover);
@@ -208,7 +207,7 @@ impl Client {
         self.logins.clear();
     }
 
-    /// Waits until the requests that have outlived their responses are sent.
+    /// Waits until requests that outlived their responses are sent.
     pub async fn remainders_over(&self) {
         loop {
             let Some(remainder) = self.remainders.borrow_mut().pop() else {
@@ -218,7 +217,7 @@ impl Client {
         }
     }
 
-    /// The next instant at which a timeout of this connection expires, or its client is to be looked at, and which one it is.
+    /// The next instant at which a timeout of this connection expires, or its client has to be checked, and for which reason.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let after = |since: Instant, timeout: Option<Duration>| since.checked_add(timeout?);
         let phase = match self.state.borrow().clock() {
@@ -235,7 +234,7 @@ impl Client {
         }
     }
 
-    /// Whether the timeout of this [deadline](Self::deadline) has run out, now that it has come: a client that seems to take nothing may
+    /// Whether the timeout of this [deadline](Self::deadline) has expired once its time has come: a client that seems stalled may
     /// only be slow.
     pub fn has_expired(&self, reason: Reason) -> bool {
         reason != Reason::ClientStalled
@@ -244,18 +243,18 @@ impl Client {
                 .has_lasted(&self.socket, self.write_timeout.get())
     }
 
-    /// Whether part of a request's head has arrived, so that the client deserves an answer.
+    /// Whether part of a request's head has arrived, so that the client gets a response.
     pub fn has_partial_head(&self) -> bool {
         self.state.borrow().is_in_head()
     }
 
-    /// Whether the client may still be sending what nobody will read: closing at once would then reset the connection, and
-    /// take the answer with it.
+    /// Whether the client may still be sending bytes that will not be read: closing at once would then reset the connection and
+    /// lose the response.
     pub fn has_unread_input(&self) -> bool {
         self.state.borrow().has_unread_input()
     }
 
-    /// Writes what goes ahead of anything that hyper writes.
+    /// Writes what is to be sent ahead of hyper's output.
     pub fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         while !state.ahead().is_empty() {
@@ -285,29 +284,29 @@ impl Client {
         Some((reason, None))
     }
 
-    /// Says why this connection is about to be dropped.
+    /// Sets why this connection is about to be dropped.
     pub fn cancel(&self, reason: Reason) {
         self.cancellation.set(Some(reason));
     }
 
-    /// The process ends: streams on this connection are to end now.
+    /// The drain's time is up: streams on this connection have to end now.
     pub fn cut(&self) {
         self.is_cut.set(true);
     }
 
-    /// The connection becomes a tunnel, whose client is looked at by the kernel alone.
+    /// Makes the connection a tunnel: from now on only the kernel checks that its client is there.
     pub fn become_tunnel(&self) {
         let timeout = self.write_timeout.get();
         self.socket
             .set_user_timeout(timeout.map(|timeout| timeout * TUNNEL_PATIENCE));
     }
 
-    /// Who gets the connection, once hyper has written everything that came before.
+    /// The takeover, once hyper has written everything before it.
     pub fn take_takeover(&self) -> Option<Takeover> {
         self.state.borrow_mut().take()
     }
 
-    /// The process is about to end: the connection takes no more requests, and open ones have to be done by `until`.
+    /// Begins the drain: the connection accepts no more requests, and open ones have to be done by `until`.
     pub fn drain(&self, until: Instant) {
         self.drains_until.set(Some(until));
     }
@@ -319,12 +318,12 @@ impl Client {
             || self.retires_at.is_some_and(|at| Instant::now() >= at)
     }
 
-    /// Writes a last response that hyper has no part in, and closes the connection so that it can be read.
+    /// Writes a last response past hyper, and closes the connection so that the client can read it.
     pub async fn send_last(&self, response: &[u8]) {
         self.socket.finish(response).await;
     }
 
-    /// Ends the connection in order: over TLS one that is just dropped looks cut.
+    /// Closes the connection in order: over TLS, one that is just dropped looks truncated.
     pub async fn close(&self) {
         if !self.is_tls() {
             return; // FIN comes with the drop
@@ -333,7 +332,7 @@ impl Client {
         let _ = tokio::time::timeout(self.settings.write.unwrap_or(CLOSING), closing).await;
     }
 
-    /// Notes whether the client takes what is written and flushed.
+    /// Notes whether the client accepts what is written and flushed.
     fn note_taken(&self, taken: Poll<usize>) {
         self.stall.note(taken);
     }
@@ -353,8 +352,8 @@ impl Client {
 /// What a client sends first on a connection with HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How many times the `write` timeout the client of a tunnel may acknowledge nothing.
+/// How many `write` timeouts the client of a tunnel may take to acknowledge bytes.
 const TUNNEL_PATIENCE: u32 = 4;
 
-/// How long `close_notify` may take to leave, where no `write` timeout says so.
+/// How long sending `close_notify` may take without a `write` timeout.
 const CLOSING: Duration = Duration::from_secs(1);

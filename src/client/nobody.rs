@@ -1,4 +1,4 @@
-//! The client of the sidecar's own requests: nobody waits behind it.
+//! The client of the sidecar's own requests, such as health checks.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::http1::Connection;
 use crate::reason::Reason;
 use crate::sending::Remainder;
 
-/// A client that is told nothing, and keeps nothing.
+/// A client that ignores everything.
 #[derive(Debug)]
 pub struct NoClient;
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Limits;
 use crate::wire::{BadChunk, Chunked, Malformed, Piece, RequestHead, respell, with_valid_target};
 
-/// A connection's state. `T` is whoever may take the connection over.
+/// The state of a connection. `T` is a takeover.
 #[derive(Debug)]
 pub(super) struct State<T> {
     phase: Phase<T>,
@@ -27,7 +27,7 @@ pub(super) struct State<T> {
     unread: Vec<u8>,
     /// The head of the request under way, as the client sent it.
     raw_head: Vec<u8>,
-    /// What the client gets before anything else that hyper writes: interim responses, and the head that stands for hyper's.
+    /// Bytes to be sent ahead of hyper's output: interim responses, and the head that replaces hyper's.
     ahead: Vec<u8>,
     /// The upstream's head, in whose spelling hyper's is written.
     spelling: Bytes,
@@ -49,9 +49,9 @@ enum Phase<T> {
     Answering { has_begun: bool },
     /// All of the response is with hyper, and some of it may still be there.
     Leaving { has_begun: bool },
-    /// The connection goes to somebody else once hyper has written what it has.
+    /// The connection is taken over once hyper has written what it has.
     Yielding(T),
-    /// Somebody else has it.
+    /// It is taken over.
     Taken,
 }
 
@@ -65,7 +65,7 @@ enum Inbound {
     },
     /// A whole head, of which hyper has so much.
     Whole { bytes: Vec<u8>, passed: usize },
-    /// hyper has the head: what follows it is known once it has read that.
+    /// hyper has the head: whether a body follows is known once hyper has parsed it.
     Verdict,
     /// So many bytes of a request's body.
     Length(u64),
@@ -86,10 +86,10 @@ pub(super) enum Next {
     ReadBody(usize),
 }
 
-/// What the connection's clock is.
+/// Which of the connection's timeouts is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clock {
-    /// A request's head is awaited since then, the connection's first or one that has begun.
+    /// A request's head has been awaited since then: the connection's first, or one that has begun.
     RequestHead(Instant),
     /// Nothing is asked of the client since then.
     KeepAlive(Instant),
@@ -245,7 +245,7 @@ impl<T> State<T> {
         }
     }
 
-    /// hyper is about to write `bytes`. Returns how many of them are dealt with here: they are [ahead](Self::ahead) now, or nobody's.
+    /// hyper is about to write `bytes`. Returns how many of them are consumed here: they are [ahead](Self::ahead) now, or dropped.
     pub(super) fn handle_output(&mut self, bytes: &[u8]) -> usize {
         let (Phase::Answering { has_begun } | Phase::Leaving { has_begun }) = &mut self.phase
         else {
@@ -256,7 +256,7 @@ impl<T> State<T> {
         }
         if let Some(rest) = bytes.strip_prefix(CONTINUE) {
             self.go_on();
-            // hyper puts a response that is there at once into the same buffer.
+            // hyper puts a response that is ready at once into the same buffer.
             let of_rest = if rest.is_empty() {
                 0
             } else {
@@ -265,7 +265,7 @@ impl<T> State<T> {
             return CONTINUE.len() + of_rest;
         }
         let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-            *has_begun = true; // no head that anybody writes
+            *has_begun = true; // longer than any head
             return 0;
         };
         *has_begun = true;
@@ -339,7 +339,7 @@ impl<T> State<T> {
         self.wait(now);
     }
 
-    /// The connection is over: whoever was to take it is dropped.
+    /// The connection is over: drops a takeover that has not begun.
     pub(super) fn abandon(&mut self) -> Option<T> {
         match std::mem::replace(&mut self.phase, Phase::Taken) {
             Phase::Yielding(taker) => Some(taker),
@@ -347,7 +347,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Whether the connection can go to somebody else: hyper has read the request's body.
+    /// Whether the connection can be taken over: hyper has read the request's body.
     pub(super) fn has_whole_request(&self) -> bool {
         matches!(self.inbound, Inbound::Head { .. })
     }
@@ -357,13 +357,13 @@ impl<T> State<T> {
         matches!(self.phase, Phase::Head { .. })
     }
 
-    /// Whether the client may still be sending what nobody will read.
+    /// Whether the client may still be sending bytes that will not be read.
     pub(super) fn has_unread_input(&self) -> bool {
         !self.unread.is_empty()
             || !matches!(&self.inbound, Inbound::Head { scanner, .. } if !scanner.is_started())
     }
 
-    /// What the client's clock is.
+    /// Which timeout is running.
     pub(super) fn clock(&self) -> Clock {
         match self.phase {
             Phase::Waiting {

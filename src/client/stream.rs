@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Client;
 use crate::socket::{self, taken};
 
-/// What is left of a connection after its last HTTP message: the bytes that came with that, then the socket.
+/// A connection after its last HTTP message: the bytes that came with that, then the socket.
 #[derive(Debug)]
 pub struct ClientStream {
     client: Rc<Client>,

@@ -27,15 +27,15 @@ use crate::tls::{ClientTls, PeerName};
 pub struct Access {
     /// The first that matches the client's address decides; whom none matches may.
     pub rules: Vec<AccessRule>,
-    /// The file of those who may, with their passwords' hashes; `None` asks nobody.
+    /// The file of users with their passwords' hashes; `None` asks for no password.
     pub basic_auth: Option<PathBuf>,
-    /// The service that is asked whether a request may pass; `None` asks nobody.
+    /// The service that decides about each request; `None` if there is none.
     pub authorize: Option<Service>,
     /// Fields of its answer that the upstream gets.
     pub authorize_headers: Vec<HeaderName>,
     /// How long the answer may take.
     pub authorize_timeout: Duration,
-    /// The upstream is told of the certificate that the client has shown.
+    /// The client's certificate is forwarded to the upstream.
     pub forward_certificate: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct Access {
 pub struct Service {
     /// Where it is.
     pub upstream: Arc<Upstream>,
-    /// What is asked for there.
+    /// The path and query of the request to the service.
     pub target: PathAndQuery,
 }
 
@@ -114,7 +114,7 @@ impl Access {
         ]
     }
 
-    /// Whether nothing is asked of anybody.
+    /// Whether everybody has access.
     pub fn is_open(&self) -> bool {
         self.rules.is_empty()
             && self.basic_auth.is_none()
@@ -122,7 +122,8 @@ impl Access {
             && !self.forward_certificate
     }
 
-    /// Whether a client at `address` may: one without an address where a rule is for all, or where nobody is turned away.
+    /// Whether a client at `address` has access. A client without an address has it where a rule allows all, or where no rule
+    /// denies any.
     pub fn admits(&self, address: Option<IpAddr>) -> bool {
         let matches = |rule: &&AccessRule| match (&rule.network, address) {
             (None, _) => true,
@@ -131,7 +132,7 @@ impl Access {
         };
         match self.rules.iter().find(matches) {
             Some(rule) => rule.allows,
-            // Nobody can say that it is not one of those who are turned away.
+            // It might be one of those that a rule denies.
             None => address.is_some() || self.rules.iter().all(|rule| rule.allows),
         }
     }
@@ -255,7 +256,7 @@ fn service(text: &str) -> Result<Option<Service>, Mistake> {
     Ok(Some(Service { upstream, target }))
 }
 
-/// A field that may come from somebody else than the client.
+/// A field that is not the client's own.
 fn header(text: &str) -> Result<HeaderName, Mistake> {
     let name: HeaderName = text.parse().map_err(|_| {
         Mistake::new(format!("`{text}` is not the name of a header"))
@@ -351,7 +352,7 @@ pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
     }
 }
 
-/// Reads a file of users; what it says is not told.
+/// Checks a file of users; its content is not shown.
 fn read_users(file: &Path) -> Result<(), Mistake> {
     let shown = file.display();
     let text = fs::read_to_string(file).map_err(|error| {

@@ -33,18 +33,18 @@ pub enum AccessForm {
 pub enum AccessPart {
     /// Itself.
     Text(String),
-    /// What is known of a request. Nothing that a client sends looks like the end of it.
+    /// A value of the request, escaped so that no client can forge the end of it.
     Value {
         /// What.
         value: AccessValue,
         /// The character that follows it in the line.
         until: Option<char>,
-        /// It stands between double quotes, so it may have spaces.
+        /// It is between double quotes, so it may have spaces.
         is_quoted: bool,
     },
 }
 
-/// What a placeholder stands for.
+/// The value of a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -116,7 +116,7 @@ const NAMES: [(&str, AccessValue); 29] = [
 /// The format of Apache's and nginx's of that name. A query may hold secrets, so the request is without its own.
 const COMBINED: &str = "{client_ip} - - [{time_common}] \"{method} {path} {protocol}\" {status} {bytes} \"{referer}\" \"{user_agent}\"";
 
-/// `off`, `json`, `combined` or a template, in which `{{` and `}}` stand for one brace.
+/// `off`, `json`, `combined` or a template, in which `{{` and `}}` are literal braces.
 pub(super) fn access_log(text: &str) -> Result<Option<Arc<AccessLog>>, Mistake> {
     let form = match text {
         "off" => return Ok(None),

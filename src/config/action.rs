@@ -34,7 +34,7 @@ pub struct Proxied {
     pub balance: Option<Arc<Balance>>,
     /// What the Host field says there; `None` is what the client's says.
     pub host: Option<HeaderValue>,
-    /// What is changed in their heads.
+    /// Edits of their request headers.
     pub request_headers: HeaderEdits,
     /// What stands there instead of the path that the route matches, without a last slash.
     pub replace_prefix: Option<String>,
@@ -48,11 +48,11 @@ pub enum Forwarded {
     /// In all the fields that are in use.
     #[default]
     On,
-    /// In none: for an API of somebody else.
+    /// No fields at all: for an external API.
     Off,
 }
 
-/// Where a client is sent. What is `None` stays as it asked for it.
+/// Where a client is redirected. What is `None` stays as in the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     /// `http` or `https`.

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::problem::Mistake;
 use super::{ListenAddress, Scheme, UpstreamAddress};
 
-/// The port suggested to somebody who gave none.
+/// The port suggested where none is given.
 const USUAL_PORT: u16 = 8080;
 
 /// The room that Linux has for the path of a Unix socket, its NUL included.

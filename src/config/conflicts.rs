@@ -9,7 +9,7 @@ use super::problem::Mistake;
 use super::units::written;
 use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, Ids, OnUpstreamFailure, balance};
 
-/// After so long nginx and most load balancers give up on a silent connection.
+/// The time after which nginx and most load balancers close a silent connection.
 const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Kubernetes' default `terminationGracePeriodSeconds`: after so long it kills.
@@ -18,7 +18,7 @@ const GRACE_PERIOD: Duration = Duration::from_secs(30);
 /// Streams that all end within less than this come back together.
 const SPREAD: Duration = Duration::from_secs(5);
 
-/// What a pod needs beyond its drain: to cut what is left, and to be found gone.
+/// What a pod needs beyond its drain: time to abort what is left, and to be seen as gone.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 /// Warns about everything in the draft that is worth a second look.
@@ -38,7 +38,7 @@ pub(super) fn warn(draft: &Draft, report: &mut Report) {
 
 /// Warns about the settings of one table: `prefix` is empty for the top level, else such as `route[1].`.
 ///
-/// Only what the table itself says is looked at again: what it took from the top level was warned about there.
+/// Only the table's own keys are checked: those inherited from the top level were checked there.
 fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Report) {
     let Settings {
         timeouts,

@@ -17,7 +17,7 @@ pub struct Cors {
     pub headers: Vec<HeaderName>,
     /// The methods that they may use.
     pub methods: Vec<Method>,
-    /// The fields of an answer that they may read, besides those that everybody may.
+    /// Response headers that they may read, besides those that are always readable.
     pub expose: Vec<HeaderName>,
     /// They may send cookies.
     pub credentials: bool,
@@ -32,7 +32,7 @@ pub enum Origin {
     Any,
     /// `https://app.example.com`
     Exact(String),
-    /// `https://*.example.com`: what stands before the star, and what stands after it.
+    /// `https://*.example.com`: the parts before and after the star.
     Below(String, String),
 }
 

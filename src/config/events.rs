@@ -55,7 +55,7 @@ pub struct Heartbeat {
 /// The shape of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame {
-    /// Whichever the client is known to take.
+    /// The one that the client is known to handle.
     Auto,
     /// `: heartbeat` and a line feed.
     Line,
@@ -64,8 +64,8 @@ pub enum Frame {
 }
 
 impl Detect {
-    /// Whether a response is an event stream: by its status, and by whether its media type says so. A range of one (206) is not:
-    /// what is inserted would be inside the range.
+    /// Whether a response is an event stream, by its status and by whether its media type says so. A range of one (206) is not:
+    /// heartbeats would end up inside the range.
     pub fn is_event_stream(self, status: u16, labelled: bool) -> bool {
         match self {
             _ if status == 206 => false,

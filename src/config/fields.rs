@@ -12,9 +12,9 @@ use super::template::Template;
 pub struct HeaderEdits {
     /// Fields that are taken out.
     pub remove: Vec<HeaderName>,
-    /// Fields that get this value instead of any other; one that comes out empty is taken out.
+    /// Fields that are set to this value; an empty value removes the field.
     pub set: Vec<(HeaderName, Template)>,
-    /// Fields that are there beside others of their name, unless they come out empty.
+    /// Fields that are added beside others of the same name, unless their value is empty.
     pub add: Vec<(HeaderName, Template)>,
 }
 
@@ -44,7 +44,7 @@ impl HeaderEdits {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    /// Reads the table `key`. One that is there replaces all that was inherited.
+    /// Reads the table `key`, which replaces everything inherited.
     pub(super) fn read(&mut self, table: &mut Table<'_>, key: &'static str, message: Message) {
         let mut edits = Self::default();
         let is_there = table.has(key);

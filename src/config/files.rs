@@ -16,7 +16,7 @@ use super::value::text;
 pub struct Files {
     /// The folder.
     pub root: PathBuf,
-    /// The page, below the root, of a single-page application that makes its pages itself: it stands in where there is no file.
+    /// The page, below the root, of a single-page application; it is served where there is no file.
     pub fallback: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Files {
     }
 }
 
-/// Reports folders that are none, and fallbacks that nobody could get. Relative paths start at `folder`.
+/// Reports folders that do not exist, and fallbacks that can never be served. Relative paths start at `folder`.
 pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
     for route in &draft.routes {
         let Some(OwnAction::Files(Files { root, fallback })) = &route.own_action else {

@@ -3,8 +3,8 @@
 use http::Request;
 use http::header::HOST;
 
-/// The host that a request names, without its port and without the dot that may stand at the end of a full name. Whether it is a
-/// host is for others to check; so is whether the target and the Host field name the same one.
+/// The host that a request names, without its port and without the trailing dot of a fully qualified name. Callers check that it is
+/// valid, and that the target and the Host field agree.
 pub fn requested_host<B>(request: &Request<B>) -> Option<&str> {
     let host = if let Some(host) = request.uri().host() {
         host

@@ -12,7 +12,7 @@ pub struct User {
     pub hash: String,
 }
 
-/// What is wrong with a file of users. It does not show what stands there.
+/// An error in a file of users, without the content of the line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum HtpasswdError {

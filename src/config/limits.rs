@@ -52,7 +52,7 @@ pub enum LimitBy {
     /// An address, or for IPv6 its network of 64 bits, all of which one client may have.
     #[default]
     Client,
-    /// Whoever sends the same value in this field; where it is missing, an address.
+    /// Clients that send the same value in this field; without it, by address.
     Header(HeaderName),
 }
 

@@ -12,13 +12,13 @@ use crate::tls::ServerTls;
 pub struct Listener {
     /// The address to bind.
     pub address: ListenAddress,
-    /// How routes speak of it.
+    /// The name that routes use for it.
     pub name: Option<Arc<str>>,
-    /// Its certificate; `None` is plain.
+    /// TLS; `None` is plain HTTP.
     pub tls: Option<ServerTls>,
-    /// Each connection begins with a PROXY protocol header, which says who its client is.
+    /// Each connection begins with a PROXY protocol header, which gives the client's address.
     pub proxy_protocol: bool,
-    /// The mode of a Unix socket's file: who may write to it may connect, and is trusted.
+    /// The mode of a Unix socket's file: whoever may write to it may connect, and is trusted.
     pub mode: u32,
 }
 
@@ -32,7 +32,7 @@ pub enum ListenAddress {
 }
 
 impl Listener {
-    /// What a Unix socket's file lets be done unless its mode is set: whoever connects is trusted, so nobody but its owner can.
+    /// The default mode of a Unix socket's file: its clients are trusted, so only its owner may connect.
     pub const SOCKET_MODE: u32 = 0o600;
 }
 

@@ -79,7 +79,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Limits of the whole process.
     pub server: Server,
-    /// What operators look at.
+    /// The admin port.
     pub admin: Admin,
     /// The timeouts of a connection before its request has a route: `request_head`, `keep_alive`, `connection_age`, `write`. A route has its own
     /// copy of the rest.
@@ -92,36 +92,36 @@ pub struct Config {
     pub drain: Drain,
     /// What all kept streams may take.
     pub history: History,
-    /// What is logged, and how.
+    /// Logging.
     pub log: Log,
 }
 
-/// One `[[route]]`, with everything it did not say taken from the top level.
+/// One `[[route]]`, with the keys that it does not set taken from the top level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// What it is called, if it has a name: see [`label`](Self::label).
+    /// Its name, if it has one: see [`label`](Self::label).
     pub name: Option<String>,
-    /// Which requests take it.
+    /// The requests that it matches.
     pub matcher: Matcher,
-    /// What becomes of them.
+    /// How they are answered.
     pub action: Action,
-    /// What is changed in the heads of the answers.
+    /// Edits of response headers.
     pub response_headers: HeaderEdits,
-    /// Which pages of other origins may read them; `None` leaves that to the backend.
+    /// Which pages of other origins may read the responses; `None` leaves that to the backend.
     pub cors: Option<Cors>,
     /// The timeouts.
     pub timeouts: Timeouts,
-    /// What keeps silent streams alive.
+    /// Heartbeats of silent streams.
     pub heartbeat: Heartbeat,
     /// What counts as an event stream, and how it ends when the upstream fails.
     pub events: Events,
-    /// What becomes of its event streams when the process drains.
+    /// What happens to its event streams when the process drains.
     pub drain_streams: DrainStreams,
-    /// Who may call.
+    /// Access rules.
     pub access: Access,
-    /// How much one client may have.
+    /// Limits for each client.
     pub limits: Limits,
-    /// These limits are not those of the top level, and count by themselves.
+    /// The limits are the route's own, and counted separately from the top level's.
     pub has_own_limits: bool,
     /// Which of its streams outlive their clients.
     pub resume: Resume,
@@ -130,7 +130,7 @@ pub struct Route {
 }
 
 impl Config {
-    /// Every upstream; among them those that are asked whether a request may pass.
+    /// Every upstream, authorizing services included.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.routes.iter().flat_map(|route| {
             let service = route.access.authorize.as_ref();
@@ -141,7 +141,7 @@ impl Config {
 }
 
 impl Route {
-    /// Everywhere that requests may go.
+    /// All upstreams of the route.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.action
             .proxied()

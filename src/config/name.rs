@@ -11,7 +11,7 @@ use super::{Matcher, Route};
 const LONGEST: usize = 64;
 
 impl Route {
-    /// What the log, the status page and the metrics call it: its name, or else what it asks of a request.
+    /// Its label in the log, on the status page and in metrics: its name, or else its conditions.
     pub fn label(&self) -> String {
         label(self.name.as_deref(), &self.matcher)
     }

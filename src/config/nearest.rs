@@ -19,7 +19,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be inserted, removed, replaced, or swapped with their neighbour to turn `a` into `b`.
+/// The number of letters to insert, remove, replace, or swap with a neighbour to get from `a` to `b`.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();

@@ -102,8 +102,8 @@ mod tests {
 
     use super::*;
 
-    /// What nginx 1.22 has in `$uri`, and where the normal form is another: nginx decodes everything, and refuses what is malformed
-    /// or above the root.
+    /// The `$uri` of nginx 1.22, and where the normal form differs: nginx decodes everything, and rejects what is malformed or
+    /// above the root.
     #[test]
     fn paths_are_normal_as_in_nginx() {
         for path in [

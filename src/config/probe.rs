@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Probe {
     /// Their path, in its normal form ([`normal_path`](super::normal_path)).
     pub path: String,
-    /// Who has this gets one: anybody else's request goes on as if there were none.
+    /// Requests with this token are probes; all others are handled as if there were none.
     pub token: String,
 }
 

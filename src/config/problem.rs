@@ -1,25 +1,25 @@
-//! What is wrong with a configuration, and how a person gets to read it.
+//! Problems of a configuration, as a person reads them.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::tls;
 
-/// One thing that is wrong with a configuration, or that deserves a second look.
+/// A problem of a configuration: an error, or something that deserves a second look.
 ///
-/// Its `Display` is the form of rustc's messages: the key and what is wrong with it, the line of the file with the place
-/// marked, and what to write instead. Plain text, without a line end after the last line.
+/// Its `Display` has the form of rustc's messages: the key and the problem, the line of the file with the position marked, and a
+/// correction. Plain text, without a line end after the last line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Whether the configuration can be used all the same.
     pub severity: Severity,
     /// The key's full path such as `route[1].timeouts.read`, or the flag or environment variable; `None` for the file as a whole.
     pub key: Option<String>,
-    /// What is wrong, in one sentence.
+    /// The problem, in one sentence.
     pub message: String,
-    /// What to write instead.
+    /// How to fix it.
     pub help: Option<String>,
-    /// Where; `None` for flags, environment variables and a file that cannot be read.
+    /// The position; `None` for flags, environment variables and a file that cannot be read.
     pub place: Option<Location>,
 }
 
@@ -51,7 +51,7 @@ pub struct Location {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
-/// What a reader of one value has to say about it; where it stands is known to its caller.
+/// A problem with one value; its position is known to the caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
     pub(super) message: String,
@@ -96,7 +96,7 @@ impl Location {
         }
     }
 
-    /// The same place without what stands there.
+    /// The same position without the source line.
     pub(super) fn masked(self) -> Self {
         let before: String = self.source.chars().take(self.column - 1).collect();
         let after: String = self
@@ -216,7 +216,7 @@ impl fmt::Display for Location {
             width,
         } = self;
         let margin = self.margin();
-        // Tabs stay tabs, so that the mark stands below what it marks however wide they are shown.
+        // Tabs stay tabs, so that the mark is aligned however wide they are shown.
         let indent: String = source
             .chars()
             .take(column - 1)

@@ -14,7 +14,7 @@ use super::AccessLog;
 pub struct Server {
     /// How many threads carry connections.
     pub workers: Workers,
-    /// A connection beyond these is answered 503 and closed; an open one is never evicted for it.
+    /// A connection beyond these gets a 503 and is closed; an open one is never evicted for it.
     pub max_connections: usize,
     /// The longest request head that is read, in bytes.
     pub max_request_head: usize,
@@ -24,7 +24,7 @@ pub struct Server {
     pub max_response_head: usize,
     /// The most fields that the head of a response may have.
     pub max_response_headers: usize,
-    /// The most requests at once on one HTTP/2 connection.
+    /// The most concurrent requests on one HTTP/2 connection.
     pub max_streams: u32,
     /// Proxies whose `X-Forwarded-*`, `X-Real-IP` and `Forwarded` fields are kept.
     pub trusted_proxies: Vec<IpNet>,
@@ -35,11 +35,11 @@ pub struct Server {
 pub enum Workers {
     /// One for each core the process may use, the container's CPU limit respected.
     Auto,
-    /// Exactly so many.
+    /// This number.
     Count(NonZeroUsize),
 }
 
-/// What operators look at: health, readiness, metrics, the status page.
+/// The admin port: health, readiness, metrics, the status page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// Where it is served; `None` is `"off"`.
@@ -48,30 +48,30 @@ pub struct Admin {
     pub allow_ending: bool,
     /// Requests may set the log level.
     pub allow_log_level: bool,
-    /// The names at which the status page is shown, besides `localhost` and addresses: in lower case, without a trailing dot.
+    /// The hosts at which the status page is shown, besides `localhost` and addresses: in lower case, without a trailing dot.
     pub hosts: Vec<String>,
 }
 
-/// What SIGTERM does; what it does to event streams is each route's.
+/// SIGTERM; what happens to event streams is up to each route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// How long connections are still accepted while readiness is already 503.
     pub delay: Duration,
-    /// How long open requests may then go on.
+    /// How long open requests may then continue.
     pub timeout: Duration,
 }
 
-/// What becomes of open event streams when the process drains.
+/// What happens to open event streams when the process drains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DrainStreams {
-    /// They go on until they are complete or the drain's time is up: right for a generation, which cannot be resumed.
+    /// They continue until they are complete or the drain's time is up: right for a generation, which cannot be resumed.
     #[default]
     Finish,
     /// They end at event boundaries, spread over the drain's time: right for subscriptions, whose clients reconnect.
     Rotate,
 }
 
-/// What is logged, and how.
+/// Logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// The least severe level that is written.

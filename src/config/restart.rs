@@ -108,7 +108,7 @@ mod tests {
         complete(text, "f", &Overrides::default(), None).unwrap()
     }
 
-    /// The keys that wait, and what is then in force.
+    /// The keys that need a restart, and the configuration until then.
     fn kept(before: &str, after: &str) -> (Vec<String>, Config) {
         let (running, _) = read(before);
         let (mut new, report) = read(after);

@@ -20,11 +20,11 @@ pub struct Source {
 /// A configuration that can take the place of a running one.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// What is to be in force: the new one, but for what cannot change in a running process.
+    /// The configuration to use: the new one, except for keys that need a restart.
     pub config: Config,
-    /// What is allowed in it, but probably not meant.
+    /// Warnings about the new one.
     pub warnings: Vec<Problem>,
-    /// What it says and a running process cannot take up: it waits for a restart.
+    /// The keys that need a restart.
     pub waiting: Vec<Problem>,
 }
 

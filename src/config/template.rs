@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::nearest::nearest;
 use super::problem::Mistake;
 
-/// A text in which some parts are known only when a request is there.
+/// A text with placeholders that each request fills in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -20,7 +20,7 @@ pub enum Part {
     Value(Placeholder),
 }
 
-/// What a placeholder stands for.
+/// The value of a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placeholder {
     /// The client's address.
@@ -81,11 +81,11 @@ impl Template {
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
     Text(String),
-    /// What stands between two braces.
+    /// The text between two braces.
     Name(&'a str),
 }
 
-/// The pieces of `text`, in which `{{` and `}}` stand for one brace; `example` is a placeholder that it could have.
+/// The pieces of `text`, in which `{{` and `}}` are literal braces; `example` is a placeholder for the error's help.
 pub(super) fn pieces<'a>(text: &'a str, example: &str) -> Result<Vec<Piece<'a>>, Mistake> {
     let mut pieces = Vec::new();
     let mut literal = String::new();

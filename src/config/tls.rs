@@ -13,7 +13,7 @@ use crate::tls::{
     Standing, certificates, now,
 };
 
-/// Reports what is missing from the tables or of no use there.
+/// Reports keys that are missing from the tables or have no use there.
 pub(super) fn check(draft: &Draft, report: &mut Report) {
     for listener in &draft.listeners {
         let tls = &listener.tls;
@@ -115,7 +115,7 @@ pub(super) fn check_validity(
     }
 }
 
-/// What is to be said of the certificates of `settings`.
+/// Complaints about the certificates of `settings`.
 fn complaints(settings: &impl FileSettings) -> Vec<(String, Standing)> {
     let now = now();
     let files = Files::read(settings.paths());
@@ -197,8 +197,8 @@ fn check_identity(tls: &TlsDraft, needed: bool, report: &mut Report) {
     }
 }
 
-/// `authorities` is the key of the CAs in `table`, `owner` the one that asks for TLS, and `one_of` tells of a file in which other table it
-/// is named, if it is.
+/// `authorities` is the key of the CAs in `table`, `owner` the key that asks for TLS, and `one_of` returns the other table that
+/// names a file, if one does.
 fn read(
     settings: &impl FileSettings,
     table: &str,

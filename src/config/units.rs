@@ -61,7 +61,7 @@ pub fn duration(text: &str) -> Result<Duration, DurationError> {
         if unit.is_empty() {
             return Err(DurationError::NoUnit);
         }
-        // The iterator goes on behind the unit it found: none comes twice, none before a larger one.
+        // The iterator continues after the unit it found: none comes twice, none before a larger one.
         let Some((_, milliseconds)) = units.find(|(name, _)| *name == unit) else {
             let known = UNITS.iter().any(|(name, _)| *name == unit);
             return Err(if known {

@@ -8,9 +8,9 @@ use crate::tls::ClientTls;
 /// A backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Upstream {
-    /// Where to connect.
+    /// Its address.
     pub address: UpstreamAddress,
-    /// How it is known, and we to it. `Some` exactly for `https://`.
+    /// How it is verified, and the sidecar to it. `Some` exactly for `https://`.
     pub tls: Option<ClientTls>,
 }
 
@@ -19,7 +19,7 @@ pub struct Upstream {
 pub enum UpstreamAddress {
     /// `http://host:port`: a name or an IP address (no brackets), resolved at each connect.
     Tcp {
-        /// What is spoken.
+        /// The protocol.
         scheme: Scheme,
         /// Host name or IP address.
         host: String,
@@ -28,26 +28,26 @@ pub enum UpstreamAddress {
     },
     /// `unix:/path`, `unix+h2c:/path`
     Unix {
-        /// What is spoken: HTTP in the clear, or HTTP/2 with prior knowledge.
+        /// The protocol: plain HTTP, or HTTP/2 with prior knowledge.
         scheme: Scheme,
         /// The socket's file.
         path: PathBuf,
     },
 }
 
-/// What is spoken to a backend.
+/// The protocol of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// HTTP in the clear.
+    /// Plain HTTP.
     Http,
     /// HTTP over TLS.
     Https,
-    /// HTTP/2 in the clear, with prior knowledge.
+    /// HTTP/2 without TLS, with prior knowledge.
     H2c,
 }
 
 impl UpstreamAddress {
-    /// Its `host:port`, as a request names it that names no other.
+    /// Its `host:port`, for requests that name no other host.
     pub fn authority(&self) -> String {
         match self {
             Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
@@ -56,7 +56,7 @@ impl UpstreamAddress {
         }
     }
 
-    /// Which protocol is spoken there.
+    /// Its protocol.
     pub fn scheme(&self) -> Scheme {
         match self {
             Self::Tcp { scheme, .. } | Self::Unix { scheme, .. } => *scheme,

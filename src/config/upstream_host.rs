@@ -8,13 +8,13 @@ use super::problem::Mistake;
 use super::value::host;
 use super::{Scheme, UpstreamAddress};
 
-/// The value that stands for what the client says. Nobody's host has this name, and who has one writes it with its port.
+/// The value that means the client's host. No real host has this name; one that does can be written with its port.
 pub(super) const FROM_CLIENT: &str = "from-client";
 
 /// What the file says of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum UpstreamHost {
-    /// Nothing: it goes by the URL.
+    /// Not set: the URL decides.
     #[default]
     Default,
     /// What the client says.
@@ -60,8 +60,8 @@ impl UpstreamHost {
     }
 }
 
-/// The host that requests to `address` name unless something else is set. A public name behind TLS is somebody else's server: it has many
-/// names and answers to its own. An application beside the sidecar wants the client's.
+/// The default host of requests to `address`. A public name behind TLS is a server with many names, which answers to its own. An
+/// application beside the sidecar wants the client's.
 pub(super) fn default_host(address: &UpstreamAddress) -> Option<HeaderValue> {
     let UpstreamAddress::Tcp {
         scheme: Scheme::Https,

@@ -48,7 +48,7 @@ pub(super) fn text<T>(
             Value::Boolean(boolean) => boolean.to_string(),
             Value::Other(_) => String::new(),
         };
-        // What is right to write may be known better by the string's own rules.
+        // The string's own rules may give a better correction.
         let help = match parse(&bare) {
             Err(Mistake {
                 help: Some(help), ..
@@ -185,7 +185,7 @@ pub(super) fn streams(value: Value<'_>) -> Result<u32, Mistake> {
     number(value, STREAMS)
 }
 
-/// `heartbeat.text`: what can stand in a comment line.
+/// `heartbeat.text`: any text that fits in a comment line.
 pub(super) fn comment(text: &str) -> Result<String, Mistake> {
     if text.contains(['\r', '\n', '\0']) {
         return Err(
@@ -200,7 +200,7 @@ pub(super) fn comment(text: &str) -> Result<String, Mistake> {
     Ok(text.to_owned())
 }
 
-/// `probe.token`: what a request's field can carry, and nobody can guess. A mistake does not show it.
+/// `probe.token`: a secret that fits in a header field. An error does not show it.
 pub(super) fn probe_token(text: &str) -> Result<Option<String>, Mistake> {
     if text.len() < SHORTEST_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let what =

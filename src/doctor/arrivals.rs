@@ -39,7 +39,7 @@ pub struct Burst {
     pub end: Duration,
     /// How many bytes.
     pub length: usize,
-    /// How many events were completed by it.
+    /// How many events it completed.
     pub events: usize,
     /// It stopped in the middle of an event.
     pub splits: bool,

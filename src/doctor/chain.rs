@@ -92,7 +92,7 @@ const MARKS: &[Mark] = &[
     Mark("via", "sse-sidecar", Product::Sidecar),
 ];
 
-/// Somebody who has signed.
+/// A hop that has left its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
     /// Who.
@@ -101,7 +101,7 @@ pub struct Hop {
     pub sign: String,
 }
 
-/// Those who have signed, the nearest to the client first where that is known.
+/// The hops that have left their names, the nearest to the client first where that is known.
 pub fn hops(seen: &Observation) -> Vec<Hop> {
     let mut hops: Vec<Hop> = Vec::new();
     for Mark(name, part, product) in MARKS {

@@ -87,7 +87,7 @@ impl Expectation {
         Ok(Self { text, kind })
     }
 
-    /// What is found if it is not met by what was `seen`, in which `findings` were found.
+    /// The finding if what was `seen` does not meet it, given the other `findings`.
     pub fn judge(&self, seen: &Observation, findings: &[Finding]) -> Option<Finding> {
         let evidence = match &self.kind {
             Kind::Not(rule) => {

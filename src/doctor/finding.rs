@@ -1,4 +1,4 @@
-//! A finding: what is wrong, by what evidence, where, and what to change.
+//! A finding: the problem, its evidence, where it is, and what to change.
 
 use std::time::Duration;
 
@@ -27,22 +27,22 @@ pub enum Certainty {
     Certain,
     /// Hardly anything else explains what was seen.
     Likely,
-    /// The backend itself may have done it: a probe or `--direct` would tell.
+    /// The backend itself may have caused it: a probe or `--direct` would show.
     Possible,
 }
 
 impl Finding {
-    /// What is certain.
+    /// A certain finding.
     pub fn certain(rule: Rule, evidence: impl Into<String>) -> Self {
         Self::new(rule, Certainty::Certain, evidence)
     }
 
-    /// What is likely.
+    /// A likely finding.
     pub fn likely(rule: Rule, evidence: impl Into<String>) -> Self {
         Self::new(rule, Certainty::Likely, evidence)
     }
 
-    /// What is possible.
+    /// A possible finding.
     pub fn possible(rule: Rule, evidence: impl Into<String>) -> Self {
         Self::new(rule, Certainty::Possible, evidence)
     }

@@ -9,7 +9,7 @@ use super::rule::Rule;
 pub struct Fix {
     /// Whose setting it is.
     pub product: Product,
-    /// Against what it helps.
+    /// The rules it fixes.
     pub rules: &'static [Rule],
     /// The setting as it is written there.
     pub setting: &'static str,
@@ -29,7 +29,7 @@ const BUFFERED: &[Rule] = &[
 ];
 const SILENCE: &[Rule] = &[Rule::CutInSilence, Rule::DisguisedCut, Rule::NoHeartbeat];
 const AGE: &[Rule] = &[Rule::CutByAge, Rule::DisguisedCut];
-/// Compression itself, and what it does to streams that are not flushed.
+/// Compression, and its effects on streams that are not flushed.
 const COMPRESSED: &[Rule] = &[Rule::Compressed, Rule::Undecodable];
 
 const NGINX_PROXY: &str = "https://nginx.org/en/docs/http/ngx_http_proxy_module.html";
@@ -117,8 +117,8 @@ const fn fix(
     }
 }
 
-/// Gives each finding what helps against it: the settings of those who were `seen` in the chain, the sidecar, and the products that never
-/// show. Where nobody was seen who has such a setting, all others may be there too.
+/// Adds fixes to each finding: settings of the hops that were `seen`, of the sidecar, and of products that never show. If no hop
+/// with such a setting was seen, those of all others are added.
 pub(super) fn attach_fixes(findings: &mut [Finding], seen: &[Product]) {
     for finding in findings {
         let (mut fixes, rest): (Vec<_>, Vec<_>) = FIXES

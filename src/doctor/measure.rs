@@ -151,7 +151,7 @@ pub(super) async fn begin(
     head.issuer = issuer.get().cloned();
     seen.head = Some(head);
     let AnswerBody::Plain(body) = body else {
-        // Nobody has asked for another protocol, and nothing counts as an event stream.
+        // No upgrade was requested, and nothing counts as an event stream.
         return Ok((seen, None));
     };
     Ok((seen, Some(OpenResponse { body, start })))
@@ -269,7 +269,7 @@ fn framing(raw: &[u8]) -> Option<BodyLength> {
     Some(head.framing(&raw, false, false).ok()?.length)
 }
 
-/// Why there is no response: an error if nobody was reached.
+/// Why there is no response: an error if no server was reached.
 fn no_response(url: &str, error: Error, after: Duration) -> Result<String, MeasureError> {
     let Error { reason, detail } = error;
     let title = reason.title().replace("upstream", "server");

@@ -1,4 +1,4 @@
-//! What was seen of one response: nothing else is known to those who judge it.
+//! What was seen of one response, and all that the rules may use.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct Observation {
     pub url: String,
     /// It offered to take a compressed response, as browsers do.
     pub offers_compression: bool,
-    /// What is known of the stream before it arrives, if it is a probe.
+    /// The plan of the stream, if it is a probe.
     pub plan: Option<Plan>,
     /// The response's head; `None` if none came.
     pub head: Option<Head>,
@@ -26,7 +26,7 @@ pub struct Observation {
     pub end: End,
     /// When.
     pub ended: Duration,
-    /// How late the measuring itself was at worst: what is late by less may be our fault.
+    /// The largest delay of the measurement itself: smaller delays may not be the stream's.
     pub lag: Duration,
 }
 
@@ -45,7 +45,7 @@ pub struct Head {
     pub framing: Option<BodyLength>,
     /// Whether the connection was TLS.
     pub is_tls: bool,
-    /// Who has issued the server's certificate.
+    /// The issuer of the server's certificate.
     pub issuer: Option<String>,
 }
 
@@ -71,7 +71,7 @@ pub enum End {
     Reset(String),
     /// There was none: the time to watch was over.
     Watched,
-    /// There was no response; why, and what else is known.
+    /// There was no response; why, with details.
     NoResponse(String),
 }
 

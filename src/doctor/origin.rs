@@ -1,7 +1,7 @@
-//! Who sends a probe: at the end of the chain, in a sidecar or alone.
+//! The origin of probes: at the end of the chain, in a sidecar or alone.
 //!
-//! It answers whoever has the token, and nobody else: to everybody else there is no probe. One stream runs at a time, and a plan is
-//! bounded ([`Plan::parse`]), so a token that leaks costs little.
+//! It responds only to requests with the token; for all others there is no probe. One stream runs at a time, and a plan is bounded
+//! ([`Plan::parse`]), so a token that leaks costs little.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use super::plan::{Plan, What};
 
 /// The request field with the token.
 pub const TOKEN: &str = "sse-sidecar-probe";
-/// What is too short for a secret, in bytes.
+/// The length of the shortest token, in bytes.
 pub const SHORTEST_TOKEN: usize = 16;
 /// The path of a probe, unless another one is set.
 pub const PATH: &str = "/.well-known/sse-sidecar/probe";
@@ -119,7 +119,7 @@ impl Origin {
         self.token.is(&token.0)
     }
 
-    /// Answers a request that has the token; `None` to everybody else.
+    /// Responds to a request that has the token; `None` for all others.
     pub fn answer<B>(self: &Arc<Self>, request: &Request<B>) -> Option<Response<Answer>> {
         let token = request.headers().get(TOKEN)?;
         if !self.token.is(token.as_bytes()) {
@@ -205,7 +205,7 @@ impl Origin {
         format!("{told}\n")
     }
 
-    /// It is whole whoever panicked meanwhile: each change is one assignment.
+    /// It is consistent even after a panic: each change is one assignment.
     fn streams(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -72,9 +72,9 @@ pub(super) const STAMP: usize = 10;
 pub(super) const NUMBER: usize = 4;
 
 impl Plan {
-    /// The plan whose longest silence is `silence`: first nothing, which a held head shows; then small events at uneven gaps, so
-    /// that what is late shows by how much; more than 32 KiB in steps, which fill any buffer; what a proxy might change; the silence;
-    /// and an end.
+    /// The plan whose longest silence is `silence`: first nothing, which shows a held head; then small events at uneven gaps, so
+    /// that delays show; more than 32 KiB in steps, which fill any buffer; bytes that a proxy might change; the silence; and an
+    /// end.
     pub fn standard(silence: Duration) -> Self {
         let mut plan = Self::rhythm();
         plan.step(silence, What::Event(20));
@@ -118,7 +118,7 @@ impl Plan {
         plan
     }
 
-    /// A stream to leave: it is silent from [`QUIET_FROM`](Self::QUIET_FROM) for a while, then it goes on.
+    /// A stream to disconnect from: it is silent from [`QUIET_FROM`](Self::QUIET_FROM) for a while, then continues.
     pub fn to_leave() -> Self {
         let mut plan = Self { steps: Vec::new() };
         for _ in 0..4 {

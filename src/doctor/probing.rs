@@ -1,4 +1,4 @@
-//! The probe's requests, and what the origin tells besides the stream itself.
+//! The probe's requests, and what the origin reports besides the stream itself.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::plan::Plan;
 use super::request::{RequestOptions, Target, UsageError};
 use super::run::{OnEvent, PhaseEvent};
 
-/// What is sent as the last event that the client has.
+/// The `Last-Event-ID` that is sent.
 const LAST_EVENT_ID: &str = "sse-sidecar-doctor";
 /// How often the origin is asked whether it has missed the client.
 const PACE: Duration = Duration::from_millis(250);
@@ -33,7 +33,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// The probe at `target`, by its usual path if that names none, for whoever has `token`.
+    /// The probe at `target`, at the default path if that names none, with `token`.
     pub(super) fn new(
         target: &Target,
         options: &RequestOptions,
@@ -58,7 +58,7 @@ impl Probe {
     fn request(&self, plan: &Plan, key: &str) -> Result<(Target, RequestOptions), UsageError> {
         let path = format!("{}?key={key}&plan={plan}", self.target.path.path());
         let options = RequestOptions {
-            // The plan's time is the origin's: what is later has been held, and is waited for.
+            // The plan counts the origin's time: anything later has been held, and is waited for.
             watch: plan.duration() + Duration::from_secs(10),
             ..self.options.clone()
         };
@@ -257,7 +257,7 @@ pub(super) fn in_words(disconnect: &Disconnect) -> String {
     }
 }
 
-/// A name for a stream, that nobody else has.
+/// A unique name for a stream.
 fn key() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

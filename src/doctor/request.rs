@@ -1,4 +1,4 @@
-//! What is asked, and of whom: the part of `curl` that the doctor has.
+//! The request and its target: the part of `curl` that the doctor has.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub enum Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}\n  = help: {help}")]
 pub struct UsageError {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
     /// What to write instead.
     pub help: String,

@@ -104,7 +104,7 @@ impl Rule {
         self.row().1
     }
 
-    /// What is wrong, for a person.
+    /// The problem, for a person.
     pub fn title(self) -> &'static str {
         self.row().2
     }

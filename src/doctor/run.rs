@@ -14,7 +14,7 @@ use super::probing::{self, Probe};
 use super::request::{RequestOptions, Target};
 use super::rule::Rule;
 
-/// What is to be examined.
+/// What to examine.
 #[derive(Debug)]
 pub struct Examination {
     /// The stream.
@@ -23,7 +23,7 @@ pub struct Examination {
     pub direct: Option<Target>,
     /// The request.
     pub options: RequestOptions,
-    /// The token of a probe at the end of the chain, if it is that what is examined.
+    /// The token of a probe at the end of the chain, if a probe is examined.
     pub probe: Option<HeaderValue>,
 }
 
@@ -38,7 +38,7 @@ pub enum PhaseEvent<'a> {
     Over(String),
 }
 
-/// Who is told of it.
+/// Called for each event.
 pub type OnEvent<'a> = &'a mut dyn FnMut(PhaseEvent<'_>);
 
 impl Examination {

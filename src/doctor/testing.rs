@@ -77,7 +77,7 @@ pub(super) fn probe_with(
     seen
 }
 
-/// What is found in it, in the order of the table.
+/// The findings, in the order of the table.
 pub(super) fn found(seen: &Observation) -> Vec<Rule> {
     let mut rules: Vec<_> = judge_one(seen).iter().map(|finding| finding.rule).collect();
     rules.sort();

@@ -31,7 +31,7 @@ impl Timeline {
     /// So many bytes arrived.
     pub fn mark(&mut self, at: Duration, bytes: usize) {
         let place = at.as_secs_f64() / self.span.as_secs_f64() * 60.0;
-        // Beyond its span a phase goes on in the last part.
+        // A phase that is longer than its span ends in the last part.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

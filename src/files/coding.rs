@@ -5,7 +5,7 @@ use http::header::{ACCEPT_ENCODING, HeaderMap};
 
 use super::weighted::weighted;
 
-/// How a file beside the one that is asked for is compressed.
+/// The compression of a file beside the requested one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileCoding {
     Brotli,
@@ -26,7 +26,7 @@ impl FileCoding {
         }
     }
 
-    /// What the file's name has at its end.
+    /// The extension of the file's name.
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::Brotli => "br",

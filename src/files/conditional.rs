@@ -38,7 +38,7 @@ pub(super) enum Verdict<'a> {
     Failed,
 }
 
-/// What tells one state of a file from another.
+/// The validators that distinguish one state of a file from another.
 #[derive(Debug)]
 pub(super) struct Validators {
     pub(super) tag: Option<Tag>,
@@ -48,9 +48,10 @@ pub(super) struct Validators {
 
 /// An `ETag`.
 ///
-/// It is strong where it can be: only strong ones let a broken download go on (`If-Range`). It is made of the time of the last change,
-/// in nanoseconds, and the length: a change within the clock's grain would leave both as they are, so until that has passed it is weak.
-/// Time and length are all that replicas of one image have in common; so neither the inode nor the time of its own change is in it.
+/// It is strong where possible: only strong ones allow a broken download to resume (`If-Range`). It consists of the time of the
+/// last change, in nanoseconds, and the length: a change within the clock's resolution would leave both as they are, so until that
+/// has passed it is weak. Replicas of one image have only time and length in common; so neither the inode nor its change time is in
+/// it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     opaque: String,
@@ -186,7 +187,7 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Whether the fields are `*`, which is any file that is there, or one of their tags `is_it`.
+/// Whether the fields are `*`, which matches any existing file, or one of their tags `is_it`.
 fn any(fields: &[HeaderValue], is_it: impl Fn(&Given<'_>) -> bool) -> bool {
     let mut fields = fields.iter().filter_map(|field| field.to_str().ok());
     fields.any(|text| text.trim() == "*" || Given::list(text).any(|tag| is_it(&tag)))

@@ -1,7 +1,7 @@
 //! The file that a request names, opened.
 //!
-//! Every name is resolved below the root by the kernel (`openat2` with `RESOLVE_BENEATH`, where there is one): what leads out of it,
-//! through whatever symlink and whoever changes them meanwhile, does not open. So there is no time between a check and its use.
+//! The kernel resolves every name below the root (`openat2` with `RESOLVE_BENEATH`, where available): a path that leads out of it,
+//! through whatever symlink and however it changes meanwhile, does not open. So there is no time between a check and its use.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,14 +16,14 @@ use super::coding::FileCoding;
 use super::request::Target;
 use crate::config;
 
-/// What stands for a folder.
+/// The file that is served for a folder.
 const INDEX: &str = "index.html";
 
 /// What a request asks for.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) target: Target,
-    /// The fallback may stand in for it.
+    /// The fallback may be served instead.
     pub(super) falls_back: bool,
     /// The codings that are as good, the best first.
     pub(super) codings: Vec<FileCoding>,
@@ -38,13 +38,13 @@ pub(super) enum Found {
     Folder,
 }
 
-/// What stands at a path.
+/// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     File,
     Folder,
     Nothing,
-    /// Something that nobody gets: it leads out of the root, is not readable, or is no file.
+    /// Never served: it leads out of the root, is not readable, or is no regular file.
     Withheld,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Opened {
     pub(super) is_fallback: bool,
 }
 
-/// Opens what `wanted` asks for; `None` if there is no such file. The fallback stands in for nothing, and not for what is withheld.
+/// Opens the `wanted` file; `None` if there is none. The fallback never replaces a file that is withheld.
 pub(super) fn find(config: &config::Files, wanted: &Wanted) -> io::Result<Option<Found>> {
     let config::Files { root, fallback } = config;
     let root = Dir::open_ambient_dir(root, ambient_authority())?;
@@ -146,7 +146,7 @@ fn kind_of_index(root: &Dir, folder: &Path) -> io::Result<Kind> {
     kind(root, &folder.join(INDEX))
 }
 
-/// What stands at `path`; the empty one is the root itself.
+/// What `path` leads to; the empty one is the root itself.
 fn kind(root: &Dir, path: &Path) -> io::Result<Kind> {
     if path.as_os_str().is_empty() {
         return Ok(Kind::Folder);
@@ -159,7 +159,7 @@ fn kind(root: &Dir, path: &Path) -> io::Result<Kind> {
     })
 }
 
-/// What an error says of a path, unless it says something of the file system. Whoever asks cannot tell one from the other.
+/// What an error says about a path, unless it is about the file system. Clients cannot tell one from the other.
 fn refused(error: io::Error) -> io::Result<Kind> {
     match (error.kind(), error.raw_os_error()) {
         // The last is a name that is too long.
@@ -194,7 +194,7 @@ mod tests {
     fn plant(root: &Path, tree: &[(String, String)]) {
         for (place, what) in tree {
             let path = root.join(place);
-            // Where an earlier symlink leads out, the tree goes on there: it is not inside, and says so.
+            // Beyond a symlink that leads out, the tree continues outside, and shows as such.
             if fs::create_dir_all(path.parent().unwrap()).is_err()
                 || path.symlink_metadata().is_ok()
             {

@@ -13,8 +13,9 @@ pub(super) enum Extent {
     Unsatisfiable,
 }
 
-/// What of a file of `length` bytes is asked for. A field that is malformed or asks for several ranges is ignored, as is allowed: nobody
-/// but attackers asks for several. So is any range of an empty file, as some clients ask for the first bytes of whatever they get.
+/// The part of a file of `length` bytes that is requested. A field that is malformed or asks for several ranges is ignored, as is
+/// allowed: only attackers ask for several. So is any range of an empty file, as some clients ask for the first bytes of whatever
+/// they get.
 pub(super) fn extent(field: &HeaderValue, length: u64) -> Extent {
     read(field, length).unwrap_or(Extent::Whole)
 }

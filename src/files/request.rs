@@ -6,7 +6,7 @@ use http::header::{ACCEPT, HeaderMap};
 
 use super::weighted::weighted;
 
-/// How often a name may be percent-encoded. Whoever needs more wants something else than a file.
+/// How often a name may be percent-encoded; more than this is an attack.
 const SPELLINGS: usize = 4;
 
 /// What a path names below the root.
@@ -22,8 +22,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads `below`, the end of the path `whole`, both percent-encoded. `None` for what nobody writes who wants a file: dot segments,
-    /// dotfiles, backslashes and control characters, also if they are percent-encoded once or more often, and a `%` that encodes nothing.
+    /// Reads `below`, the end of the path `whole`, both percent-encoded. `None` for what no request for a file has: dot segments,
+    /// dotfiles, backslashes and control characters, percent-encoded any number of times, and a `%` that encodes nothing.
     pub(super) fn parse(whole: &str, below: &str) -> Option<Self> {
         // The caller has found the end by the path's normal form, in which dot segments are resolved.
         if whole.split('/').any(climbs) {
@@ -42,7 +42,7 @@ impl Target {
             }
             let spellings = spellings(segment)?;
             let name = spellings.first()?;
-            // RFC 8615 has given this one name to everybody.
+            // RFC 8615 reserves this name for public files.
             let is_well_known = index == 0 && name == b".well-known";
             if !is_well_known && spellings.iter().any(|name| is_hostile(name)) {
                 return None;
@@ -57,11 +57,11 @@ impl Target {
     }
 }
 
-/// Whether a page is asked for, rather than a part of one: only then may the fallback stand in for a file that is not there. An asset
-/// that is missing has to be missed: a page in its place is an error in the browser that is hard to understand, and poison in caches.
+/// Whether a page is requested, rather than a part of one: only then may the fallback replace a missing file. A missing asset has
+/// to be a 404: a page in its place is an obscure error in the browser, and poison in caches.
 ///
-/// Browsers name HTML where they go to a page. What says `*/*` may be a script's or an image's request just as well as curl: it gets
-/// the fallback unless it says of itself that it is no navigation (Fetch Metadata), or the name is that of an asset, with a dot.
+/// Browsers name HTML when they navigate. `*/*` may come from a script or an image as well as from curl: such a request gets the
+/// fallback unless Fetch Metadata says that it is no navigation, or the name has a dot like that of an asset.
 pub(super) fn is_navigation(headers: &HeaderMap, path: &str) -> bool {
     let accepts = |wanted: &[&str]| {
         weighted(headers, &ACCEPT).any(|(range, weight)| {
@@ -118,7 +118,7 @@ fn spellings(segment: &str) -> Option<Vec<Vec<u8>>> {
     Some(spellings)
 }
 
-/// Whether every `%` stands before two hexadecimal digits.
+/// Whether every `%` precedes two hexadecimal digits.
 fn is_well_formed(segment: &str) -> bool {
     segment.split('%').skip(1).all(|rest| {
         let digits = rest.bytes().take(2).filter(u8::is_ascii_hexdigit);

@@ -133,7 +133,7 @@ fn media_type(path: &Path) -> HeaderValue {
     HeaderValue::from_static(media_type)
 }
 
-/// `name` with everything percent-encoded that does not stand for itself in a path.
+/// `name`, percent-encoded where it has to be in a path.
 fn encode(name: &[u8]) -> String {
     let mut encoded = String::with_capacity(name.len());
     for &byte in name {

@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-/// Everything that the fields `name` list, without its parameters, with its weight: 1 where none is said, 0 where what is said is none.
+/// The elements of the fields `name`, without parameters, each with its weight: 1 if it has none, 0 if it is invalid.
 pub(super) fn weighted<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,

@@ -21,9 +21,9 @@ pub struct Connection {
     pub alarm: Alarm,
     /// A request was answered on it before.
     pub is_reused: bool,
-    /// The upstream closes it after so long between two requests, as far as is known.
+    /// How long the upstream keeps it open between two requests, as far as is known.
     pub idle_limit: Duration,
-    /// Somebody has logged in on it, or was asked to: it is one client's alone.
+    /// A client has authenticated on it, or was asked to: it is that client's alone.
     pub is_login: bool,
 }
 
@@ -45,13 +45,13 @@ impl Connection {
         }
     }
 
-    /// Whether the upstream has said nothing since the last response: what it would say is that it closes the connection.
+    /// Whether the upstream has sent nothing since the last response; anything would mean that it closes the connection.
     pub fn is_quiet(&self) -> bool {
         self.socket.is_quiet()
     }
 
-    /// Reads what is there. Where nobody else has the socket, a read that does not fill `buf` is known to have been the last: to read
-    /// shared is to ask the kernel once more for each event.
+    /// Reads what has arrived. If the socket is not shared, a read that does not fill `buf` is known to be the last; a shared read
+    /// asks the kernel once more for each event.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

@@ -45,7 +45,7 @@ pub enum Head {
 pub struct Response {
     /// Its status.
     pub status: StatusCode,
-    /// Its fields: those that tell of the framing agree with it.
+    /// Its fields; those about framing agree with it.
     pub headers: HeaderMap,
     /// The version of its sender.
     pub version: Version,
@@ -53,7 +53,7 @@ pub struct Response {
     pub raw: Bytes,
     /// The reason phrase.
     pub reason: Bytes,
-    /// What it says of its body, and of the connection.
+    /// The framing of its body, and whether the connection persists.
     pub framing: Framing,
     /// It is an event stream by its label.
     pub is_event_stream: bool,
@@ -184,7 +184,7 @@ fn stated_length(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(first).ok().filter(|_| is_one)
 }
 
-/// Makes the fields say what is true of the body, so that whoever reads them next finds the same end.
+/// Makes the fields agree with the actual framing, so that the next recipient finds the same end.
 fn tell_framing(headers: &mut HeaderMap, framing: Framing, status: StatusCode) {
     headers.remove(TRANSFER_ENCODING);
     match framing.length {

@@ -32,9 +32,9 @@ pub struct Inflow {
     keeper: Option<Rc<dyn Keeper>>,
     /// The request, if it is still on its way.
     sending: Option<Sending>,
-    /// The trailer section; `None` where nobody wants it.
+    /// The trailer section; `None` where it is not wanted.
     trailers: Option<Trailers>,
-    /// The length is not believed: it is that of an event stream.
+    /// The length is ignored, since it is that of an event stream.
     heals: bool,
     /// Once such a length is reached: until when more may come.
     doubt: Option<Pin<Box<Sleep>>>,
@@ -92,12 +92,12 @@ impl Inflow {
         inflow
     }
 
-    /// What is left to be sent of the request, if the response has ended before it. It may go on.
+    /// The rest of the request, if the response has ended before it.
     pub fn take_remainder(&mut self) -> Option<Remainder> {
         self.sending.take().map(Sending::outlive)
     }
 
-    /// Reads what is there into `buffer`, which is not empty, and takes the framing out. Never `Ok(0)`.
+    /// Reads what has arrived into `buffer`, which is not empty, and removes the framing. Never `Ok(0)`.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -138,7 +138,7 @@ impl Inflow {
         }
     }
 
-    /// How the request is getting on: one that its client did not send whole has no answer that could be believed.
+    /// Drives the request: if its client did not send all of it, the response cannot be trusted.
     fn poll_sending(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamEnd> {
         let Some(sending) = &mut self.sending else {
             return Ok(());
@@ -185,7 +185,7 @@ impl Inflow {
                 let (kept, taken) = decoded.map_err(|_| UpstreamEnd::Failed)?;
                 if chunked.is_done() {
                     if taken < length {
-                        self.keeper = None; // nobody has asked for what comes after it
+                        self.keeper = None; // nothing was asked for that could come after it
                     }
                     self.finish();
                 }
@@ -215,7 +215,7 @@ impl Inflow {
         }
     }
 
-    /// The body has ended: the connection goes on, if it may.
+    /// The body has ended: the connection is kept, if possible.
     fn finish(&mut self) {
         self.left = Left::Nothing;
         let connection = self.connection.take();
@@ -246,7 +246,7 @@ impl Inflow {
         }
     }
 
-    /// Nothing is there to read: is that the end?
+    /// Nothing has arrived: decides whether that is the end.
     fn poll_doubt(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !matches!(self.left, Left::Bytes(0)) {
             return Poll::Pending;

@@ -21,9 +21,9 @@ pub struct Outflow {
     data: Bytes,
     back: &'static [u8],
     framing: BodyFraming,
-    /// The body has ended: what waits is the last of it.
+    /// The body has ended: what is buffered is the last of it.
     has_ended: bool,
-    /// A frame of the body was taken.
+    /// A frame of the body was read.
     has_taken: bool,
     /// A byte was written.
     has_written: bool,
@@ -32,7 +32,7 @@ pub struct Outflow {
 #[derive(Debug)]
 enum BodyFraming {
     Chunked,
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Length(u64),
 }
 
@@ -67,7 +67,7 @@ impl Outflow {
         socket: &Socket,
         body: &mut B,
     ) -> Poll<Result<(), Unsent>> {
-        // What of the body is there already leaves with the head.
+        // The part of the body that is ready leaves with the head.
         let mut asked = false;
         if !self.has_written && !self.has_taken && !self.has_ended {
             asked = true;

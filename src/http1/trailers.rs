@@ -10,7 +10,7 @@ pub(super) struct Trailers {
     bytes: Vec<u8>,
 }
 
-/// As many fields as anybody needs; the section's bytes are bounded where they are read.
+/// More fields than are ever used; the section's bytes are bounded where they are read.
 const MOST: usize = 100;
 
 impl Trailers {
@@ -24,7 +24,7 @@ impl Trailers {
         self.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
     }
 
-    /// The fields of the whole section, if there are any that may stand in one.
+    /// The fields of the whole section that are allowed in trailers, if any.
     pub(super) fn finish(mut self) -> Option<HeaderMap> {
         if self.is_empty() {
             return None;

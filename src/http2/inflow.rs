@@ -28,9 +28,9 @@ pub struct Inflow {
     request: Option<Box<dyn Lease>>,
 }
 
-/// What a request has of a connection, for as long as its response lives. Dropping it stops what is still on its way.
+/// A request's share of a connection, for as long as its response lives. Dropping it stops what is still being sent.
 pub trait Lease: fmt::Debug {
-    /// What is left to be sent of the request, which may go on after the response's end.
+    /// The rest of the request, which may be sent after the response's end.
     fn take_remainder(&mut self) -> Option<Remainder>;
 }
 
@@ -56,14 +56,14 @@ impl Inflow {
         self
     }
 
-    /// The same of a message that has no body: frames of one that come all the same are nobody's.
+    /// Like [`new`](Self::new), for a message without a body: frames that come all the same are dropped.
     #[must_use]
     pub fn void(mut self) -> Self {
         self.is_void = true;
         self
     }
 
-    /// What is left to be sent of the request, if the response has ended before it.
+    /// The rest of the request, if the response has ended before it.
     pub fn take_remainder(&mut self) -> Option<Remainder> {
         self.request.as_mut()?.take_remainder()
     }

@@ -1,7 +1,7 @@
 //! HTTP/2 as both sides of the proxy use it, on the `h2` crate: the socket under it, and bodies in and out of its streams.
 //!
-//! hyper's own HTTP/2 is not used: a stream's `write` timeout, the reason of a reset, interim responses and the gathering of
-//! writes need what it hides.
+//! hyper's own HTTP/2 is not used: it hides what a stream's `write` timeout, the reason of a reset, interim responses and gathered
+//! writes need.
 
 mod inflow;
 mod outflow;

@@ -1,7 +1,7 @@
 //! The socket under an HTTP/2 connection.
 //!
-//! h2 writes a frame at a time and flushes after each. What it writes in one poll is gathered here and leaves in one write, and
-//! so in one TLS record, when the turn's owner says so ([`Wire::poll_send`]).
+//! h2 writes a frame at a time and flushes after each. What it writes in one poll is gathered here and leaves in one write, and so
+//! in one TLS record, once the connection's task calls [`Wire::poll_send`].
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 use crate::socket::{Socket, Stall};
 
-/// How much is gathered at the most, in bytes: more waits in the streams it is of.
+/// The most bytes that are gathered; the rest waits in its streams.
 const GATHERED: usize = 64 * 1024;
 
-/// A socket, and what waits to be written to it.
+/// A socket, and the bytes to be written to it.
 #[derive(Debug)]
 pub struct Wire {
     socket: Socket,
-    /// What was read to find out which protocol this is.
+    /// Bytes that were read to detect the protocol.
     unread: RefCell<Vec<u8>>,
     gathered: RefCell<Vec<u8>>,
     stall: Stall,
@@ -54,7 +54,7 @@ impl Wire {
         &self.socket
     }
 
-    /// Whether the peer takes what is written.
+    /// Whether the peer accepts what is written.
     pub fn stall(&self) -> &Stall {
         &self.stall
     }
@@ -64,7 +64,7 @@ impl Wire {
         self.last_read.get()
     }
 
-    /// Writes what was gathered. To be called after each turn of h2's.
+    /// Writes what was gathered. To be called after each poll of h2.
     pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let sent = self.poll_write_gathered(cx);
         if sent.is_pending() {
@@ -133,7 +133,7 @@ impl AsyncWrite for Io {
         Poll::Ready(Ok(buf.len()))
     }
 
-    /// What is gathered is not written yet: see [`Wire::poll_send`].
+    /// Gathered bytes are not written yet: see [`Wire::poll_send`].
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

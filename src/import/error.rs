@@ -29,7 +29,7 @@ impl ReadError {
         }
     }
 
-    /// The same with the file that it is in, unless that is known.
+    /// Adds the file, unless that is known.
     pub(super) fn of(mut self, file: &str) -> Self {
         self.file.get_or_insert_with(|| file.to_owned());
         self

@@ -121,7 +121,7 @@ fn is_match(pattern: &str, name: &str) -> bool {
         return false;
     }
     let (mut at, mut seen) = (0, 0);
-    // Where to go on after a star that took one character too few.
+    // Where to continue after a star that matched one character too few.
     let mut star: Option<(usize, usize)> = None;
     while seen < name.len() {
         let one = match pattern.get(at) {

@@ -70,7 +70,7 @@ pub(super) enum Kind {
 }
 
 impl<'a> Model<'a> {
-    /// Finds what there is, and reports what is no part of HTTP.
+    /// Finds servers and locations, and reports what is not HTTP.
     pub(super) fn new(directives: &'a [Directive], report: &mut Report) -> Self {
         let mut http: Vec<&'a Directive> = Vec::new();
         let mut top: Vec<&'a Directive> = Vec::new();
@@ -90,7 +90,7 @@ impl<'a> Model<'a> {
                 _ => top.push(directive),
             }
         }
-        // A site file is what stands in `http`; where there is both, as in a site file with an `http` of its own, both count.
+        // A site file is the content of `http`; if there is an `http` block as well, both count.
         let level: &'a [Directive] = match &*http {
             [] => directives,
             [first, ..] => first.body(),
@@ -178,7 +178,7 @@ impl<'a> Server<'a> {
         Self::with(Some(directive), body, vec![http, body], listens, names)
     }
 
-    /// For a file that has only what could stand in a server.
+    /// For a file with the content of a `server` block.
     fn without_directive(body: &'a [Directive]) -> Self {
         Self::with(None, body, vec![body], Vec::new(), Vec::new())
     }
@@ -236,8 +236,8 @@ fn collect<'a>(body: &'a [Directive], levels: &[&'a [Directive]], found: &mut Ve
     }
 }
 
-/// The order in which the first match is the one that nginx would choose: exact paths, prefixes that allow no regular expression,
-/// regular expressions as they stand, and all other prefixes; prefixes by their length. A prefix below a firm one stands before it,
+/// The order in which the first match is the one that nginx would choose: exact paths, prefixes that exclude regular expressions
+/// (`^~`), regular expressions in file order, and all other prefixes, the longest first. A prefix below a `^~` one comes before it,
 /// since the longest decides.
 fn order(locations: &mut [Location<'_>]) {
     let firm: Vec<String> = locations

@@ -131,7 +131,7 @@ pub(super) fn line(
     writeln!(f, "{prefix}{text:<width$}  # {}", comment(from), width = 50)
 }
 
-/// Text that can stand behind a `#`.
+/// Text for a `#` comment.
 pub(super) fn comment(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -79,7 +79,7 @@ impl Paths {
             Some(_) => return Err(odd()),
             None => (steps, false),
         };
-        // What is behind it does not matter then.
+        // What follows does not matter then.
         let (steps, is_exact) = match steps {
             [before @ .., Step::Anything] => (before, false),
             steps => (steps, is_exact),

@@ -90,7 +90,7 @@ impl Report {
         self.judge(directive.id, Verdict::Guard, Some(reason.into()));
     }
 
-    /// Something to know that is no loss of a directive. Each is said once.
+    /// A note that is no loss of a directive. Each is added once.
     pub(super) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
         if !self.notes.contains(&note) {
@@ -254,7 +254,7 @@ fn names(entries: &[&Entry]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for entry in entries {
         let name = entry.text.split(' ').next().unwrap_or_default();
-        // A field is known by its name.
+        // A field is identified by its name.
         let name = match name {
             "proxy_set_header" | "add_header" | "include" => entry
                 .text

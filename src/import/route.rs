@@ -251,7 +251,7 @@ impl Route {
             .any(|key| key.is_condition() && *key != Key::Host && *key != Key::Listener)
     }
 
-    /// The route that stands in the place of one that is a comment.
+    /// The route that replaces one that is a comment.
     pub(super) fn stand_in(&self) -> Option<Self> {
         let disabled = self
             .disabled

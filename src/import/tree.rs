@@ -20,21 +20,21 @@ const MOST_DIRECTIVES: usize = 200_000;
 /// Blocks whose lines are entries of a table and no directives.
 const TABLES: [&str; 5] = ["map", "types", "geo", "split_clients", "charset_map"];
 
-/// Where something is written.
+/// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Location {
     pub(super) file: Rc<str>,
     pub(super) line: usize,
 }
 
-/// One directive, with what is in its braces.
+/// One directive, with the content of its braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Directive {
     /// Its number among all directives.
     pub(super) id: usize,
     pub(super) name: String,
     pub(super) args: Vec<String>,
-    /// What is in its braces; the entries of a table are there too, but have no number of their own.
+    /// The content of its braces; the entries of a table are included, but have no number of their own.
     pub(super) block: Option<Vec<Self>>,
     pub(super) place: Location,
 }
@@ -45,7 +45,7 @@ impl Directive {
         self.args.get(index).map_or("", String::as_str)
     }
 
-    /// What is in its braces.
+    /// The content of its braces.
     pub(super) fn body(&self) -> &[Self] {
         self.block.as_deref().unwrap_or_default()
     }
@@ -112,7 +112,7 @@ pub(super) fn read(
 
 struct Loader<'a, 'p> {
     files: &'a dyn Files,
-    /// Includes are relative to the folder of the main file, whichever file they stand in.
+    /// Includes are relative to the folder of the main file, whichever file they are in.
     folder: String,
     placeholders: &'a mut Placeholders<'p>,
     tree: Tree,

@@ -53,7 +53,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// A duration as the sidecar's file has it; `off` for none, and for one that is longer than a year.
+/// A duration in the sidecar's notation; `off` for none, and for one that is longer than a year.
 pub(super) fn written_duration(milliseconds: u64) -> String {
     if milliseconds == 0 || milliseconds > LONGEST_MS {
         return "off".to_owned();

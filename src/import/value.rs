@@ -1,4 +1,4 @@
-//! Values with variables: what is known of them from the file alone, and how the sidecar's file says the rest.
+//! Values with variables: what the file alone tells about them, and how the sidecar's file expresses the rest.
 
 use super::placeholders::is_placeholder;
 use super::tree::Directive;
@@ -189,7 +189,7 @@ fn placeholder(name: &str) -> Result<String, String> {
     Ok(known.to_owned())
 }
 
-/// What is said of a template's placeholder that nobody filled in.
+/// The message about a template's placeholder that was not filled in.
 pub(super) fn missing_placeholder(name: &str) -> String {
     format!(
         "`${{{name}}}` is a template's placeholder and no variable of nginx: give it with `--set {name}=VALUE`, or in the environment"

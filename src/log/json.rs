@@ -88,13 +88,13 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.push_key(field);
         self.0.push('"');
-        // What fails to say what it is has said a part of it.
+        // A value whose `Debug` fails has been written in part.
         let _ = write!(Escaping(&mut self.0), "{value:?}");
         self.0.push('"');
     }
 }
 
-/// Escapes what is written to it.
+/// Escapes text that is written to it.
 struct Escaping<'a>(&'a mut String);
 
 impl Write for Escaping<'_> {
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// What is written of the events in `log`, without the time.
+    /// The lines that `log` writes, without the time.
     fn written(log: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let layer = tracing_subscriber::fmt::layer().with_writer(lines.clone());
@@ -163,7 +163,7 @@ mod tests {
         text.lines().map(timeless).collect()
     }
 
-    // What is expected here is what tracing-subscriber's own format, version 0.3.23, writes for the same.
+    // The expected lines are those of tracing-subscriber's own format, version 0.3.23.
 
     #[test]
     fn every_kind_of_value() {

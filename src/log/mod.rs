@@ -18,7 +18,7 @@ pub use self::time::push_time;
 use crate::config::{Format, Level, Log, Problem};
 use crate::output::{STDERR, STDOUT};
 
-/// How long the end of the process waits for whoever reads the log.
+/// How long the process waits at exit for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The level in force.
@@ -66,7 +66,7 @@ pub fn start(log: &Log) -> io::Result<Logging> {
         let _ = FILTER.set(handle);
         *lock_level() = level;
     }
-    // Else the thread that panics would write it, and hang if nobody reads.
+    // Otherwise the panicking thread would write it, and hang if standard error is not read.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(Logging(()))
 }
@@ -89,15 +89,15 @@ pub fn level() -> Level {
     *lock_level()
 }
 
-/// From now on lines of this level are written, because somebody wants it: `by` says who. What is not written costs nothing: it is decided
-/// once for each place in the source.
+/// Sets the level; `by` says who asked for it. Lines that are not written cost nothing: that is decided once for each place in the
+/// source.
 pub fn set_level(level: Level, by: &str) {
     let before = std::mem::replace(&mut *lock_level(), level);
     let tell = || {
         let (from, to) = (before.name(), level.name());
         tracing::info!(from, to, by, "log level changed");
     };
-    // While the one that writes more is in force.
+    // While the more verbose level is active.
     if level < before {
         tell();
     }
@@ -113,7 +113,7 @@ fn lock_level() -> MutexGuard<'static, Level> {
     LEVEL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes down what is wrong with a configuration, or deserves a second look.
+/// Logs a problem of a configuration.
 pub fn problem(problem: &Problem) {
     let place = problem.place.as_ref();
     tracing::warn!(

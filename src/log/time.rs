@@ -1,4 +1,4 @@
-//! The wall clock, as lines have it.
+//! The wall clock, as formatted in lines.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{self, FormatTime};
 
-/// What stands behind the seconds of a time.
+/// What follows the seconds of a time.
 const FRACTION: usize = ".123456Z".len();
 
 /// Adds the time, as in `2022-02-15T18:47:10.821315Z`. The calendar is looked at once a second.
@@ -23,7 +23,7 @@ pub fn push_time(line: &mut String) -> fmt::Result {
             time::SystemTime.format_time(&mut Writer::new(text))?;
             line.push_str(text);
             text.truncate(text.len().saturating_sub(FRACTION));
-            // It has looked at the clock by itself, maybe in the next second.
+            // It has read the clock again, maybe in the next second.
             *second = Some(now).filter(|now| since_1970().0 == *now);
             return Ok(());
         }

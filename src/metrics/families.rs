@@ -1,6 +1,7 @@
-//! The catalogue: every family with its help text, written as Prometheus reads it.
+//! The catalogue: every family with its help text, in Prometheus' format.
 //!
-//! A series that appears with its first increment is one that an alert cannot see coming: so what may happen is there at zero.
+//! A series that appears with its first increment cannot be alerted on: so every series that may occur exists from the start, at
+//! zero.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -113,7 +114,7 @@ pub(super) fn text(metrics: &Metrics) -> String {
     text.finish()
 }
 
-/// What became of requests and streams.
+/// How requests and streams ended.
 fn requests(text: &mut Text, metrics: &Metrics, routes: &Routes) {
     let mut family = text.family(
         Kind::Counter,
@@ -167,7 +168,7 @@ fn requests(text: &mut Text, metrics: &Metrics, routes: &Routes) {
     }
 }
 
-/// Whether there is no route yet where this happens, and no stream that it could end.
+/// Whether this happens before a request has a route, so that it ends no stream.
 fn precedes_route(reason: Reason) -> bool {
     matches!(
         reason,
@@ -184,7 +185,7 @@ fn precedes_route(reason: Reason) -> bool {
     )
 }
 
-/// After an early head the stream's end is all that can tell of what else had been answered.
+/// Whether a stream may end for this reason: after an early head, its end reports what would otherwise have been a response.
 fn ends_streams(reason: Reason) -> bool {
     let may_be_late = reason.side() == Side::Upstream
         || matches!(
@@ -295,7 +296,7 @@ fn upstreams(text: &mut Text, upstreams: &[Report]) {
     }
 }
 
-/// What is of the whole process.
+/// Metrics of the whole process.
 fn process(text: &mut Text, metrics: &Metrics) {
     let mut one = |kind, name, help, value: u64| text.family(kind, name, help).sample(&[], value);
     let loaded = |number: &std::sync::atomic::AtomicUsize| number.load(Ordering::Relaxed) as u64;

@@ -1,8 +1,7 @@
-//! What is counted, and how Prometheus gets it: what happens to requests by their route, on the thread that answers them; what is
-//! rare, or of the whole process, here. Labels are enums, and names and URLs of the configuration, never strings off the wire.
+//! Metrics: those of requests are counted by route, on the thread that handles them; rare ones, and those of the whole process,
+//! here. Labels are enums, and names and URLs of the configuration, never strings off the wire.
 //!
-//! The life of a stream never enters a request's latency: what is timed is the way to the head, to the first event, and from
-//! read to read.
+//! The life of a stream never counts as request latency: timed are the response head, the first event, and the gap between reads.
 
 mod families;
 mod resume;
@@ -42,9 +41,9 @@ pub struct Metrics {
     connections_active: AtomicUsize,
     connections_limit: AtomicUsize,
     tls_handshakes_failed: AtomicU64,
-    /// What is counted of streams that outlive their clients.
+    /// The counters of streams that outlive their clients.
     pub resume: Resume,
-    /// What is counted of each upstream.
+    /// The counters of each upstream.
     pub upstreams: Upstreams,
     certificates: Mutex<Vec<Certificate>>,
     reloads: Shared<{ Reload::ALL.len() }>,
@@ -62,48 +61,48 @@ pub struct Count {
     pub times: u64,
 }
 
-/// A certificate that is shown to clients or to an upstream. Times are seconds since the Unix epoch.
+/// A certificate that is presented to clients or to an upstream. Times are seconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// Its file, as the configuration names it.
     pub file: String,
-    /// Whether it is shown by a `listener` or to an `upstream`.
+    /// Whether a `listener` presents it, or the sidecar to an `upstream`.
     pub owner: &'static str,
-    /// From when on it is good.
+    /// The start of its validity.
     pub not_before: i64,
-    /// Until when it is good.
+    /// The end of its validity.
     pub not_after: i64,
 }
 
 impl Metrics {
-    /// All of them, at zero.
+    /// All metrics, at zero.
     pub fn new() -> Self {
         let metrics = Self::default();
         metrics.configured();
         metrics
     }
 
-    /// What this thread counts of the requests of the route called `name`.
+    /// This thread's counters of the route called `name`.
     pub fn route(&self, name: &str) -> Local<RouteCounters> {
         self.routes.local(name)
     }
 
-    /// What was counted of all routes, also of those that are gone.
+    /// The sum over all routes, removed ones included.
     pub fn total(&self) -> RouteCounters {
         self.routes.total()
     }
 
-    /// What was counted of each route, by their names.
+    /// The counters of each route, by name.
     pub fn by_route(&self) -> Vec<(Box<str>, RouteCounters)> {
         self.routes.by_name()
     }
 
-    /// The head of a response goes out to a request that has no route.
+    /// Counts the response to a request without a route.
     pub fn answered(&self, status: http::StatusCode) {
         self.requests.increment(route::class(status));
     }
 
-    /// A connection, or a request that has no route, is answered by the sidecar itself.
+    /// Counts a connection, or a request without a route, that the sidecar answers itself.
     pub fn refused(&self, reason: Reason) {
         self.refused.increment(reason.index());
     }
@@ -115,39 +114,39 @@ impl Metrics {
         counts(times)
     }
 
-    /// How often the sidecar answered itself, by reason.
+    /// How often the sidecar answered requests itself, by reason.
     pub fn refusals(&self) -> Vec<Count> {
         let total = self.total();
         let of_routes = |reason: Reason| total.refused[reason.index()].get();
         counts(|reason| of_routes(reason) + self.refused.get(reason.index()))
     }
 
-    /// The shutdown cuts a response.
+    /// Counts a response that the shutdown aborts.
     pub fn cut(&self) {
         self.cut.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many responses the shutdown has cut.
+    /// How many responses the shutdown has aborted.
     pub fn cuts(&self) -> u64 {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// The TLS handshake of a client failed, or was not done in time.
+    /// Counts a TLS handshake of a client that failed or timed out.
     pub fn tls_handshake_failed(&self) {
         self.tls_handshakes_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many connections from clients there are, for the next text.
+    /// Sets the number of client connections.
     pub fn set_connections(&self, active: usize) {
         self.connections_active.store(active, Ordering::Relaxed);
     }
 
-    /// How many connections from clients there may be.
+    /// Sets the limit of client connections.
     pub fn set_connections_limit(&self, limit: usize) {
         self.connections_limit.store(limit, Ordering::Relaxed);
     }
 
-    /// The certificates that are in use, for the next text.
+    /// Sets the certificates in use.
     pub fn set_certificates(&self, certificates: Vec<Certificate>) {
         let mut known = self
             .certificates
@@ -156,7 +155,7 @@ impl Metrics {
         *known = certificates;
     }
 
-    /// The configuration was read again.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, reload: Reload) {
         self.reloads.increment(reload as usize);
         match reload {

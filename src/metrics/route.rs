@@ -1,4 +1,4 @@
-//! What is counted of the requests of one route.
+//! The counters of one route.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct RouteCounters {
     pub streams_active: Counter,
     /// Event streams that were opened.
     pub streams: Counter,
-    /// Those whose client got its head before the upstream's was there.
+    /// Streams whose client got its head before the upstream's had arrived.
     pub early_heads: Counter,
     /// Events that passed.
     pub events: Counter,
@@ -101,12 +101,12 @@ impl RouteCounters {
         self.refused[reason.index()].increment();
     }
 
-    /// The upstream's response head is there, so long after the request's.
+    /// Notes when the upstream's response head arrived, after the request's.
     pub fn head_after(&self, time: Duration) {
         self.time_to_head.observe(&SECONDS, micros(time));
     }
 
-    /// The first event of a stream is there, so long after the request's head.
+    /// Notes when the first event of a stream arrived, after the request's head.
     pub fn first_event_after(&self, time: Duration) {
         self.time_to_first_event.observe(&SECONDS, micros(time));
     }

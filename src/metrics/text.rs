@@ -20,7 +20,7 @@ pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 #[derive(Debug, Default)]
 pub(super) struct Text(String);
 
-/// The family that is being written: its samples stand together.
+/// The family that is being written; its samples have to be contiguous.
 #[derive(Debug)]
 pub(super) struct Family<'a> {
     text: &'a mut String,
@@ -43,7 +43,7 @@ impl Text {
         Family { text, name }
     }
 
-    /// All of it.
+    /// The whole text.
     pub(super) fn finish(self) -> String {
         self.0
     }

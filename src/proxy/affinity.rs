@@ -9,7 +9,7 @@ use crate::client::ClientAddress;
 use crate::config::{HashKey, Policy};
 use crate::upstream::identity;
 
-/// What stands for the value that `policy` goes by; `None` if it goes by none, or the request has it not.
+/// A hash of the value that `policy` uses; `None` if it uses none, or the request does not have it.
 pub(super) fn of<B>(policy: &Policy, request: &Request<B>, client: ClientAddress) -> Option<u64> {
     let Policy::Hash(key) = policy else {
         return None;

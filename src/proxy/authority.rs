@@ -1,11 +1,11 @@
-//! Which host a request is for. What its target says and what its Host field says must be the same: a backend, or whoever stands
-//! before it, may go by the other one than the sidecar did.
+//! The host of a request. Its target and its Host field must agree: a backend, or a proxy in front of it, may use the one that the
+//! sidecar did not.
 
 use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Uri, Version};
 
-/// Tells what is wrong with the host that a request names, if anything is.
+/// Checks the host that a request names.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     let target = named_by_target(request.uri())?;
     let mut fields = request.headers().get_all(HOST).iter();
@@ -74,7 +74,7 @@ fn is_same(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> bool 
     one.eq_ignore_ascii_case(other) && normal(one_port) == normal(other_port)
 }
 
-/// The host, and what stands behind it and its colon.
+/// The host, and the port after the colon.
 fn parts(authority: &Authority) -> (&str, &str) {
     let host = authority.host();
     let rest = authority.as_str().strip_prefix(host);

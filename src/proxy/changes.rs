@@ -1,4 +1,4 @@
-//! What a route changes in a request and its answer, found out when the request is there.
+//! What a route changes in a request and its response, decided when the request arrives.
 
 use http::{HeaderMap, Request};
 
@@ -20,11 +20,11 @@ pub(super) struct Changes {
     pub(super) own_answer: Option<Answer>,
     pub(super) request: RequestChanges,
     pub(super) answer: Option<Box<AnswerChanges>>,
-    /// The own answer is that to a preflight, which nobody has to be let in for.
+    /// The route's own response is that to a preflight, which needs no authorization.
     pub(super) is_preflight: bool,
 }
 
-/// What is changed in the head of an answer, whoever gives it.
+/// The edits of a response head, wherever it comes from.
 #[derive(Debug)]
 pub(super) struct AnswerChanges {
     back: Option<WayBack>,

@@ -37,7 +37,7 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Which names of the kind `is_wanted` are there: often none, which one pass tells sooner than a lookup of each.
+/// The names that `is_wanted` accepts: often none, which one pass shows sooner than a lookup of each.
 pub(super) fn found(headers: &HeaderMap, is_wanted: impl Fn(&str) -> bool) -> Vec<HeaderName> {
     let found = headers.keys().filter(|name| is_wanted(name.as_str()));
     found.cloned().collect()

@@ -15,8 +15,8 @@ use crate::wire::is_other_stream;
 /// The routes of which it was reported.
 static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// What looks at the first bytes of a response with this `head`, if they may be those of a stream that nobody has noticed. Nothing at
-/// all unless debug lines are written.
+/// Inspects the first bytes of a response with this `head`, if it may be an unrecognized stream. `None` unless debug lines are
+/// logged.
 pub(super) fn of(
     head: &response::Parts,
     route: &Route,

@@ -5,10 +5,10 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use super::headers::remove_hop_by_hop;
 use crate::client::Downstream;
 
-/// Passes an upstream's interim response on.
+/// Forwards an upstream's interim response.
 ///
 /// "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response" (RFC 9110, section
-/// 15.2), and HTTP/1.0 has none. A 100 that nobody expects is none of the client's: it has to do with the upstream's connection.
+/// 15.2), and HTTP/1.0 has none. An unexpected 100 is not for the client: it is about the upstream's connection.
 pub(super) fn pass_on(
     status: StatusCode,
     mut headers: HeaderMap,

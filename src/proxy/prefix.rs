@@ -11,7 +11,7 @@ use memchr::memchr;
 use crate::config::normal_path;
 use crate::wire::{origin_form, request_target};
 
-/// What stands for a backend instead of the beginning of a request's path.
+/// The replacement of a path's prefix for a backend.
 #[derive(Debug)]
 pub(super) struct Replacement {
     segments: usize,

@@ -1,4 +1,5 @@
-//! The end of a chain for `sse-sidecar doctor --probe`: it answers who has its token, before anything is routed, counted or logged.
+//! The end of a chain for `sse-sidecar doctor --probe`: it answers requests with its token before anything is routed, counted or
+//! logged.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct Probe {
 const WRITE: Duration = Duration::from_secs(30);
 
 impl Probe {
-    /// The probe of `config`, if that has one; with the same token it goes on as it was `before`.
+    /// The probe of `config`, if it has one; with the same token, `before` continues.
     pub fn of(config: &Config, before: Option<&Arc<Self>>) -> Option<Arc<Self>> {
         let probe = config.probe.as_ref()?;
         let token = Token::new(&probe.token);

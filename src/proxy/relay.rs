@@ -1,5 +1,4 @@
-//! An event stream, or a change of protocol, to an HTTP/1 client past hyper: the head is written here, and what follows it by
-//! whoever gets the connection.
+//! An event stream, or an upgrade, to an HTTP/1 client past hyper: the head is written here, and what follows by the takeover.
 
 use bytes::Bytes;
 use http::{Version, response};

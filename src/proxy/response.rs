@@ -12,18 +12,18 @@ use crate::wire::{has_no_body, is_event_stream, is_event_stream_type, is_other_s
 /// How an event stream is coded.
 #[derive(Debug)]
 pub(super) enum Coding {
-    /// Not at all.
+    /// Not encoded.
     Identity,
-    /// In a way that can be undone.
+    /// In a way that can be decoded.
     Known(Box<Decoder>),
-    /// In a way that nobody here knows.
+    /// In an unknown way.
     Unknown(Undecodable),
 }
 
 impl Coding {
     /// What `Content-Encoding` says.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        // What is no text is no coding that anybody knows either.
+        // A value that is no text is an unknown coding too.
         let values = headers
             .get_all(CONTENT_ENCODING)
             .iter()
@@ -74,7 +74,7 @@ fn is_labelled(headers: &HeaderMap) -> bool {
     )
 }
 
-/// Makes an upstream's head one that no proxy on the way to the client buffers, compresses or caches.
+/// Edits an upstream's head so that no proxy on the way to the client buffers, compresses or caches the stream.
 pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
     for name in found(headers, is_of_bytes) {
         headers.remove(name);
@@ -112,7 +112,7 @@ fn is_one_label(headers: &HeaderMap) -> bool {
     labels.next().is_none() && first.is_some_and(is_event_stream_type)
 }
 
-/// Whether a field is one that the inserted bytes, or the decoding, would make a lie.
+/// Whether inserted bytes, or decoding, would make a field wrong.
 fn is_of_bytes(name: &str) -> bool {
     matches!(
         name,
@@ -126,7 +126,7 @@ fn is_of_bytes(name: &str) -> bool {
     )
 }
 
-/// Adds `no-cache` and `no-transform` to what is there.
+/// Adds `no-cache` and `no-transform` to the existing directives.
 fn merge_cache_control(headers: &mut HeaderMap) {
     let values = headers
         .get_all(CACHE_CONTROL)

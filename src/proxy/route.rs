@@ -1,4 +1,4 @@
-//! A route, and what it makes of its streams.
+//! A route, and its settings for streams.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Route {
         path.map_or(0, PathPattern::segments)
     }
 
-    /// The upstreams that its requests are sent to, the one that is asked whether they may pass among them.
+    /// The upstreams of its requests, the authorizing service included.
     pub(super) fn upstreams(
         self: &Rc<Self>,
     ) -> impl Iterator<Item = (Arc<config::Upstream>, Rc<Upstream>)> {
@@ -154,7 +154,7 @@ impl Route {
         }
     }
 
-    /// What tells a client of its upstream's failure.
+    /// The event that reports an upstream failure to a client.
     pub(super) fn failure_event(&self, request_body: &RequestBodyProgress) -> FailureEvent {
         match self.config.events.on_upstream_failure {
             OnUpstreamFailure::Abort => FailureEvent::None,
@@ -223,8 +223,8 @@ fn changes_nothing(route: &config::Route) -> bool {
     of_action && route.response_headers.is_empty() && route.cors.is_none()
 }
 
-/// The heartbeat's form for a client (F74 to F86): a client with a real parser takes the bare line; one that splits on blank
-/// lines would lose the event that follows it.
+/// The heartbeat's form for a client: one with a real parser gets the bare line; one that splits on blank lines would lose the
+/// event that follows it.
 fn frame_choice(frame: Frame, context: &RequestContext) -> FrameChoice {
     let agent = text(context.user_agent.as_ref());
     match frame {

@@ -1,4 +1,4 @@
-//! Which routes a request may take, told without looking at each of them.
+//! The routes that may match a request, found without looking at each.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ const FEW: usize = 16;
 /// The routes of a configuration by host and by the beginning of their path.
 #[derive(Debug, Default)]
 pub(super) struct RouteIndex {
-    /// By an exact host, by what stands behind a `*`, or by nothing where any host will do.
+    /// By an exact host, by the part after a `*`, or by nothing where any host matches.
     hosts: HashMap<Box<str>, Paths>,
 }
 

@@ -17,13 +17,13 @@ use crate::resume::LocalStreams;
 use crate::tls::ClientConfigs;
 use crate::upstream::{Pool, Upstream};
 
-/// The routes of a configuration, as one thread has them. A request keeps the one that it began with.
+/// One thread's routes of a configuration. A request keeps those that it began with.
 #[derive(Debug, Default)]
 pub(super) struct Routing {
     pub(super) routes: Vec<Rc<Route>>,
     /// Where there are many.
     pub(super) index: Option<RouteIndex>,
-    /// Whose word about other clients is believed.
+    /// Proxies that are trusted to name their clients.
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) access_log: Option<AccessLog>,
     /// Streams of some route outlive their clients.
@@ -31,8 +31,8 @@ pub(super) struct Routing {
 }
 
 impl Routing {
-    /// The routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections, and one that
-    /// was there `before` keeps those that it has.
+    /// The routes of `config`, whose upstreams' TLS is in `tls`. Routes with the same upstream share its connections, and an
+    /// upstream of `before` keeps its own.
     pub(super) fn new(
         config: &Config,
         tls: &ClientConfigs,

@@ -20,10 +20,10 @@ use crate::wire::elements;
 /// How many bytes wait for each side at the most.
 const BUFFER: usize = 8 * 1024;
 
-/// The protocols that a request offers to change to, of all lines of the field. Over HTTP/2 only one that was `translated` does.
+/// The protocols that a request offers to switch to, from all lines of the field. Over HTTP/2 only one that was `translated` does.
 ///
 /// Other versions of HTTP and TLS are left out, for both would end at the sidecar: `h2c` would be HTTP/2 to the upstream behind its
-/// back, and RFC 9113, section 3.1, has obsoleted it; `HttpClient` of Apache offers `TLS/1.2` with every request.
+/// back, and RFC 9113, section 3.1, has obsoleted it; Apache's `HttpClient` offers `TLS/1.2` with every request.
 pub(super) fn offered<B>(request: &Request<B>, translated: bool) -> Option<HeaderValue> {
     let headers = request.headers();
     let lines = headers.get_all(UPGRADE).iter().map(HeaderValue::as_bytes);

@@ -1,4 +1,4 @@
-//! What the placeholders of a configuration stand for in a request.
+//! The values of placeholders for a request.
 
 use std::net::IpAddr;
 

@@ -23,11 +23,11 @@ pub const PAUSE: Duration = Duration::from_millis(50);
 /// How long nothing may have failed before that is called over: with each that comes free accepting succeeds once.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Accepts on one thread, and tells when it cannot and when it can again, once each.
+/// Accepts on one thread, and reports once when it cannot and once when it can again.
 #[derive(Debug)]
 pub struct Accepting {
     socket: Listening,
-    /// What is accepted, for the log.
+    /// What it accepts, for the log.
     what: &'static str,
     shortage: Arc<Shortage>,
     reserve: Option<Rc<Reserve>>,
@@ -67,7 +67,7 @@ pub(super) enum Detached {
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// What stands between an accepted connection and its first byte of HTTP.
+/// Settings that apply before the first byte of HTTP.
 #[derive(Debug, Clone, Default)]
 pub struct ListenerSettings {
     /// How routes speak of its listener.
@@ -83,7 +83,7 @@ pub struct ListenerSettings {
 pub struct Admission {
     /// How many there may be at once.
     pub max_connections: usize,
-    /// What it is held to before a request has a route.
+    /// The timeouts and limits before a request has a route.
     pub connection_settings: ConnectionSettings,
 }
 
@@ -180,7 +180,7 @@ impl Reserve {
         reserve
     }
 
-    /// Takes what is missing of it, as far as there is any: to be called whenever a descriptor may have become free.
+    /// Refills the reserve as far as possible: to be called whenever a descriptor may have become free.
     pub fn fill(&self) {
         let mut files = self.files.borrow_mut();
         while files.len() < self.size

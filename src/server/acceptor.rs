@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 
-/// Takes what comes in at one address to one of the workers: to the one that has accepted it, mostly.
+/// Gives each connection at one address to a worker: mostly the one that has accepted it.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     /// What each connection has to pass before it is served.
@@ -27,7 +27,7 @@ pub(super) struct Acceptor {
     pub(super) slots: Arc<ConnectionSlots>,
     /// The way to each worker.
     pub(super) workers: Arc<[UnboundedSender<Order>]>,
-    /// The one that accepts.
+    /// The worker that accepts.
     pub(super) here: usize,
 }
 
@@ -79,7 +79,7 @@ impl Acceptor {
         }
     }
 
-    /// Over TLS it just closes: a handshake costs more than the answer is worth to who has too much to do already.
+    /// Over TLS it just closes: a handshake costs more than the response is worth under overload.
     fn reject(
         &self,
         accepted: Accepted,

@@ -32,7 +32,7 @@ pub async fn serve<H: Handler>(
     }
 }
 
-/// Whether the client speaks HTTP/2; `None` if it has not said before its clock ran out or the shutdown began.
+/// Whether the client speaks HTTP/2; `None` if it has not shown before the timeout or the shutdown.
 async fn speaks_http2(client: &Client, shutdown: &ShutdownWatch) -> Option<bool> {
     let mut registration = shutdown.register();
     let mut alarm = Alarm::default();

@@ -114,7 +114,7 @@ async fn pass(
     Ok((socket, named.or(peer)))
 }
 
-/// Waits until the clock runs out or the shutdown begins.
+/// Waits until the timeout or the shutdown.
 async fn in_time(
     passing: Pin<Box<impl Future<Output = Introduced>>>,
     clock: Option<Duration>,
@@ -161,7 +161,7 @@ async fn read_header(socket: &mut Socket) -> Result<Option<SocketAddr>, Lost> {
 }
 
 impl Lost {
-    /// What it counts as, if anybody is to blame.
+    /// The reason it counts as, if the client caused it.
     fn reason(&self) -> Option<Reason> {
         match self {
             Self::Io(_) | Self::Tls(_) | Self::Empty | Self::Draining => None,

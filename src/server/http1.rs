@@ -24,17 +24,16 @@ use crate::metrics::Metrics;
 use crate::problem;
 use crate::reason::Reason;
 
-/// What hyper may hold of a response that the client does not take yet, and of a head while it arrives; more where a head may be
-/// longer than this.
+/// How much of a response hyper may buffer, and of a head while it arrives; more where a longer head is allowed.
 const BUFFER: usize = 64 * 1024;
 
-/// Why a connection is no longer served as it was.
+/// Why hyper, or a takeover, no longer serves a connection.
 enum ServiceEnd {
     /// hyper is done with it: the last response is written, or something failed.
     Served(hyper::Result<()>),
-    /// It goes to somebody else.
+    /// It is taken over.
     TakenOver(Takeover),
-    /// Who had got it is done with it.
+    /// The takeover has ended.
     Returned(Disposition),
     /// The client left.
     Left,
@@ -80,7 +79,7 @@ impl Drop for Served<'_> {
     }
 }
 
-/// Lets hyper serve requests.
+/// Has hyper serve requests.
 async fn serve_requests<H: Handler>(
     client: &Rc<Client>,
     handler: &Rc<H>,
@@ -89,14 +88,14 @@ async fn serve_requests<H: Handler>(
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         client.begin_request(request.body().size_hint().exact());
         let (client, handler) = (client.clone(), handler.clone());
-        // hyper keeps room for it as long as the connection is there.
+        // Boxed: hyper keeps room for it as long as the connection exists.
         Box::pin(async move {
             let guard = RequestGuard {
                 client: client.clone(),
             };
             let request = request.map(Incoming::Client);
             let mut response = handler.handle(client.clone(), request).await;
-            // An idle connection is left alone: closed by us, it might cross with a request.
+            // An idle connection is left open: if the sidecar closed it, that might cross with a request.
             if client.is_last_response() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
@@ -109,10 +108,10 @@ async fn serve_requests<H: Handler>(
     });
     let limits = client.limits();
     let http = http1::Builder::new()
-        .header_read_timeout(None) // the gate knows a slow head from an idle connection
+        .header_read_timeout(None) // the gate can tell a slow head from an idle connection
         .auto_date_header(false)
         .max_headers(limits.request_headers)
-        .max_buf_size(BUFFER.max(limits.request_head + 1)) // it is the gate that refuses a longer head
+        .max_buf_size(BUFFER.max(limits.request_head + 1)) // the gate refuses a longer head
         .serve_connection(TokioIo::new(Gate::new(client.clone())), service);
     let mut http = Box::pin(http);
 
@@ -176,7 +175,7 @@ async fn until_cut(mut tunnel: Taken, client: &Client, shutdown: &ShutdownWatch)
     .await
 }
 
-/// Ends the connection as it deserves.
+/// Ends the connection in the way that fits the reason.
 async fn part<H: Handler>(why: ServiceEnd, client: &Client, handler: &H, metrics: &Metrics) {
     match why {
         ServiceEnd::Served(result) => {
@@ -203,7 +202,7 @@ async fn part<H: Handler>(why: ServiceEnd, client: &Client, handler: &H, metrics
             }
         }
         ServiceEnd::Expired(Reason::ClientStalled) => {
-            client.reset_on_close(); // or the kernel goes on holding what it did not take
+            client.reset_on_close(); // or the kernel keeps retransmitting what it holds
         }
         ServiceEnd::Returned(Disposition::Abort)
         | ServiceEnd::TakenOver(_)
@@ -249,7 +248,7 @@ async fn refuse<H: Handler>(
     client.send_last(&problem::last_bytes(&response)).await;
 }
 
-/// What is watched beside whoever serves the connection.
+/// The timeouts and the shutdown, while hyper or a takeover serves the connection.
 struct Deadlines<'a> {
     client: &'a Client,
     shutdown: &'a ShutdownWatch,
@@ -302,7 +301,7 @@ impl<'a> Deadlines<'a> {
     }
 }
 
-/// Tells the connection when hyper is done with a response, or drops it.
+/// Notifies the connection when hyper is done with a response, or drops it.
 #[derive(Debug)]
 struct RequestGuard {
     client: Rc<Client>,
@@ -315,7 +314,7 @@ impl Drop for RequestGuard {
 }
 
 pin_project! {
-    /// A response body that is known to be written when hyper drops it.
+    /// A response body; when hyper drops it, it has been written.
     struct Tracked<B> {
         #[pin]
         body: B,

@@ -81,7 +81,7 @@ impl Listener {
         }
     }
 
-    /// A connection that waits; otherwise an error that says that there is none.
+    /// A waiting connection, or a `WouldBlock` error if there is none.
     pub(super) fn accept_now(&self) -> io::Result<Detached> {
         match self {
             Self::Tcp(socket) => {

@@ -35,47 +35,47 @@ use crate::body::Incoming;
 use crate::client::Downstream;
 use crate::reason::Reason;
 
-/// How long a stream that is ended by the shutdown has to say so to its client.
+/// How long a stream that the shutdown ends may take to send its ending.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What answers requests: the proxy on the workers, the admin port on the main thread.
+/// Handles requests: the proxy on the workers, the admin port on the main thread.
 pub trait Handler: 'static {
     /// The body of its responses.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static;
 
-    /// Answers one request of `client`. The future is dropped when the client leaves.
+    /// Handles one request of `client`. The future is dropped when the client disconnects.
     fn handle(
         self: Rc<Self>,
         client: Rc<dyn Downstream>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>>;
 
-    /// The shutdown has come so far.
+    /// Called when the shutdown enters a stage.
     fn enter(&self, _: Stage) {}
 
-    /// Whether nothing goes on without a connection.
+    /// Whether no work is left that has no connection.
     fn is_idle(&self) -> bool {
         true
     }
 
-    /// Waits until that is so.
+    /// Waits until [`is_idle`](Self::is_idle).
     fn idle(&self) -> impl Future<Output = ()> {
         std::future::ready(())
     }
 
-    /// A request got this far and no further: its head is malformed, too large or late.
+    /// Called for a request that is refused earlier: its head is malformed, too large or late.
     fn refused(&self, _: &Refusal<'_>) {}
 }
 
-/// A request that was answered before anybody could handle it.
+/// A request that was refused before it could be handled.
 #[derive(Debug)]
 pub struct Refusal<'a> {
-    /// Whose it is.
+    /// Its client.
     pub client: &'a dyn Downstream,
     /// Its head, where that can be read.
     pub head: Option<&'a request::Parts>,
     /// Why; the status is that of the reason.
     pub reason: Reason,
-    /// How long the answer's body is.
+    /// The length of the response's body.
     pub bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! Noticing that a worker has panicked: its thread ends, or accepts no more, and nobody takes that up again.
+//! Notices that a worker has panicked: its thread has ended, or no longer accepts, and nothing restarts it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ pub(super) struct PanicGuard {
 }
 
 impl PanicGuard {
-    /// One that sets `failed`.
+    /// A guard that sets `failed`.
     pub(super) fn new(failed: &Arc<AtomicBool>) -> Self {
         Self {
             failed: failed.clone(),

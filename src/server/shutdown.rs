@@ -16,7 +16,7 @@ pub enum Stage {
         /// When they have to be done.
         until: Instant,
     },
-    /// What is still open ends now.
+    /// Whatever is still open ends now.
     Cutting,
 }
 
@@ -28,7 +28,7 @@ pub struct ShutdownWatch {
     next: Cell<u64>,
 }
 
-/// A connection's place in its [`ShutdownWatch`], given up on drop.
+/// A connection's registration with its [`ShutdownWatch`], until it is dropped.
 #[derive(Debug)]
 pub(super) struct Registration<'a> {
     shutdown: &'a ShutdownWatch,

@@ -10,7 +10,7 @@ pub(super) struct ConnectionSlots {
     total: AtomicUsize,
 }
 
-/// One connection's place with a worker, given up on drop.
+/// One connection's slot on a worker, freed on drop.
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Arc<ConnectionSlots>,
@@ -90,7 +90,7 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    /// The loads of `workers` after the connections that were accepted by those that `accepting` names, in turn.
+    /// The loads of `workers` after connections that were accepted by those in `accepting`, one after the other.
     fn loads(workers: usize, accepting: impl IntoIterator<Item = usize>) -> Vec<usize> {
         let slots = Arc::new(ConnectionSlots::new(workers));
         let taken: Vec<_> = accepting

@@ -1,4 +1,4 @@
-//! The file of a Unix socket: who may connect is decided by its mode and its folder, and whoever connects is trusted.
+//! The file of a Unix socket: its mode and its folder decide who may connect, and every client is trusted.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -23,11 +23,11 @@ pub struct SocketFile {
     identity: (u64, u64),
 }
 
-/// Listens at `path`, whose file gets this mode. One that an earlier process left behind is replaced; one that somebody listens on, or
-/// that is no socket, stays.
+/// Listens at `path`, whose file gets this mode. A file that an earlier process left behind is replaced; one that is listened on,
+/// or is no socket, stays.
 ///
-/// The socket gets its mode and listens under another name, and is then renamed: so nobody finds it with another mode, or not listening,
-/// and a process that fails has removed nothing.
+/// The socket gets its mode and listens under another name, and is then renamed: so it is never seen with another mode, or not
+/// listening, and a process that fails has removed nothing.
 pub(super) async fn bind(
     path: &Path,
     mode: u32,
@@ -61,7 +61,7 @@ pub(super) async fn bind(
     }
 }
 
-/// An error if somebody listens at `path`, or if there is something else than a socket.
+/// An error if another process listens at `path`, or if it is no socket.
 async fn check_free(path: &Path) -> io::Result<()> {
     let is_socket = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type().is_socket(),
@@ -80,8 +80,8 @@ async fn check_free(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Waits until no other sidecar binds a socket in this folder. Where a folder cannot be locked, or is locked by somebody else for long, it
-/// goes without.
+/// Waits until no other sidecar binds a socket in this folder. If the folder cannot be locked, or is locked for long, it continues
+/// without the lock.
 async fn turn(folder: &Path) -> Option<File> {
     let folder = File::open(folder).ok()?;
     let mut waited = Duration::ZERO;
@@ -107,7 +107,8 @@ impl SocketFile {
         &self.path
     }
 
-    /// Removes it, so that nobody connects any more. Best while the socket still listens: until then no other process takes the path.
+    /// Removes the file, so that no more clients connect. Best while the socket still listens: until then no other process can use
+    /// the path.
     pub(super) fn remove(&self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             let _ = fs::remove_file(&self.path);

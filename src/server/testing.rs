@@ -33,7 +33,7 @@ pub(crate) fn any_port() -> ListenAddress {
     ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())
 }
 
-/// The one that a listener on [`any_port`] has got.
+/// The address that a listener on [`any_port`] has got.
 pub(crate) fn address_of(listener: &Listener) -> SocketAddr {
     match listener.address().unwrap() {
         ListenAddress::Tcp(address) => address,

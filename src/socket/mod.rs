@@ -36,16 +36,16 @@ pub enum Socket {
     Tls(Box<TlsSocket>),
 }
 
-/// How long a peer that sends nothing is believed to be there before the kernel probes it: it may have vanished without a packet.
+/// How long a peer may send nothing before the kernel probes it: it may have vanished without a packet.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(25);
 /// How long it may take to answer a probe,
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// and how many may be lost: so it is found after 40 s. The system's own values would take more than two hours.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// How long a peer that is done with is listened to, so that it can read the last it was told.
+/// How long the socket of a finished connection is still read, so that the peer can read the last response.
 const LINGER: Duration = Duration::from_secs(1);
-/// And how many bytes of what it still sends are read.
+/// And how many bytes are still read.
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// How many bytes the kernel takes beyond those that are on their way (`TCP_NOTSENT_LOWAT`): more would be accepted from a writer
@@ -71,8 +71,8 @@ impl Socket {
         Ok(Self::Tcp(stream))
     }
 
-    /// Waits for the first byte and tells what it is, and leaves it to be read. `None` if there is none to come, and on sockets that
-    /// cannot be looked at so.
+    /// Waits for the first byte and returns it without consuming it. `None` if there is none to come, and on sockets that cannot be
+    /// peeked.
     pub async fn first_byte(&self) -> Option<u8> {
         let Self::Tcp(stream) = self else {
             return None; // tokio cannot look into a Unix socket
@@ -82,7 +82,7 @@ impl Socket {
         (length > 0).then_some(first[0])
     }
 
-    /// Shakes hands over this socket as a TLS server.
+    /// Performs a TLS handshake as the server.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         let tls = Box::pin(TlsSocket::accept(self, config)).await?; // short-lived, and large
         Ok(Self::Tls(Box::new(tls)))
@@ -96,7 +96,7 @@ impl Socket {
         }
     }
 
-    /// Shakes hands over this socket as a TLS client, with a server that has to be `name`.
+    /// Performs a TLS handshake as the client, with a server that has to be `name`.
     pub async fn connect_tls(
         self,
         config: Arc<ClientConfig>,
@@ -119,8 +119,8 @@ impl Socket {
         }
     }
 
-    /// How long written bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`): where nobody
-    /// [looks](Stall) at its peer. It may take one that reads slowly for one that is gone, so let it be long.
+    /// How long written bytes may stay unacknowledged before the kernel closes the connection (`TCP_USER_TIMEOUT`), where no
+    /// [`Stall`] watches the peer. The kernel may mistake a slow reader for a dead one, so this should be long.
     pub fn set_user_timeout(&self, timeout: Option<Duration>) {
         match self {
             Self::Tcp(stream) => drop(SockRef::from(stream).set_tcp_user_timeout(timeout)), // only a help
@@ -169,8 +169,8 @@ impl Socket {
         })
     }
 
-    /// Writes `last`, and FIN, and reads on for a moment. Closing at once would reset the connection of a peer that is still
-    /// sending, and take with it what it has not read yet.
+    /// Writes `last`, and FIN, and continues to read for a moment. Closing at once would reset the connection of a peer that is
+    /// still sending, and lose what it has not read yet.
     pub async fn finish(&self, last: &[u8]) {
         let talk = async {
             let mut rest = last;
@@ -216,7 +216,7 @@ impl Socket {
         .await;
     }
 
-    /// A read would stop at unread bytes. epoll's EPOLLRDHUP does not, and tokio shows it to whoever waits for
+    /// A read would stop at unread bytes. epoll's EPOLLRDHUP does not, and tokio reports it to those who wait for
     /// `Interest::PRIORITY`, which readable data does not wake.
     async fn until_closed(&self) {
         let ready = match self {
@@ -225,7 +225,7 @@ impl Socket {
             Self::Tls(tls) => return Box::pin(tls.closed()).await,
         };
         if ready.is_ok_and(|ready| !ready.is_read_closed()) {
-            // Urgent data, which nobody here asked for: the reads will see the end then.
+            // Urgent data, which is not used here: reads will see the end then.
             std::future::pending::<()>().await;
         }
     }
@@ -245,7 +245,7 @@ impl Socket {
             Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Tls(tls) => {
-                // What TLS has to say for itself, such as tickets for a later session, is nothing to read.
+                // TLS messages, such as tickets for a later session, are nothing to read.
                 let mut cx = Context::from_waker(Waker::noop());
                 let mut buf = ReadBuf::uninit(&mut byte);
                 return tls.poll_read(&mut cx, &mut buf).is_pending() && tls.socket().is_quiet();
@@ -263,7 +263,7 @@ impl Socket {
         }
     }
 
-    /// Reads what is there, without the socket being borrowed mutably.
+    /// Reads what has arrived, without borrowing the socket mutably.
     pub fn poll_read_shared(
         &self,
         cx: &mut Context<'_>,
@@ -285,8 +285,8 @@ impl Socket {
         .map_ok(|_| ())
     }
 
-    /// Writes what the socket takes, without it being borrowed mutably. Over TLS some of it may wait: whoever has nothing
-    /// more to write flushes.
+    /// Writes as much as the socket accepts, without borrowing it mutably. Over TLS some of it may be buffered: a writer with
+    /// nothing more to write has to flush.
     pub fn poll_write_shared(
         &self,
         cx: &mut Context<'_>,
@@ -322,7 +322,7 @@ impl Socket {
     }
 }
 
-/// Does `io` when it is `ready`, which may turn out not to be so.
+/// Tries `io` when the socket is `ready`, which may turn out to be wrong.
 fn once_ready<T>(
     cx: &mut Context<'_>,
     ready: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,

@@ -1,4 +1,4 @@
-//! Whether a peer takes what is written to it.
+//! Whether a peer accepts what is written to it.
 
 use std::cell::Cell;
 use std::io;
@@ -29,7 +29,7 @@ pub struct Stall {
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    /// When the peer last acknowledged something, as far as is known; or since when something waits.
+    /// When the peer last acknowledged something, as far as is known; or since when bytes have been waiting.
     since: Instant,
     /// When that was last looked at, and how many bytes waited then.
     seen: Instant,
@@ -123,8 +123,8 @@ impl Stall {
 pub(super) fn is_unanswered(socket: BorrowedFd<'_>) -> bool {
     let mut info = [0_u8; 8]; // the beginning of `tcp_info`: the kernel fills as much as there is room for
     let mut length: libc::socklen_t = 8;
-    // SAFETY: TCP_INFO (tcp(7)) writes at most `length` bytes to where it is told, which is `info`, and the length to `length`. The
-    // descriptor is open, since it is borrowed.
+    // SAFETY: TCP_INFO (tcp(7)) writes at most `length` bytes to `info`, and the length to `length`. The descriptor is open, since
+    // it is borrowed.
     #[expect(unsafe_code, reason = "as below")]
     let result = unsafe {
         libc::getsockopt(
@@ -164,8 +164,7 @@ pub fn flushed(flushed: &Poll<io::Result<()>>) -> Poll<usize> {
 )]
 pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> Option<usize> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: of a socket TIOCOUTQ (SIOCOUTQ, tcp(7)) writes one int to where it is told, which is `bytes`. The descriptor is open, since
-    // it is borrowed.
+    // SAFETY: for a socket, TIOCOUTQ (SIOCOUTQ, tcp(7)) writes one int to `bytes`. The descriptor is open, since it is borrowed.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     usize::try_from(bytes).ok().filter(|_| result == 0)
 }

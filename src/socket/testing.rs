@@ -1,4 +1,4 @@
-//! Two ends of a TLS connection whose sockets take little, for the tests of whoever writes to one.
+//! Two ends of a TLS connection with small socket buffers, for tests of writers.
 
 use std::future::poll_fn;
 use std::pin::Pin;

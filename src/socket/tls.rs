@@ -80,7 +80,7 @@ impl TlsSocket {
                 if !matches!(ready!(self.poll_receive(&mut session, cx)), Ok(1..)) {
                     return Poll::Ready(());
                 }
-                cx.waker().wake_by_ref(); // what came is for whoever reads
+                cx.waker().wake_by_ref(); // what came is for the reader
             }
             match session.reader().fill_buf() {
                 Ok([]) => Poll::Ready(()),
@@ -95,7 +95,7 @@ impl TlsSocket {
         !self.session.borrow().wants_read() || self.socket.is_ready(Interest::READABLE)
     }
 
-    /// Decrypts what is there. An end without `close_notify`, which anybody on the way could have made, is `UnexpectedEof`.
+    /// Decrypts what has arrived. An end without `close_notify`, which anyone on the way could have forged, is `UnexpectedEof`.
     pub(super) fn poll_read(
         &self,
         cx: &mut Context<'_>,

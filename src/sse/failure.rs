@@ -1,11 +1,11 @@
-//! What a client is told inside the stream when the upstream has failed, where its route asks for that.
+//! How a stream reports an upstream failure to its client, where the route asks for that.
 //!
-//! Once the head is out an HTTP status can say nothing more, and many SDKs take a stream that just stops for a complete,
-//! empty answer. Nothing is ever fabricated for OpenAI's Chat Completions: its only ending is `[DONE]`, and that would be a lie.
+//! Once the head has been sent, an HTTP status can say nothing more, and many SDKs take a stream that just stops for a complete,
+//! empty response. Nothing is ever fabricated for OpenAI's Chat Completions: its only ending is `[DONE]`, and that would be a lie.
 
 use super::end::Reason;
 
-/// The event that tells a client of its upstream's failure.
+/// The event that reports an upstream failure to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailureEvent {
     /// None: the abort says it all.
@@ -23,14 +23,14 @@ pub enum FailureEvent {
     },
 }
 
-/// A failure, as a client is told of it.
+/// A failure, as reported to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The reason's name, as in logs and metrics.
     pub name: &'static str,
     /// What it means, for a person.
     pub message: &'static str,
-    /// What else is known, for a person.
+    /// Details, for a person.
     pub detail: Option<String>,
     /// The status that the upstream answered with, where the client has not seen it.
     pub status: Option<u16>,
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::sse::parse::parse;
 
-    /// The name of the one event that tells of `failure`, and its data.
+    /// The name of the event that reports `failure`, and its data.
     fn told(dialect: &FailureEvent, failure: &Failure) -> (String, Value) {
         let events = parse(&dialect.bytes(failure));
         assert_eq!(events.len(), 1);

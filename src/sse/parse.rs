@@ -12,10 +12,10 @@ pub struct Event {
     pub id: String,
 }
 
-/// What a stream consists of, for somebody who looks at its bytes.
+/// The parts of a stream, for code that inspects its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// How many bytes of the stream there are up to its end: with the last of them it is complete.
     pub end: usize,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::end::Reason;
 
-/// How long each clock of a stream may run; `None` switches it off.
+/// The timeouts of a stream; `None` switches one off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timeouts {
     /// Nothing written to the client: a heartbeat.

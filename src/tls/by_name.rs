@@ -1,4 +1,4 @@
-//! Which certificate a client is shown: one that has the name that it asks for (SNI), else the first.
+//! Which certificate a client gets: the one for the name it asks for (SNI), else the first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl ByName {
         Self { first, named }
     }
 
-    /// Those that have a name: itself before a wildcard, which stands for one label (RFC 9525, section 6.3).
+    /// The certificates for a name: exact ones before wildcards, which match one label (RFC 9525, section 6.3).
     fn of(&self, name: &str) -> impl Iterator<Item = &Arc<CertifiedKey>> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));

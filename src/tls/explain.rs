@@ -164,7 +164,7 @@ mod tests {
             .unwrap()
     }
 
-    /// What the server says of a client with this provider, which trusts nobody.
+    /// What the server reports about a client with this provider, which trusts no CA.
     fn said(
         server: ServerConfig,
         provider: CryptoProvider,

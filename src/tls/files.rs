@@ -1,4 +1,4 @@
-//! Certificates and keys out of PEM files, or what is wrong with these.
+//! Certificates and keys from PEM files, and their faults.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ pub struct Files(BTreeMap<PathBuf, Result<Vec<u8>, String>>);
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file is not what it should be.
+    /// A file does not hold what it should.
     #[error("`{}` {fault}", .path.display())]
     File {
         /// What it should hold.
         part: Part,
         /// Which one.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         fault: Fault,
     },
     /// Upstreams are to be checked against the system's CA certificates, and it has none.
@@ -41,7 +41,7 @@ pub enum Part {
     Authorities,
 }
 
-/// What is wrong with a file.
+/// A fault of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// It is not there, or not for us.
@@ -93,7 +93,7 @@ impl Error {
 }
 
 impl Files {
-    /// Reads what is there now.
+    /// Reads the current files.
     pub fn read<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let read = |path| fs::read(path).map_err(|error| error.to_string());
         let files = paths.into_iter().map(|path| (path.to_owned(), read(path)));

@@ -1,4 +1,4 @@
-//! Who has issued a certificate.
+//! The issuer of a certificate.
 
 use super::der::{SEQUENCE, element, from_issuer};
 

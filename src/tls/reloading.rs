@@ -12,11 +12,11 @@ use super::files::{Error, Files};
 use super::settings::{ClientTls, FileSettings};
 use super::validity::{Certificate, Standing, certificates, now};
 
-/// How often the files are looked at. Their content is compared: that sees what is written in place as well as the symlinks that
+/// How often the files are checked. Their content is compared: that notices files written in place as well as the symlinks that
 /// Kubernetes swaps, on every file system.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A configuration as its files are now. Who has taken one keeps it.
+/// The configuration for the current files. Holders of an old `Arc` keep using it.
 #[derive(Debug)]
 pub struct Reloading<C>(channel::Receiver<Loaded<C>>);
 
@@ -59,7 +59,7 @@ fn load<S: FileSettings>(settings: &S, files: &Files) -> Result<Loaded<S::Config
     })
 }
 
-/// That of the one that stands worst.
+/// The worst standing of them.
 fn standing(certificates: &[Certificate]) -> Standing {
     let now = now();
     let each = certificates
@@ -71,7 +71,7 @@ fn standing(certificates: &[Certificate]) -> Standing {
 /// The TLS of upstreams, each once.
 pub type ClientConfigs = HashMap<ClientTls, Reloading<ClientConfig>>;
 
-/// Reads what the TLS of upstreams names, each once; what is `known` is watched already.
+/// Reads the files of upstreams' TLS, each once; those that are `known` are watched already.
 pub fn watch_all<'a>(
     settings: impl IntoIterator<Item = &'a ClientTls>,
     known: &ClientConfigs,
@@ -111,8 +111,8 @@ impl<C> Clone for Reloading<C> {
 }
 
 impl<S: FileSettings> Watcher<S> {
-    /// Watches as long as anybody has the configuration, and looks at once when `look` changes. Files that are no good, such as a new
-    /// certificate whose key is not there yet, change nothing and are reported once; and so is a certificate that comes to its end.
+    /// Watches as long as the configuration is in use, and looks at once when `look` changes. Invalid files, such as a new
+    /// certificate whose key has not arrived yet, are ignored and reported once; so is a certificate that is about to expire.
     pub async fn run(mut self, mut look: channel::Receiver<()>) {
         while !self.seen.is_empty() {
             tokio::select! {
@@ -148,7 +148,7 @@ impl<S: FileSettings> Watcher<S> {
         self.seen = files;
     }
 
-    /// Warns when it has become worse; what it was at the start is reported with the configuration.
+    /// Warns when it has become worse; the first standing was reported with the configuration.
     fn report_standing(&mut self) {
         let certificates = self.newest.borrow().certificates.clone();
         let standing = standing(&certificates);

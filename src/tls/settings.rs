@@ -1,4 +1,4 @@
-//! What is set about TLS, and the configurations of rustls that it means.
+//! The TLS settings, and the rustls configurations that they mean.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::{CLIENT_PROTOCOLS, SERVER_PROTOCOLS};
 
 /// Settings that name files.
 pub trait FileSettings {
-    /// What they mean.
+    /// The configuration that they mean.
     type Config;
 
     /// The files.
@@ -45,7 +45,7 @@ pub struct Identity {
 /// The TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerTls {
-    /// What clients are shown that ask for no name, or for one that none has.
+    /// The certificate for clients that ask for no name, or for an unknown one.
     pub identity: Identity,
     /// What those are shown who ask for a name in one of these.
     pub others: Vec<Identity>,
@@ -213,7 +213,7 @@ pub(super) fn system_roots() -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// Named each time, so that what is used never depends on who else in the process uses rustls.
+/// Named each time, so that it never depends on other users of rustls in the process.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -31,16 +31,16 @@ pub struct Validity {
     pub not_after: i64,
 }
 
-/// How a certificate stands at some moment; the later, the worse.
+/// The state of a certificate at some moment; the later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It is good, and will be for a while.
     Good,
     /// It should have been renewed.
     ExpiresSoon,
-    /// It is from the future, or the clock is wrong.
+    /// It is not valid yet, or the clock is wrong.
     NotYetValid,
-    /// Nobody accepts it any more.
+    /// It is no longer accepted.
     Expired,
 }
 
@@ -82,8 +82,8 @@ impl Validity {
         })
     }
 
-    /// How it stands at `now`. Soon is within the last fifth of its life, and no more than two weeks: whoever renews in time does
-    /// so at two thirds.
+    /// Its state at `now`. It expires soon within the last fifth of its life, and no more than two weeks: timely renewal happens at
+    /// two thirds.
     pub fn standing(self, now: i64) -> Standing {
         let remaining = self.not_after.saturating_sub(now);
         let life = self.not_after.saturating_sub(self.not_before);
@@ -98,7 +98,7 @@ impl Validity {
         }
     }
 
-    /// What is to be said of it at `now`, unless it is good.
+    /// A complaint about it at `now`, unless it is valid.
     pub fn complaint(self, now: i64) -> Option<String> {
         let (first, last) = (Date(self.not_before), Date(self.not_after));
         match self.standing(now) {

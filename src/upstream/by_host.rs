@@ -1,4 +1,4 @@
-//! An upstream that shows another certificate for each host (`tls.server_name = "from-host"`). What it is asked for on a connection is that
+//! An upstream that has a certificate for each host (`tls.server_name = "from-host"`). Requests on a connection have to be for that
 //! connection's name, so each name has connections of its own: Apache answers 421 where the two differ.
 
 use std::cell::RefCell;
@@ -17,7 +17,7 @@ use crate::tls::{ClientTls, PeerName, ServerName};
 /// How many names a thread keeps connections for: hosts come from clients.
 const MOST: usize = 64;
 
-/// The upstream as it is for each name, the one that was asked last at the end.
+/// The upstream for each name, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct ByHost(RefCell<Vec<(ServerName<'static>, Rc<Upstream>)>>);
 

@@ -124,7 +124,7 @@ mod tests {
         runtime.unwrap().block_on(test);
     }
 
-    /// An address at which nobody answers: the kernel drops what wants to connect, since the queue is full.
+    /// An address that does not respond: the kernel drops connection attempts, since the queue is full.
     fn silent() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -11,7 +11,7 @@ use crate::reason::Reason;
 pub struct Error {
     /// What happened.
     pub reason: Reason,
-    /// What else is known, for a person.
+    /// Details, for a person.
     pub detail: Option<String>,
 }
 

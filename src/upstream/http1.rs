@@ -1,7 +1,6 @@
 //! A request over HTTP/1.1.
 //!
-//! Whoever drops the request, or the response's body before its end, closes the connection: that cancels the request, in every
-//! phase.
+//! Dropping the request, or the response's body before its end, closes the connection: that cancels the request, in every phase.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -33,8 +32,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// How long before the upstream closes an idle connection it is no longer used.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
-/// Sends `request` to `upstream` and waits for its response's head. The connection is kept once the response has ended, for anybody or
-/// for its client.
+/// Sends `request` to `upstream` and waits for its response's head. The connection is kept once the response has ended, for any
+/// request or for its client's.
 pub(super) async fn send(
     mut connection: Connection,
     mut request: Box<Request<RequestBody>>,
@@ -187,7 +186,7 @@ fn poll_head(
         Ok(Head::Final(response)) => Poll::Ready(Ok(response)),
         Ok(Head::Interim(status, headers)) => {
             (terms.interim)(status, headers);
-            // Whoever waited for it has its turn before the response, which may have come with it.
+            // Those who wait for it are polled before the response, which may have come with it.
             cx.waker().wake_by_ref();
             Poll::Pending
         }
@@ -278,7 +277,7 @@ fn broken_body(terms: &Terms<'_>) -> Error {
 /// Why there is no response's head.
 fn before_head(error: &HeadError, terms: &Terms<'_>) -> Error {
     let (reason, detail) = match error {
-        // Such as a client certificate that is not accepted, of which TLS 1.3 tells only after the handshake.
+        // Such as a client certificate that is not accepted, which TLS 1.3 reports only after the handshake.
         HeadError::Io(error) if tls::is_tls_error(error) => {
             (Reason::UpstreamTlsFailed, tls::explain(error))
         }

@@ -1,7 +1,7 @@
 //! Requests over HTTP/2: many share a connection, each has a stream of it.
 //!
-//! Whoever drops a request resets its stream with CANCEL: h2 does so when the last handle of it is dropped, and all of them, that
-//! of the request's body included, are the [`Lease`]'s or the response's.
+//! Dropping a request resets its stream with CANCEL: h2 does so when the last handle of it is dropped, and all of them, that of the
+//! request's body included, belong to the [`Lease`] or the response.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -36,7 +36,7 @@ use crate::wire::{BadHead, has_no_body, is_event_stream};
 
 /// How many streams of one connection are used at once, if the upstream allows as many.
 const MAX_STREAMS: usize = 100;
-/// What the upstream may send on all of them before it is read, in bytes: so much that a stream which nobody reads delays no other.
+/// How much the upstream may send on all streams before it is read, in bytes: enough that an unread stream delays no other.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 /// How long a connection gets new streams: its buffers keep the size they once needed.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
@@ -52,7 +52,7 @@ pub(super) struct Connection {
     opened: Instant,
 }
 
-/// What the connection's task and its streams tell each other.
+/// State shared by the connection's task and its streams.
 #[derive(Debug)]
 struct Streams {
     open: Cell<usize>,
@@ -81,7 +81,7 @@ pub(super) async fn handshake(socket: Socket, scheme: Scheme) -> Result<Rc<Conne
         .enable_push(false)
         // An upstream is trusted with the bookkeeping of small frames; the windows bound it.
         .data_frame_budget(usize::MAX / 2)
-        // What is still on its way when a request is cancelled is no error of the upstream's, but counts as one.
+        // Frames that cross with a cancellation are no errors of the upstream, but h2 counts them as such.
         .max_local_error_reset_streams(None)
         .handshake(wire.io())
         .await;
@@ -113,7 +113,7 @@ pub(super) async fn handshake(socket: Socket, scheme: Scheme) -> Result<Rc<Conne
     }))
 }
 
-/// Drives the connection until nobody has a stream or a handle of it, or the upstream is gone.
+/// Drives the connection until no stream or handle of it is left, or the upstream is gone.
 async fn drive(mut http: Http<Io, Payload>, wire: Rc<Wire>, streams: Rc<Streams>) {
     let mut pings = PingMonitor::new(http.ping_pong());
     let result = poll_fn(|cx| {
@@ -235,7 +235,7 @@ impl Connection {
                     return Poll::Ready(Err(too_long(terms)));
                 }
                 (terms.interim)(head.status, head.headers);
-                // Whoever waited for it has its turn before the response, which may have come with it.
+                // Those who wait for it are polled before the response, which may have come with it.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -1,5 +1,5 @@
-//! Logins that belong to a connection: NTLM, and Negotiate with it, authenticate whoever uses the connection from then on, not a
-//! request. Such a connection is its client's alone, for as long as the client's own lasts, and is never in the pool.
+//! Logins that belong to a connection: NTLM, and Negotiate with it, authenticate a connection, not a request. Such a connection
+//! serves its client alone, for as long as the client's own connection lasts, and is never in the pool.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -24,7 +24,8 @@ pub enum Source {
 #[derive(Debug)]
 pub struct StreamBody {
     inflow: Inflow,
-    /// What arrived while nobody could take it. The upstream sends no more than its window allows before this is passed on.
+    /// What arrived while the client could not accept it. The upstream sends no more than its window allows before this is
+    /// forwarded.
     parked: Parked,
     end: Option<UpstreamEnd>,
 }
@@ -73,7 +74,7 @@ impl StreamBody {
         buffer: &mut [u8],
     ) -> Poll<Result<usize, UpstreamEnd>> {
         let mut length = self.parked.take(buffer);
-        // What is ready together leaves together.
+        // Chunks that are ready together leave together.
         while length < buffer.len()
             && let Poll::Ready(data) = self.poll_arrived(cx)
         {

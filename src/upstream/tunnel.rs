@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::socket::Socket;
 
-/// What is left of a connection after its 101: the bytes that came with that, then the socket.
+/// A connection after its 101: the bytes that came with that, then the socket.
 #[derive(Debug)]
 pub struct Tunnel {
     socket: Rc<Socket>,

@@ -46,16 +46,16 @@ pub enum Cause {
     Shutdown,
 }
 
-/// The upstreams by their URLs, as long as anybody has one; all threads share them.
+/// The upstreams by their URLs, as long as they are in use; all threads share them.
 #[derive(Debug)]
 pub struct Upstreams {
     known: Mutex<BTreeMap<String, Weak<UpstreamStats>>>,
     /// Changes whenever the standing of one of them does.
     generation: AtomicU64,
     began: Instant,
-    /// Requests that went to another upstream, since the one that was asked failed.
+    /// Requests that went to another upstream because the first choice failed.
     failovers: AtomicU64,
-    /// Requests that wait for one that is not too busy.
+    /// Requests that wait for a free upstream.
     queued: AtomicI64,
 }
 
@@ -141,7 +141,7 @@ impl Cause {
         Self::Shutdown,
     ];
 
-    /// Who cancelled a request that ended for `reason`; `None` if nobody did, since its upstream ended it.
+    /// Who cancelled a request that ended for `reason`; `None` if its upstream ended it.
     pub fn of(reason: Reason) -> Option<Self> {
         match reason {
             Reason::ClientGone => Some(Self::ClientGone),
@@ -215,7 +215,7 @@ impl Upstreams {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// A request went to another one, since the one that was asked failed.
+    /// Counts a request that went to another upstream because the first choice failed.
     pub fn failed_over(&self) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
     }
@@ -271,7 +271,7 @@ impl UpstreamStats {
         Some(InFlight(self.clone()))
     }
 
-    /// Wakes one of `waiting` whenever a request to it ends, for as long as somebody has it.
+    /// Wakes one of `waiting` whenever a request to it ends, as long as the handle exists.
     pub fn wake(&self, waiting: &Arc<Notify>) {
         let mut list = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         list.retain(|known| known.strong_count() > 0);

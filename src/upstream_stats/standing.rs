@@ -1,5 +1,5 @@
-//! Whether a backend is asked, by what became of the requests to it: one that fails is left alone for a while, and for longer each
-//! time. Atomics alone: every thread asks for it, and tells of it.
+//! Whether a backend is used, judged by its requests: one that fails is ejected for a while, and for longer each time. Atomics
+//! alone: every thread reads and writes them.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum Fault {
 }
 
 impl Standing {
-    /// Whether it is to be asked, by all that is known of it.
+    /// Whether it should get requests, by all that is known.
     pub fn is_good(&self, now: u64) -> bool {
         self.is_well() && self.ejected_until(now).is_none()
     }
@@ -45,7 +45,7 @@ impl Standing {
         !self.is_unwell.load(Ordering::Acquire)
     }
 
-    /// What its health check says. One that gets well is asked at once, whatever it did before.
+    /// Sets the result of its health check. A backend that recovers is used at once, whatever it did before.
     pub fn checked(&self, is_well: bool, now: u64) {
         self.is_unwell.store(!is_well, Ordering::Release);
         if is_well && self.ejected_until(now).is_some() {
@@ -103,7 +103,7 @@ impl Standing {
         Some(Duration::from_millis(time))
     }
 
-    /// It has answered a request well. Whether that ends its ejection: it may have been asked because nobody else was left.
+    /// Notes a good response. Returns whether that ends its ejection: it may have got the request because no other was left.
     pub fn succeeded(&self, now: u64) -> bool {
         if self.in_a_row.load(Ordering::Relaxed) != 0 {
             self.in_a_row.store(0, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Standing {
                     .compare_exchange(until, now, Ordering::AcqRel, Ordering::Relaxed);
             return ended.is_ok();
         }
-        // One that flaps is not let off by its first good answer: it has to do well for as long as it was out.
+        // A flapping backend is not forgiven after its first good response: it has to do well for as long as it was out.
         if now - until >= time_at(level - 1) {
             self.level.store(0, Ordering::Relaxed);
         }

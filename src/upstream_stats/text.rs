@@ -1,4 +1,4 @@
-//! What is counted of each upstream, in the Prometheus text format. Its label is the URL in the configuration, whose addresses are
+//! The counters of each upstream in the Prometheus text format. Its label is the URL in the configuration, whose addresses are
 //! counted together: they come and go.
 
 use std::collections::BTreeMap;

@@ -35,7 +35,7 @@ pub fn is_event_stream<'a>(content_type: impl IntoIterator<Item = &'a [u8]>) -> 
         .is_some_and(is_event_stream_type)
 }
 
-/// Formats of streams other than events, which nobody may insert anything into.
+/// Formats of streams other than events, into which nothing may be inserted.
 const OTHER_STREAMS: [&str; 6] = [
     "application/x-ndjson", // Ollama
     "application/ndjson",

@@ -39,7 +39,7 @@ fn element(text: &str) -> Option<ForwardedElement<'_>> {
     Some(element)
 }
 
-/// A token, or what is within its quotes; `None` for a quote or a backslash in it, which no address, host or scheme has.
+/// A token, or the text within quotes; `None` if it contains a quote or a backslash, which no address, host or scheme does.
 fn unquoted(value: &str) -> Option<&str> {
     let inner = value
         .strip_prefix('"')

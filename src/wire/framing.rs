@@ -16,13 +16,13 @@ pub enum BodyLength {
     UntilClose,
 }
 
-/// What a head says of the body after it, and of the connection.
+/// The framing of the body after a head, and whether the connection persists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Framing {
     /// How the body's end is found.
     pub length: BodyLength,
-    /// The connection may carry another response after this one: the upstream has not said that it closes it, and there is no
-    /// doubt where this one ends.
+    /// The connection may carry another response after this one: the upstream has not announced a close, and the end of this one is
+    /// certain.
     pub is_reusable: bool,
 }
 
@@ -97,14 +97,14 @@ impl ResponseHead {
 enum TransferCoding {
     None,
     Chunked,
-    /// Such as no sender should say it.
+    /// Invalid, but understood.
     Odd {
         chunked: bool,
     },
 }
 
-/// What `Transfer-Encoding` says. `chunked` said twice is nearly always one layer that two programs have announced, and `identity`
-/// was a coding once.
+/// `Transfer-Encoding`. A repeated `chunked` nearly always is one layer that two programs have announced, and `identity` was a
+/// coding once.
 fn coding<'a, I: Iterator<Item = &'a [u8]>>(
     values: impl Fn() -> I,
 ) -> Result<TransferCoding, BadHead> {
@@ -131,7 +131,7 @@ fn coding<'a, I: Iterator<Item = &'a [u8]>>(
     })
 }
 
-/// What `Content-Length` says: nothing if there is none, or more than anybody has.
+/// `Content-Length`: `None` without one, or if it exceeds any real length.
 fn content_length<'a, I: Iterator<Item = &'a [u8]>>(
     values: impl Fn() -> I,
 ) -> Result<Option<u64>, BadHead> {

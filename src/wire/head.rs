@@ -75,7 +75,7 @@ pub fn respell(head: &[u8], raw: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// Gives out `fields` as they stand in the head `raw`; a header map keeps neither the order nor the spelling of its sender.
+/// Yields `fields` as in the head `raw`; a header map keeps neither the order nor the spelling of its sender.
 fn in_order<'a>(
     mut fields: Vec<Option<(&'a [u8], &'a [u8])>>,
     raw: &[u8],

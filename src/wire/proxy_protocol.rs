@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub enum ProxyHeader {
     /// So many more bytes belong to it for certain, and perhaps others after these. Never zero.
     Needs(usize),
-    /// It is whole. It names the client, or nobody where the connection stands for itself.
+    /// Complete. It names the client, or none if the connection is the proxy's own.
     Whole(Option<SocketAddr>),
 }
 
@@ -33,7 +33,7 @@ pub enum BadProxyHeader {
     /// No address of its family, or no port.
     #[error("the PROXY protocol header has no valid addresses")]
     Address,
-    /// Longer than what any sender has to say.
+    /// Longer than any sender needs.
     #[error("the PROXY protocol header is too long")]
     TooLong,
 }
@@ -49,9 +49,9 @@ const LONGEST_V1: usize = 107;
 const LONGEST_V2: usize = 4096;
 
 impl ProxyHeader {
-    /// Reads the header that `bytes` begin with, or are the beginning of.
+    /// Reads the header at the start of `bytes`, or a part of it.
     ///
-    /// Whoever reads no more bytes than it needs never takes one of what comes after it.
+    /// A caller that reads no more bytes than it asks for never consumes any that follow it.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadProxyHeader> {
         if begins(bytes, V2) {
             match bytes.strip_prefix(V2) {

@@ -55,7 +55,7 @@ pub enum BadHead {
     /// RFC 9112, section 6.3: "the message framing is invalid and the recipient MUST treat it as an unrecoverable error".
     #[error("its field `Content-Length` is `{0}`, which is not one number")]
     ContentLength(String),
-    /// A coding that is not undone here must not go on without its name.
+    /// A coding that is not decoded here must not be forwarded without its name.
     #[error("its field `Transfer-Encoding` is `{0}`, which is not just `chunked`")]
     TransferEncoding(String),
 }
@@ -87,7 +87,7 @@ impl ResponseHead {
             .all(|expected| bytes.next().is_none_or(|seen| seen == expected))
     }
 
-    /// Reads a whole head, and mends it where it stands: folds and control characters become spaces.
+    /// Parses a whole head, and repairs it in place: folds and control characters become spaces.
     pub fn parse(head: &mut [u8], max_fields: usize) -> Result<Self, BadHead> {
         let start = head
             .iter()
@@ -149,7 +149,7 @@ pub struct Section {
 }
 
 impl Field {
-    /// Those in `bytes` from `start` to an empty line, at most `max`. They are mended where they stand.
+    /// Parses the fields in `bytes` from `start` to an empty line, at most `max`. They are repaired in place.
     pub fn parse_all(bytes: &mut [u8], start: usize, max: usize) -> Result<Section, BadHead> {
         let mut section = Section::default();
         section.fields.reserve(max.min(16));

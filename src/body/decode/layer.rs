@@ -40,7 +40,7 @@ pub(super) struct Step {
     pub(super) state: MemberState,
 }
 
-/// How a member goes on after a [`Step`].
+/// The state of a member after a [`Step`].
 pub(super) enum MemberState {
     /// It needs more input or more room.
     Continues,

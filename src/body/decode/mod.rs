@@ -28,13 +28,13 @@ use self::layer::Layer;
 /// Decodes the body of one response.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The coding that was applied first and is undone last.
+    /// The coding that was applied first and is decoded last.
     inner: Layer,
     /// The coding around it, if there are two.
     outer: Option<Outer>,
 }
 
-/// The outer of two layers, and what it decoded that the inner one has not taken yet.
+/// The outer of two layers, and decoded data that the inner one has not read yet.
 struct Outer {
     layer: Layer,
     buffer: Box<[u8; BETWEEN_LAYERS]>,
@@ -142,7 +142,7 @@ impl fmt::Debug for Outer {
     }
 }
 
-/// A content coding that can be undone.
+/// A content coding that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// `gzip` or `x-gzip`, RFC 1952.
@@ -194,7 +194,7 @@ fn is_identity(name: &str) -> bool {
             .any(|none| name.eq_ignore_ascii_case(none))
 }
 
-/// Why a `Content-Encoding` cannot be undone.
+/// Why a `Content-Encoding` cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
     /// One of the codings is not known here.
@@ -211,11 +211,11 @@ pub enum Undecodable {
 pub struct DecodeError {
     /// The layer it was found in.
     pub coding: Coding,
-    /// What is wrong with it.
+    /// The fault in the data.
     pub fault: Fault,
 }
 
-/// What is wrong with coded data.
+/// A fault in coded data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// It breaks its format, fails its checksum, or is followed by something that does not belong to it.

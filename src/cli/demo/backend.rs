@@ -29,7 +29,7 @@ use super::Pace;
 use super::page;
 use crate::page::Page;
 
-/// What it says, with its silence between the two.
+/// The two parts of the answer, with a silence in between.
 const ANSWER: [&str; 2] = [
     "You are reading this while it is being written. A proxy on the way may hold it back until it has a whole page. \
      Now let me think for a moment.\n\n",
@@ -55,7 +55,7 @@ struct Record {
     opened: Instant,
     /// Tokens sent so far.
     sent: Cell<u64>,
-    /// What it is now, and since when.
+    /// The current state, and since when.
     state: Cell<(State, Instant)>,
 }
 

@@ -69,7 +69,7 @@ async fn ask(backend: SocketAddr, target: Uri) -> Result<(Parts, Pages), BoxErro
     Ok((head, Pages { first, rest }))
 }
 
-/// Reads the backend to its end, or until nobody takes a page that is full.
+/// Reads the backend to its end, or until a full page is no longer wanted.
 async fn collect(mut upstream: Incoming, pages: UnboundedSender<hyper::Result<Bytes>>) {
     let mut held = BytesMut::new();
     while let Some(frame) = upstream.frame().await {

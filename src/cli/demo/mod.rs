@@ -82,7 +82,7 @@ pub enum ShowError {
     System(#[from] io::Error),
 }
 
-/// The page is bound to loopback: it is for whoever started the demo.
+/// The page is bound to loopback: only the user who started the demo needs it.
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Runs the demo until a signal stops it.
@@ -92,7 +92,7 @@ pub fn demo(demo: &Demo) -> ExitCode {
         .map_err(ShowError::System)
         .and_then(|_logging| perform(demo.port));
     match performed {
-        // Whoever stops a demo means to cut its streams.
+        // Stopping a demo is meant to abort its streams.
         Ok(Ending::Complete | Ending::Cut(_)) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -204,8 +204,8 @@ impl Default for Pace {
     }
 }
 
-/// The sidecar's configuration. Its defaults would do, but nobody wants to wait 15 s for a heartbeat; and the usual admin port is left
-/// to the sidecar that somebody starts next.
+/// The sidecar's configuration. The defaults would do, but 15 s is long to wait for a heartbeat, and the default admin port is left
+/// for a sidecar started next.
 fn settings(port: u16, backend: SocketAddr, pace: &Pace) -> String {
     format!(
         r#"
@@ -220,7 +220,7 @@ fn settings(port: u16, backend: SocketAddr, pace: &Pace) -> String {
     )
 }
 
-/// Answers whoever connects, for ever. This is plain hyper: what the sidecar is compared with must not share its server.
+/// Serves connections for ever. This is plain hyper: what the sidecar is compared with must not share its server.
 pub(super) async fn serve<F, A, B>(listener: TcpListener, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Clone + 'static,

@@ -9,7 +9,7 @@ use crate::config::path::normal_path;
 use crate::config::problem::Mistake;
 use crate::config::value::text;
 
-/// The conditions of a route; all that are given must hold. One that lists nothing is none.
+/// The conditions of a route; all of them must hold. An empty list is no condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Matcher {
     /// The request's host is one of these.
@@ -307,7 +307,7 @@ fn host_pattern(text: &str) -> Result<HostPattern, Mistake> {
     }
 }
 
-/// A host in lower case, without the dot that may stand at the end of a full name.
+/// A host in lower case, without the trailing dot of a fully qualified name.
 pub(super) fn host(text: &str) -> Result<String, Mistake> {
     let mistake = |text| Mistake::new(format!("`{text}` is not a host name"));
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);

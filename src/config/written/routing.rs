@@ -46,7 +46,7 @@ pub(super) fn matcher(matcher: &Matcher) -> Keys {
     keys
 }
 
-/// What is done instead of asking a backend, and what is done to the path.
+/// The action of a route, and its edits of the path.
 pub(super) fn action(action: &Action) -> Keys {
     match action {
         Action::Proxy(proxied) => prefix(proxied.replace_prefix.as_ref()),
@@ -102,7 +102,7 @@ fn prefix(replace_prefix: Option<&String>) -> Keys {
         .collect()
 }
 
-/// What is changed in heads.
+/// Edits of headers.
 pub(super) fn fields(route: &Route) -> Keys {
     let mut keys = Keys::new();
     if let Action::Proxy(proxied) = &route.action {
@@ -123,7 +123,7 @@ pub(super) fn fields(route: &Route) -> Keys {
     keys
 }
 
-/// What of `own` is not said by the `top` level. A table of edits that is there replaces the whole one that is inherited.
+/// The keys of `own` that differ from those of the `top` level. A table of edits replaces the whole inherited one.
 pub(super) fn changed(own: &Keys, top: &Keys) -> Keys {
     let table = |key: &str| key.split('.').next().unwrap_or_default().to_owned();
     let of = |keys: &Keys, name: &str| -> Keys {
@@ -165,7 +165,7 @@ fn table(fields: &[(HeaderName, Template)]) -> String {
     format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
 }
 
-/// Whether a field of this name is one that lets somebody in.
+/// Whether a field of this name carries credentials.
 fn is_secret(name: &HeaderName) -> bool {
     let words = ["auth", "key", "token", "secret", "cookie", "password"];
     words.iter().any(|word| name.as_str().contains(word))

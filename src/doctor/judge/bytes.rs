@@ -71,7 +71,7 @@ pub(super) fn judge(seen: &Observation, plan: &Plan, arrivals: &Arrivals) -> Vec
     findings
 }
 
-/// What arrived after the event that tells of the request, without times; only whole events, if the stream is not whole.
+/// What arrived after the event that describes the request, without times; only whole events, if the stream is not whole.
 fn received(arrivals: &Arrivals, is_whole: bool) -> Vec<u8> {
     let is_request = |kind: &Kind| matches!(kind, Kind::Event(event) if event.event == "request");
     let mut items = arrivals.items.iter().map(|arrival| &arrival.item);
@@ -97,7 +97,7 @@ fn planned(plan: &Plan) -> Vec<u8> {
     bytes.collect::<Vec<_>>().concat()
 }
 
-/// Makes all stamps zero: what is sent when is not planned to the microsecond.
+/// Zeroes all timestamps: the plan does not give them to the microsecond.
 fn clear_stamps(bytes: &mut [u8]) {
     const LENGTH: usize = 2 + NUMBER + 1 + STAMP + 1;
     for start in 0..bytes.len().saturating_sub(LENGTH) {

@@ -1,4 +1,4 @@
-//! How a stream ended, and whose clock may have ended it.
+//! How a stream ended, and whose timeout may have ended it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::wire::BodyLength;
 /// Below this a pause before a cut is no silence.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Whose clock a cut may be.
+/// Whose timeout a cut may be.
 struct Cause {
     rule: Rule,
     words: String,
@@ -48,7 +48,7 @@ pub(super) fn judge(seen: &Observation, head: &Head, arrivals: &Arrivals) -> Vec
     findings
 }
 
-/// Which clock ended it, if one did. A known limit says more than the mere length of the silence.
+/// Which timeout ended it, if one did. A known limit says more than the length of the silence alone.
 fn cause(seen: &Observation, head: &Head) -> Cause {
     let last = seen.reads.last().map_or(head.at, |read| read.at);
     let (silence, age) = (seen.ended.saturating_sub(last), seen.ended);
@@ -137,7 +137,7 @@ fn complete(seen: &Observation, head: &Head, arrivals: &Arrivals) -> Option<Find
     Some(Finding::certain(Rule::ForeignEnd, evidence))
 }
 
-/// Whether the last event is one that ends its protocol.
+/// Whether the last event is the end marker of its protocol.
 fn says_its_end(arrivals: &Arrivals) -> bool {
     const TYPES: [&str; 7] = [
         "message_stop",

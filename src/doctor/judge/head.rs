@@ -64,7 +64,7 @@ fn cached(seen: &Observation) -> Option<Finding> {
     Some(Finding::certain(Rule::Cached, evidence))
 }
 
-/// What is wrong with the head of an event stream whose events are held or not.
+/// Findings about the head of an event stream whose events are held or not.
 pub(super) fn judge(
     seen: &Observation,
     head: &Head,

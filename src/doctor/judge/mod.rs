@@ -1,4 +1,4 @@
-//! From what was seen to what is wrong. Nothing here measures, and nothing here knows more than an [`Observation`] has.
+//! From an observation to findings. Nothing here measures, and the rules know only the [`Observation`].
 
 mod bytes;
 mod compare;
@@ -26,7 +26,7 @@ pub struct Measured {
     pub identity: Option<Observation>,
     /// The same behind the hop under suspicion.
     pub direct: Option<Observation>,
-    /// What only a probe tells.
+    /// What only a probe shows.
     pub origin_checks: OriginChecks,
 }
 
@@ -67,7 +67,7 @@ pub fn judge_one(seen: &Observation) -> Vec<Finding> {
     let arrivals = Arrivals::of(seen);
     let mut findings = head::refused(seen, head, &arrivals);
     if !findings.is_empty() {
-        return findings; // nothing else can be said of what is no event stream
+        return findings; // no other rule applies
     }
     let late = match &seen.plan {
         Some(plan) => {

@@ -1,4 +1,4 @@
-//! What only a probe tells: what the origin saw.
+//! What only a probe shows: the origin's view.
 
 use std::time::Duration;
 

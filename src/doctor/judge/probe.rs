@@ -10,7 +10,7 @@ use super::super::rule::Rule;
 use super::rhythm::listed;
 use crate::sse::parse::Kind;
 
-/// What is late by less is not held, whatever the network.
+/// A smaller delay does not count as held, whatever the network.
 const HELD: Duration = Duration::from_millis(400);
 /// What arrives so close together arrived at once.
 const TOGETHER: Duration = Duration::from_millis(60);
@@ -24,7 +24,7 @@ struct Mark {
     late: Duration,
 }
 
-/// What is wrong with the way it arrives.
+/// Findings about how it arrives.
 pub(super) fn judge(seen: &Observation, head: &Head, arrivals: &Arrivals) -> Vec<Finding> {
     let marks = marks(arrivals);
     if marks.len() < 5 {
@@ -41,7 +41,7 @@ pub(super) fn judge(seen: &Observation, head: &Head, arrivals: &Arrivals) -> Vec
     head_held(seen, head, arrivals).into_iter().collect()
 }
 
-/// The steps that arrived. The two clocks need not agree: the fastest step is taken as not late.
+/// The steps that arrived. The two clocks need not agree: the fastest step counts as not late.
 fn marks(arrivals: &Arrivals) -> Vec<Mark> {
     let stamped: Vec<_> = arrivals
         .items

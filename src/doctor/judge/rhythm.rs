@@ -9,14 +9,14 @@ use super::super::rule::Rule;
 
 /// What comes with a shorter pause between belongs together.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Sooner than this nobody misses anything.
+/// A shorter delay goes unnoticed.
 const SOON: Duration = Duration::from_secs(1);
 /// A silence after which hops begin to cut.
 const LONG_SILENCE: Duration = Duration::from_secs(30);
 /// What buffers are made of.
 const PAGE: usize = 4096;
 
-/// What is wrong with the rhythm.
+/// Findings about the rhythm.
 pub(super) fn judge(seen: &Observation, head: &Head, arrivals: &Arrivals) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (gap, since) = Arrivals::longest_gap(seen, head.at);
@@ -100,7 +100,7 @@ fn by_size(seen: &Observation, arrivals: &Arrivals) -> Option<Finding> {
 /// Bursts of many events may be a buffer that is flushed from time to time, or a backend that sends in batches.
 fn by_time(seen: &Observation, arrivals: &Arrivals) -> Option<Finding> {
     let bursts = arrivals.bursts(seen, PAUSE);
-    let (_, bursts) = bursts.split_first()?; // the first may be a backlog that the backend sends to everybody
+    let (_, bursts) = bursts.split_first()?; // the first may be a backlog that every client gets
     let many = bursts.iter().filter(|burst| burst.events >= 5).count();
     let is_bursty = bursts.len() >= 3 && many == bursts.len();
     let pauses: Vec<_> = bursts

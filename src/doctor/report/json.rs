@@ -1,4 +1,4 @@
-//! The report for a program. What is there stays; more may come.
+//! The report for a program. Fields may be added, but none is removed.
 
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ fn origin_checks(origin_checks: &OriginChecks) -> Value {
     })
 }
 
-/// The fields of a head, without those that are nobody's business in a CI log.
+/// The fields of a head, without those that do not belong in a CI log.
 fn fields(headers: &HeaderMap) -> Value {
     let mut fields = Map::new();
     for name in headers.keys() {

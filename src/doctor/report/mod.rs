@@ -18,7 +18,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Judges what was measured, also by what is expected.
+    /// Judges the measurements, also against what is expected.
     pub fn new(measured: Measured, expectations: &[Expectation]) -> Self {
         let mut findings = judge(&measured);
         let unmet = expectations

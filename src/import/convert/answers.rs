@@ -14,7 +14,7 @@ pub(super) struct Answer {
     pub(super) value: Toml,
     /// Where the answer is not quite nginx's.
     pub(super) difference: Option<&'static str>,
-    /// What is worth a word, though nothing is lost.
+    /// Something worth a note, though nothing is lost.
     pub(super) note: Option<&'static str>,
 }
 
@@ -174,7 +174,7 @@ fn braced(value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-/// What `^/old/(.*)$` and `/new/$1` do: the prefix that goes and the one that comes, both without a last slash.
+/// `^/old/(.*)$` and `/new/$1` as prefixes: the old and the new one, without trailing slashes.
 pub(super) fn prefix_mapping(expression: &str, replacement: &str) -> Option<(String, String)> {
     let expression = expression.strip_prefix('^').unwrap_or(expression);
     let expression = expression.strip_suffix('$').unwrap_or(expression);

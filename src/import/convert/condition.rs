@@ -81,7 +81,7 @@ impl Condition {
         }
     }
 
-    /// Narrows a route to the requests that have what is asked for.
+    /// Narrows a route to the requests that meet the condition.
     pub(super) fn narrow(route: &mut Route, key: Key, values: &[String], from: impl Into<Origin>) {
         let value = match values {
             [one] => Toml::Text(one.clone()),

@@ -1,4 +1,4 @@
-//! What answers the requests of a location: a backend, a folder, or nobody.
+//! What answers the requests of a location: a backend, a folder, or nothing.
 
 use super::super::inherit::{effective, effective_any};
 use super::super::model::Kind;

@@ -313,7 +313,7 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// What the service that decides is told without being asked for.
+/// Whether the sidecar sends this field to the authorizing service anyway.
 fn is_told(field: &str) -> bool {
     let field = field.to_ascii_lowercase();
     matches!(

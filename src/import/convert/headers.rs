@@ -139,7 +139,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// What the sidecar says without being told, by the group of the report.
+    /// Fields that the sidecar sets by default, by the group of the report.
     fn by_itself(
         &self,
         field: &str,

@@ -174,7 +174,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Client certificates are asked for by listener, before a name is known for sure.
+    /// Client certificates are requested by listener, before a name is known for sure.
     fn client_certificates(&mut self, servers: &[&'a Server<'a>], listeners: &mut [Listener]) {
         for server in servers {
             let Some(verify) = effective(&server.levels, "ssl_verify_client")

@@ -212,7 +212,7 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// Whether a location is there to keep requests out.
+/// Whether a location exists only to deny requests.
 fn is_denial(levels: &[&[Directive]]) -> bool {
     let own = levels.last().copied().unwrap_or_default();
     own.iter().any(|directive| match &*directive.name {

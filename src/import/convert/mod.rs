@@ -27,7 +27,7 @@ use super::toml::Toml;
 use super::tree::Directive;
 use super::value::Scope;
 
-/// Turns a model into the sidecar's file. With `wanted` only the server of that name is taken.
+/// Converts a model to the sidecar's file; only the server named `wanted`, if that is given.
 pub(super) fn convert<'a>(
     model: &'a Model<'a>,
     tree: &'a [Directive],
@@ -64,7 +64,7 @@ struct Converter<'a> {
     missing: &'a BTreeMap<usize, String>,
     /// The names of listeners by their addresses.
     names: BTreeMap<String, String>,
-    /// That prefixes end at segment borders is said once.
+    /// The note about prefixes and segment borders was added.
     borders_noted: bool,
     /// A denial of the server at hand that no route can say.
     denied: Option<String>,
@@ -241,7 +241,7 @@ impl<'a, 's> Context<'a, 's> {
     }
 }
 
-/// Whether a limit for bodies is below nginx's own, which is 1 MiB: nobody writes that by accident.
+/// Whether a limit for bodies is below nginx's default of 1 MiB, and so deliberate.
 fn is_small_body(value: &Toml) -> bool {
     let Toml::Text(text) = value else {
         return false;

@@ -1,4 +1,4 @@
-//! `if`, `return` and `rewrite`: what is decided before a location's content is looked at.
+//! `if`, `return` and `rewrite`: decisions before a location's content.
 
 use super::super::inherit::effective_all;
 use super::super::pattern::{self, Path};

@@ -1,10 +1,10 @@
-//! What is said of directives that no location, server or upstream has used: by name, as in the table of docs/replacing-nginx.md.
+//! Reports on directives that no location, server or upstream has used: by name, as in the table of docs/replacing-nginx.md.
 
 use super::super::report::Report;
 use super::super::tree::Directive;
 use super::table::{BY_ITSELF, OUT_OF_SCOPE, UNUSED};
 
-/// What nginx would not start without knowing, and nobody knows here.
+/// Names that hint at an access guard, in directives that are unknown here.
 const GUARDING_NAMES: [&str; 7] = ["auth", "access", "allow", "deny", "block", "waf", "limit"];
 
 /// Says what becomes of a directive by its name alone.
@@ -113,7 +113,7 @@ pub(super) fn judge(directive: &Directive, report: &mut Report) {
     }
 }
 
-/// An include whose files were read, or that is known by its name.
+/// An include whose files were read, or whose name is known.
 fn include(directive: &Directive, report: &mut Report) {
     match is_known(directive.arg(0)) {
         true => report.implied(directive, "what it includes is known, or was read"),

@@ -111,7 +111,7 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// The file for paths that are none, relative to the root of a route for what is below `prefix`.
+/// The fallback file, relative to the root of a route for paths below `prefix`.
 fn fallback(tries: &Directive, prefix: &str) -> Result<Option<String>, String> {
     let Some((last, before)) = tries.args.split_last() else {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Directives by name: which need no word, and which have no equal and what to do instead.
 
-/// Directives that the sidecar needs no word for, by what it does instead.
+/// Directives that the sidecar needs no key for, by what it does instead.
 pub(super) const BY_ITSELF: [(&str, &[&str]); 14] = [
     (
         "nothing is buffered, cached or compressed, and event streams tell other hops so",

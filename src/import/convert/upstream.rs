@@ -98,7 +98,7 @@ impl Target {
         })
     }
 
-    /// The path that is sent is the one that came.
+    /// Whether the path is sent unchanged.
     pub(super) fn keeps_path(&self) -> bool {
         matches!(
             self.path.as_deref(),
@@ -315,7 +315,7 @@ fn url(scheme: &str, authority: &str) -> Result<String, String> {
     ))
 }
 
-/// What a hash of nginx goes by, as the sidecar names it.
+/// The value that nginx hashes, in the sidecar's notation.
 fn hash_key(variable: &str) -> Option<String> {
     match variable.strip_prefix('$')? {
         "remote_addr" | "binary_remote_addr" => Some("client_ip".to_owned()),

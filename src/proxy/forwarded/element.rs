@@ -1,4 +1,4 @@
-//! What is written in `Forwarded` (RFC 7239): `for=192.0.2.60;host="example.com:8080";proto=http`, one element for each hop.
+//! The elements of `Forwarded` (RFC 7239): `for=192.0.2.60;host="example.com:8080";proto=http`, one for each hop.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -7,8 +7,8 @@ use http::HeaderValue;
 
 use crate::wire::node_address;
 
-/// Appends `for=` and the address, and tells where in `text` the address alone is. "Note that an IPv6 address is always enclosed in
-/// square brackets" (section 6), and quoted for its colons.
+/// Appends `for=` and the address, and returns where in `text` the address alone is. "Note that an IPv6 address is always enclosed
+/// in square brackets" (section 6), and quoted for its colons.
 pub(super) fn push_address(text: &mut String, ip: IpAddr) -> Range<usize> {
     match ip {
         IpAddr::V4(v4) => {
@@ -43,7 +43,7 @@ pub(super) fn push_node(text: &mut String, node: &str) {
     }
 }
 
-/// Appends `;host=` and `;proto=`, as far as they can stand there without escapes.
+/// Appends `;host=` and `;proto=`, unless they need escapes.
 pub(super) fn push_host_and_proto(text: &mut String, host: Option<&HeaderValue>, proto: &str) {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:[]-_~%".contains(&byte);
     let host = host

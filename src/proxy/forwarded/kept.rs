@@ -1,4 +1,4 @@
-//! What a trusted proxy says is kept, and what it does not say is made from that.
+//! Fields of a trusted proxy are kept, and missing ones are derived from them.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::client::ClientAddress;
 use crate::proxy::headers::found;
 use crate::wire::{ForwardedElement as Element, forwarded_elements, node_address};
 
-/// Tells of a peer at `ip` whose word is believed, and of the `client` that it speaks of: what it has not said is made from what it has.
+/// Adds a trusted peer at `ip`, and the `client` that it names: missing fields are derived from those it has sent.
 pub(super) fn add(
     headers: &mut HeaderMap,
     ip: Option<IpAddr>,
@@ -137,7 +137,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-/// Adds to a list, which goes on as one line.
+/// Appends to a list, on one line.
 fn append(headers: &mut HeaderMap, name: &HeaderName, item: &str) {
     let mut list = Vec::with_capacity(item.len());
     for line in headers.get_all(name) {

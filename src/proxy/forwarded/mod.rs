@@ -1,5 +1,5 @@
-//! Who the client is, told to the upstream: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, and `Forwarded` (RFC 7239).
-//! Backends read one or the other, so all of them say the same.
+//! Forwarded headers: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP`, and `Forwarded` (RFC 7239). Backends read one or
+//! the other, so all of them agree.
 
 mod element;
 mod kept;
@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use super::headers::found;
 use crate::client::{ClientAddress, trusted_peer};
 
-/// Whoever forgets to trust the proxy in front is told so once, not for each request.
+/// A missing `trusted_proxies` is reported once, not for each request.
 static HAS_WARNED: AtomicBool = AtomicBool::new(false);
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -27,8 +27,8 @@ static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host"
 static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// Tells of `peer`, which came by `scheme` and speaks for `client`. What a peer in the `trusted` networks says itself is kept and added
-/// to, what another one says is dropped. On a Unix socket the file's permissions have said who is trusted.
+/// Sets the fields for `peer`, which used `scheme` and speaks for `client`. Fields from a peer in the `trusted` networks are kept
+/// and extended, those from others are dropped. On a Unix socket, the file's permissions decide who is trusted.
 pub(super) fn tell(
     headers: &mut HeaderMap,
     peer: Option<SocketAddr>,
@@ -42,7 +42,7 @@ pub(super) fn tell(
     }
 }
 
-/// Tells nothing: not even that there is a proxy.
+/// Removes all of the fields: not even a proxy shows.
 pub(super) fn remove(headers: &mut HeaderMap) {
     let names = found(headers, |name| {
         names::is_relative(name) || names::is_known(name)
@@ -52,7 +52,8 @@ pub(super) fn remove(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells what stands before the backend's paths for the client. What a trusted proxy has taken off stands before that.
+/// Adds the prefix in front of the backend's paths, as the client sees it. A prefix that a trusted proxy has removed comes before
+/// it.
 pub(super) fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
     let before = headers
         .get(&X_FORWARDED_PREFIX)
@@ -63,7 +64,7 @@ pub(super) fn tell_prefix(headers: &mut HeaderMap, prefix: &str) {
     }
 }
 
-/// The scheme that the client has used, as far as the `trusted` proxies tell.
+/// The scheme that the client has used, according to `trusted` proxies.
 pub(super) fn scheme(
     headers: &HeaderMap,
     peer: Option<SocketAddr>,
@@ -80,7 +81,7 @@ pub(super) fn scheme(
     }
 }
 
-/// Tells of a stranger.
+/// Replaces the fields for an untrusted peer.
 fn replace(headers: &mut HeaderMap, ip: IpAddr, scheme: &Scheme) {
     let dropped = found(headers, names::is_relative);
     if let Some(name) = dropped.first()
@@ -192,7 +193,7 @@ mod tests {
         ("x-forwarded-proto", "https"),
     ];
 
-    /// What a client could send to be taken for somebody else.
+    /// Fields with which a client could pretend to be another one.
     const FORGED: &[(&str, &str)] = &[
         ("x-forwarded-port", "1"),
         ("x-real-ip", "10.0.0.9"),
@@ -247,7 +248,7 @@ mod tests {
         }
     }
 
-    /// One value of what is told to `10.1.2.3`'s upstream.
+    /// One field as the upstream of `10.1.2.3` gets it.
     fn one(fields: &[(&'static str, &'static str)], name: &str) -> Option<String> {
         let told = told(fields, "10.1.2.3:5000", &["10.0.0.0/8"]);
         let mut values = told.into_iter().filter(|(told, _)| told == name);

@@ -26,7 +26,7 @@ const PREFIXES: [&str; 6] = [
 
 /// Whether only a trusted proxy may send a field of this name. The fields that the sidecar replaces anyway do not count.
 pub(super) fn is_relative(name: &str) -> bool {
-    matches!(name.as_bytes().first(), Some(b'x' | b's' | b'c')) // most names are told by one byte
+    matches!(name.as_bytes().first(), Some(b'x' | b's' | b'c')) // the first byte decides for most names
         && PREFIXES.iter().any(|prefix| begins_like(name, prefix))
         && !SET.contains(&name)
 }
@@ -36,8 +36,8 @@ pub(super) fn is_known(name: &str) -> bool {
     SET.contains(&name) || is_misspelled(name)
 }
 
-/// Whether this is another spelling of a field that the sidecar sets. Nobody may send it: a proxy that knows nothing of it lets it
-/// pass, and the backend would read it beside or instead of the real one.
+/// Whether this is another spelling of a field that the sidecar sets. Clients must not send it: a proxy that does not know it lets
+/// it pass, and the backend would read it beside or instead of the real one.
 pub(super) fn is_misspelled(name: &str) -> bool {
     let is_like = |known: &&str| name.len() == known.len() && begins_like(name, known);
     name.starts_with('x') && name.contains('_') && SET.iter().any(is_like)

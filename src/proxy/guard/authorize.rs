@@ -96,7 +96,7 @@ impl Authorizer {
         }
     }
 
-    /// The request's head without what belongs to its body, its connection, or a copy that a cache has.
+    /// The request's head without fields about its body, its connection, or a cached copy.
     fn question<B>(&self, request: &Request<B>, asker: Asker<'_>) -> Request<()> {
         let mut headers = request.headers().clone();
         remove_hop_by_hop(&mut headers);
@@ -263,7 +263,7 @@ fn is_of_body(name: &str) -> bool {
         || matches!(name, "expect" | "range" | "trailer" | "accept-encoding")
 }
 
-/// Fields that tell the service what is asked for: the client does not, in no spelling that CGI takes for the same.
+/// Fields that describe the request to the service: never the client's, in no spelling that CGI treats as the same.
 fn is_about_request(name: &str) -> bool {
     [
         "x-forwarded-method",

@@ -30,7 +30,7 @@ pub(super) async fn check(
     }
 }
 
-/// The name and the password in the one `Authorization` field; of several nobody knows which the backend reads.
+/// The name and the password in the only `Authorization` field; of several, it is unknown which the backend reads.
 fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let field = fields.next().filter(|_| fields.next().is_none())?;

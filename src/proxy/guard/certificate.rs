@@ -1,4 +1,4 @@
-//! The client's certificate, told to the upstream in `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+//! The client's certificate for the upstream, in `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,8 @@ use crate::client::trusted_peer;
 static CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 static CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
-/// Tells of the certificate that was verified in the handshake. Where there was none, nobody but a trusted proxy may tell of one, which
-/// has then taken part in the handshake itself.
+/// Forwards the certificate that was verified in the handshake. Without one, only a trusted proxy may name one, since it has taken
+/// part in the handshake itself.
 pub(super) fn forward(asker: Asker<'_>, passed: &mut Passed) {
     let certificates = asker.client.certificates();
     if certificates.is_empty() && trusted_peer(asker.client.peer(), asker.trusted_proxies).is_ok() {

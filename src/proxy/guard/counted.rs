@@ -1,4 +1,4 @@
-//! What is counted of clients, and who counts as one.
+//! What is counted for each client, and how clients are told apart.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -15,9 +15,9 @@ use crate::client::ClientAddress;
 use crate::config::{LimitBy, Limits};
 use crate::reason::Reason;
 
-/// What is counted for the routes that share their limits.
+/// The counts of the routes that share their limits.
 pub(super) struct Counted {
-    /// By which clients become numbers: nobody outside can know which are alike.
+    /// The secret hash of clients: nobody outside can find two that collide.
     keys: RandomState,
     rates: Rates,
     streams: Arc<Streams>,
@@ -31,7 +31,7 @@ pub(in crate::proxy) struct StreamLimit {
     most: u32,
 }
 
-/// How long a client waits that has too many streams: nobody knows when one of them ends.
+/// `Retry-After` of a client with too many streams: when one of them ends is unknown.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Who counts as one.
@@ -53,7 +53,7 @@ impl Counted {
         }
     }
 
-    /// Counts a request, and tells what else its client is limited to.
+    /// Counts a request, and returns the client's other limits.
     pub(super) fn check(
         self: &Arc<Self>,
         limits: &Limits,

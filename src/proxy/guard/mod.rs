@@ -42,11 +42,11 @@ pub struct Guards {
     of_routes: Vec<Option<Arc<Guard>>>,
     users: HashMap<PathBuf, Users>,
     passwords: Arc<Passwords>,
-    /// What is counted, and for whom.
+    /// The counts, and for which routes.
     counted: Vec<(Scope, Arc<Counted>)>,
 }
 
-/// The routes that share what is counted: those with the limits of the top level, or one that has its own.
+/// The routes that share counts: those with the limits of the top level, or one that has its own.
 type Scope = (Option<Matcher>, LimitBy);
 
 /// What the requests of one route have to pass.
@@ -60,8 +60,7 @@ pub(super) struct Guard {
 }
 
 impl Guards {
-    /// The guards of `config`, and what keeps them up to date. What was there `before` goes on: files that are watched, and what
-    /// is known of clients.
+    /// The guards of `config`, and the tasks that keep them up to date. Watched files and counts of `before` continue.
     pub fn new(config: &Config, before: &Self) -> (Self, Vec<UsersWatcher>) {
         let mut guards = Self {
             of_routes: Vec::with_capacity(config.routes.len()),
@@ -95,7 +94,7 @@ impl Guards {
         (guards, watchers)
     }
 
-    /// What is counted for a route, if anything is: after a reload it goes on.
+    /// The counts of a route, if it has limits; they survive a reload.
     fn counted(&mut self, route: &config::Route, before: &Self) -> Option<Arc<Counted>> {
         if !route.limits.counts() {
             return None;
@@ -157,7 +156,7 @@ impl Guard {
     }
 }
 
-/// Whether the response is expected to be a stream. If it turns out to be one though it was not, that is soon enough to count it.
+/// Whether the response is expected to be a stream. One that unexpectedly is gets counted when that is known.
 fn wants_stream<B>(request: &Request<B>, config: &config::Route) -> bool {
     let events = &config.events;
     request.headers().contains_key(UPGRADE)

@@ -1,4 +1,4 @@
-//! What is known of a request that has passed its guard.
+//! A request that has passed its guard.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,7 +11,7 @@ use crate::proxy::headers::found;
 pub(in crate::proxy) struct Passed {
     /// The client may have no place for another stream.
     pub(in crate::proxy) stream_limit: Option<StreamLimit>,
-    /// Fields that only the sidecar's word is believed in, each with all of its values.
+    /// Fields that only the sidecar may set, each with all of its values.
     fields: Vec<(HeaderName, Vec<HeaderValue>)>,
 }
 
@@ -26,7 +26,7 @@ impl Passed {
         self.fields.push((name.clone(), values));
     }
 
-    /// Tells the upstream. It comes after all that removes fields: a client's `Connection: X-User` must not take these away.
+    /// Adds the fields. To be called after everything that removes fields: a client's `Connection: X-User` must not remove these.
     pub(in crate::proxy) fn tell(self, headers: &mut HeaderMap) {
         for (name, values) in self.fields {
             for other in found(headers, |other| is_spelling_of(other, name.as_str())) {

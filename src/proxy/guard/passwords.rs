@@ -1,5 +1,5 @@
-//! Passwords against their hashes. bcrypt takes a tenth of a second by design, so it is computed on threads of its own, a few at once,
-//! and a password that was right is known again by a keyed hash.
+//! Passwords against their hashes. bcrypt takes a tenth of a second by design, so it runs on threads of its own, a few at once, and
+//! a correct password is remembered as a keyed hash.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::server::available_cores;
 
 /// Verifies passwords, for all threads.
 pub(super) struct Passwords {
-    /// Of this process only: what is kept of a password is worth nothing to anybody else.
+    /// Random for each process, so that remembered hashes are worthless elsewhere.
     key: hmac::Key,
-    /// Half of the cores at most: the other half goes on carrying streams.
+    /// At most half of the cores: the other half keeps serving streams.
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
@@ -30,7 +30,7 @@ pub(super) struct Busy;
 const MOST_WAITING: usize = 64;
 
 impl Passwords {
-    /// Whether `password` is that of the user `name`. Of a user that is not there it takes as long to tell.
+    /// Whether `password` is that of the user `name`. An unknown user takes as long.
     pub(super) async fn verify(
         &self,
         users: &UserList,
@@ -53,7 +53,7 @@ impl Passwords {
         };
         let hash = user.hash.clone();
         let computing = spawn_blocking(move || {
-            let _turn = turn; // also when nobody waits for the result any more
+            let _turn = turn; // also when the request is gone
             let is_right = bcrypt::verify(&password, &hash).unwrap_or(false);
             (is_right, password)
         });
@@ -63,7 +63,7 @@ impl Passwords {
         let is_right = is_right && known.is_some();
         if is_right {
             let tag = hmac::sign(&self.key, &password);
-            let _ = user.verified.set(tag.as_ref().to_vec()); // by the first one
+            let _ = user.verified.set(tag.as_ref().to_vec()); // only the first time
         }
         Ok(is_right)
     }
@@ -78,7 +78,7 @@ impl Passwords {
     }
 }
 
-/// One of those who wait.
+/// A request that waits.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {

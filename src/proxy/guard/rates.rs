@@ -1,13 +1,13 @@
-//! How often clients ask, counted for all threads in memory that does not grow.
+//! Request rates of clients, counted for all threads in memory that does not grow.
 //!
-//! For each client one number is kept: when it will have used up nothing (GCRA). Each request moves that on by the rate's interval, and
-//! may do so as long as it is no more than a burst ahead of now. A client that has been quiet is the same as one that was
-//! never seen, so forgetting it changes nothing.
+//! For each client one number is kept: when it will have used up nothing (GCRA). Each request advances that by the rate's interval,
+//! but no further than a burst ahead of now. A client that has been quiet is the same as one that was never seen, so forgetting it
+//! changes nothing.
 //!
-//! The table has sets of eight places. A client that finds its set full takes the place of the one that is nearest to having used up
-//! nothing: mostly of one that is forgotten at no loss, else of one that is forgiven a part of its last burst. So whoever comes
-//! with very many addresses can make the limit milder, for others and for itself, but never stricter: nobody is turned
-//! away for what somebody else has done.
+//! The table has sets of eight buckets. A client that finds its set full takes the bucket that is nearest to having used up
+//! nothing: mostly that of a client that can be forgotten at no loss, else of one that is forgiven a part of its last burst. So a
+//! client with very many addresses can make the limit milder, for others and for itself, but never stricter: no client is rejected
+//! for what another one has done.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct Rates {
 
 type Set = [Bucket; BUCKETS];
 
-/// Nanoseconds from the table's start, and whose.
+/// A client, and the nanoseconds from the table's start until it will have used up nothing.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     client: u64,
@@ -44,7 +44,7 @@ impl Rates {
         }
     }
 
-    /// A request of `client` comes, a random number that stands for one: it is counted, or how long it has to wait to be.
+    /// Counts a request of `client`, a random number for each client, or returns how long it has to wait.
     pub(super) fn take(&self, client: u64, rate: &Rate) -> Result<(), Duration> {
         let (part, set) = (low(client) % PARTS, low(client >> 32) % SETS);
         let part = self.parts[part].get_or_init(|| (0..SETS).map(|_| Mutex::default()).collect());
@@ -66,7 +66,7 @@ impl Rates {
     }
 }
 
-/// A place for a new client.
+/// A bucket for a new client.
 fn free(set: &mut Set, client: u64) -> &mut Bucket {
     let mut free = 0;
     for (index, place) in set.iter().enumerate() {
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// The random number that stands for this client.
+    /// The random number of this client.
     fn client(number: u64) -> u64 {
         static KEYS: OnceLock<RandomState> = OnceLock::new();
         KEYS.get_or_init(RandomState::new).hash_one(number)

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use crate::reason::Reason;
 use crate::upstream::Error;
 
-/// Why a request is not passed on, and what its client is told besides.
+/// Why a request is refused, and what its client gets besides.
 #[derive(Debug)]
 pub(in crate::proxy) struct Refusal {
     pub(in crate::proxy) error: Error,
@@ -14,16 +14,16 @@ pub(in crate::proxy) struct Refusal {
     pub(in crate::proxy) more: Box<More>,
 }
 
-/// What its client is told besides the error.
+/// What its client gets besides the error.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct More {
     /// Fields of the response, besides those that each such response has.
     pub(in crate::proxy) fields: HeaderMap,
-    /// What somebody else says instead of the sidecar.
+    /// The authorizing service's response, instead of the sidecar's own.
     pub(in crate::proxy) answered: Option<Answered>,
 }
 
-/// The response of whoever has refused the request.
+/// The response of the authorizing service.
 #[derive(Debug)]
 pub(in crate::proxy) struct Answered {
     pub(in crate::proxy) status: StatusCode,

@@ -29,7 +29,7 @@ impl Streams {
             .part(client)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let open = part.entry(client).or_default(); // `most` is never zero, so what is made here stays
+        let open = part.entry(client).or_default(); // `most` is never zero, so a new entry stays
         if *open >= most {
             return None;
         }

@@ -26,7 +26,7 @@ pub(super) struct UserList {
     by_name: HashMap<String, User>,
 }
 
-/// What a user is known by.
+/// A user's credentials.
 pub(super) struct User {
     /// Of the password.
     pub(super) hash: Arc<str>,
@@ -48,7 +48,7 @@ impl Users {
     }
 }
 
-/// Reads a file, and makes ready to read it again. One that cannot be read has no users, so that nobody gets in.
+/// Reads a file, and prepares to reload it. A file that cannot be read has no users, so that nobody gets in.
 pub(super) fn watch(file: PathBuf) -> (Users, UsersWatcher) {
     let seen = fs::read_to_string(&file).ok();
     let users = seen.as_deref().and_then(|text| UserList::read(text).ok());
@@ -83,8 +83,8 @@ impl UserList {
 }
 
 impl UsersWatcher {
-    /// Watches as long as anybody has the users, and looks at once when `look` changes. A file that is no good changes nothing, and is
-    /// reported once.
+    /// Watches as long as the users are in use, and looks at once when `look` changes. An invalid file is ignored and reported
+    /// once.
     pub async fn run(mut self, mut look: watch::Receiver<()>) {
         loop {
             tokio::select! {

@@ -34,7 +34,7 @@ pub(super) struct StreamClient {
     pub(super) was_continued: Cell<bool>,
     /// The client has reset the stream, and its connection lives on.
     pub(super) has_reset: Cell<bool>,
-    /// What is left to be sent of the request when the response has ended.
+    /// The rest of the request when the response has ended.
     pub(super) remainder: RefCell<Option<Remainder>>,
 }
 

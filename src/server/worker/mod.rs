@@ -1,4 +1,4 @@
-//! The threads that carry connections: one runtime each, and nothing handed between them after a connection has been taken.
+//! The worker threads: one runtime each, and a connection stays with its worker.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ use crate::server::panic_guard::PanicGuard;
 use crate::server::slots::{ConnectionSlots, Slot};
 use crate::server::{Admission, Handler, ListenerSettings, ShutdownWatch, Stage, connection};
 
-/// How long is waited for a worker to close its listeners: one that is stuck closes them when it can.
+/// How long the shutdown waits for a worker to close its listeners; a stuck one closes them when it can.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The running workers.
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct Workers {
     orders: Arc<[UnboundedSender<Order>]>,
     slots: Arc<ConnectionSlots>,
-    /// True as long as they accept; closed when none does any more.
+    /// True as long as they accept; closed when none accepts any more.
     open: watch::Sender<bool>,
     /// Closed when the last worker has ended.
     ended: watch::Sender<()>,
@@ -51,10 +51,10 @@ pub(in crate::server) enum Order {
     Answer(Query),
 }
 
-/// Something that a thread is asked, with the way back for its answer.
+/// A query to a worker, which also returns its result.
 pub(in crate::server) struct Query(Box<dyn FnOnce(&ShutdownWatch) + Send>);
 
-/// What a connection was let in with, and its place.
+/// The settings of a connection, and its slot.
 #[derive(Debug)]
 pub(in crate::server) struct PendingConnection {
     pub(in crate::server) settings: ListenerSettings,
@@ -72,7 +72,7 @@ pub(in crate::server) struct WorkerContext<H> {
     parted: Rc<Notify>,
 }
 
-/// A connection that is served. When it is dropped, the worker may be idle.
+/// A connection that is being served. When it is dropped, the worker may be idle.
 #[derive(Debug)]
 struct ConnectionGuard {
     slot: Option<Slot>,
@@ -117,7 +117,7 @@ impl Workers {
                     }
                     drop(running);
                 })?;
-            // A connection must not be given to a worker that will never be.
+            // A connection must not go to a worker that does not start.
             outcome.recv().map_err(io::Error::other)??;
             Ok(orders)
         };
@@ -125,8 +125,8 @@ impl Workers {
         Ok(Self::with(orders, slots, ended, failed))
     }
 
-    /// A single worker whose `handler` is here, and its work, which is to be run on this thread: a tokio `LocalRuntime`, whose clock
-    /// may be a test's. It ends like any other, and when the workers are dropped.
+    /// A single worker, and its work, which is to be run on this thread: on a tokio `LocalRuntime`, whose clock a test may control.
+    /// It ends like any other, and when the workers are dropped.
     pub fn on_this_thread<H: Handler>(
         metrics: &Arc<Metrics>,
         handler: Rc<H>,
@@ -160,7 +160,7 @@ impl Workers {
         }
     }
 
-    /// Whether a worker has ended by a panic, or accepts no more because of one. It does not come back.
+    /// Whether a worker has ended by a panic, or no longer accepts because of one. It is not restarted.
     pub fn have_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
@@ -170,7 +170,7 @@ impl Workers {
         self.slots.connections()
     }
 
-    /// Has the connections of `listeners`, which are one address, accepted: each by the next worker.
+    /// Has the connections of `listeners`, which share one address, accepted: each listener by one worker.
     pub fn listen(
         &self,
         listeners: Vec<Listener>,
@@ -195,21 +195,21 @@ impl Workers {
         }
     }
 
-    /// Closes what they listen on. When it returns, whatever was accepted is with the worker that serves it.
+    /// Closes the listeners. When it returns, every accepted connection is with the worker that serves it.
     pub async fn close(&self) {
         self.open.send_replace(false);
         let _ = timeout(PATIENCE, self.open.closed()).await;
     }
 
-    /// Tells every worker how far the shutdown has come.
+    /// Tells every worker the stage of the shutdown.
     pub fn enter(&self, stage: Stage) {
         for worker in &*self.orders {
             let _ = worker.send(Order::Enter(stage));
         }
     }
 
-    /// Asks all workers at once; each answers on its own thread, between what it does for its connections. `None` is in the place
-    /// of one that has not answered after `patience`.
+    /// Queries all workers at once; each responds on its own thread, between other work. `None` takes the place of one that has not
+    /// responded after `patience`.
     pub async fn ask<T: Send + 'static>(
         &self,
         patience: Duration,
@@ -220,7 +220,7 @@ impl Workers {
             let (sender, answer) = oneshot::channel();
             let question = question.clone();
             let answer_to = move |shutdown: &ShutdownWatch| {
-                // By now there may be nobody left to tell.
+                // The query may have timed out.
                 if !sender.is_closed() {
                     let _ = sender.send(question(shutdown));
                 }
@@ -274,7 +274,7 @@ impl<H: Handler> WorkerContext<H> {
             slot,
         } = pending;
         let (shutdown, metrics) = (self.shutdown.clone(), self.metrics.clone());
-        // In a box of its own, with all that it needs: it is soon over.
+        // Boxed with all that it needs: it is soon over.
         let admitted = Box::pin(admit(
             accepted,
             settings,

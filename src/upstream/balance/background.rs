@@ -1,5 +1,4 @@
-//! What is looked at once for the whole process, and not by each of its threads: the health of upstreams, and the addresses of their
-//! names.
+//! Work that is done once for the whole process, and not by each thread: health checks, and looking up names.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,16 +18,16 @@ use crate::tls::ClientConfigs;
 use crate::upstream::Upstream;
 use crate::upstream_stats::UpstreamStats;
 
-/// How often a name is looked up, which takes a thread: pods come and go within seconds, and one that has gone is found by whoever
-/// connects.
+/// How often a name is looked up, which takes a thread: pods come and go within seconds, and connecting discovers one that has
+/// gone.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// How long that may take. A resolver's own patience is no longer than this.
+/// How long a lookup may take. Resolvers do not wait longer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The tasks that look.
 #[derive(Debug, Default)]
 pub struct Background {
-    /// Every upstream is known from the start, not only when a thread first has it: its numbers begin at zero.
+    /// Every upstream exists from the start, not only when a thread first uses it: its counters begin at zero.
     stats: Vec<Arc<UpstreamStats>>,
     tasks: JoinSet<()>,
     known: HashMap<Job, Running>,
@@ -118,7 +117,7 @@ impl Background {
         for (job, running) in before {
             let Running { task, upstream } = running;
             task.abort();
-            // Nobody can say any more that it is not well, or where it is.
+            // Nothing could clear its bad health or its addresses any more.
             let stats = upstream.health();
             match job {
                 Job::Health { .. } => {
@@ -184,7 +183,7 @@ fn name_of(address: &UpstreamAddress) -> Option<(&str, u16)> {
     }
 }
 
-/// Keeps the addresses of a name up to date, for ever. A lookup that fails changes nothing: connecting says what is wrong.
+/// Keeps the addresses of a name up to date, for ever. A failed lookup changes nothing: connecting reports the problem.
 async fn resolve(upstream: Rc<Upstream>, host: String, port: u16, metrics: Arc<Metrics>) {
     loop {
         let looked_up = timeout(LOOKUP_TIMEOUT, lookup_host((&*host, port))).await;

@@ -1,4 +1,4 @@
-//! One health check: what is asked, and what the answers come to.
+//! One health check: the request, and what its responses lead to.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -39,7 +39,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Of one that nobody has asked yet: it is well until it is known not to be.
+    /// The health of an unchecked upstream: good until proven otherwise.
     pub(super) fn new() -> Self {
         Self {
             is_well: true,
@@ -47,7 +47,7 @@ impl Health {
         }
     }
 
-    /// An answer was `good`, or not. What it is from now on, if that is something else.
+    /// Counts a response that was `good`, or not. Returns the new health if it has changed.
     pub(super) fn answered(&mut self, good: bool, check: &HealthCheck) -> Option<bool> {
         if good == self.is_well {
             self.against = 0;
@@ -70,7 +70,7 @@ impl Health {
     }
 }
 
-/// Asks `upstream` once. What is wrong, if anything is: a reason or a status, and what else is known.
+/// Checks `upstream` once. The failure, if any, is a reason or a status, with details.
 pub(super) async fn ask(
     upstream: &Rc<Upstream>,
     check: &HealthCheck,

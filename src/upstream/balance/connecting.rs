@@ -9,7 +9,7 @@ use crate::upstream::retry::{self, Backoff};
 /// nothing because there are two hundred others.
 const SHARES: u32 = 4;
 
-/// What is left of the `connect` timeout, and of the time in which connecting is tried again.
+/// The rest of the `connect` timeout, and of the time for retries.
 #[derive(Debug)]
 pub(super) struct Connecting {
     left: Option<Duration>,

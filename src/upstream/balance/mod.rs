@@ -1,8 +1,8 @@
-//! Several upstreams behind one route: who is asked, and who else when that fails.
+//! Several upstreams behind one route: which of them gets a request, and which one next if that fails.
 //!
-//! Each thread has the upstreams and their connections to itself. What they share of an upstream is atomics: how many requests are
-//! with it, and whether it is to be asked (`upstream_stats`). A table of those who are is kept until one of them changes. What is
-//! looked at for all threads, health and addresses, is the [`Background`]'s.
+//! Each thread has the upstreams and their connections to itself. Shared about an upstream are atomics: how many requests it has,
+//! and whether it is available (`upstream_stats`). A table of the available ones is kept until one of them changes. What is done
+//! once for all threads, health checks and lookups, is up to [`Background`].
 
 mod background;
 mod check;
@@ -48,10 +48,10 @@ pub struct Pool {
     metrics: Arc<Metrics>,
 }
 
-/// Whom a request goes to: told as often as that is decided.
+/// Where a request goes; reported each time that is decided.
 #[derive(Debug)]
 pub enum Decision {
-    /// To the backend that stands here in the configuration, for as long as the guard lives.
+    /// To the backend with this index in the configuration, for as long as the guard lives.
     Asked(usize, InFlight),
     /// No longer to the last one, which has failed it.
     FailedOver(Reason),
@@ -61,7 +61,7 @@ pub enum Decision {
 enum Found {
     /// This one, which counts it from now on.
     Free(Rc<Member>, InFlight),
-    /// Whoever could have it has as many as it may; its queue, or that of all.
+    /// Every possible backend has reached its limit; the queue to wait in is its own, or that of all.
     Busy(Arc<Notify>),
     /// All were tried.
     Nobody,
@@ -85,7 +85,7 @@ impl Pool {
         }
     }
 
-    /// What it is made of.
+    /// The configuration of the pool.
     pub fn config(&self) -> &Arc<Balance> {
         &self.config
     }
@@ -95,11 +95,11 @@ impl Pool {
         self.upstreams.iter()
     }
 
-    /// Sends `request` to one of them and waits for its response's head. Dropping the future cancels the request. `key` is what a hash
-    /// goes by, `tell` hears of each decision.
+    /// Sends `request` to one of them and waits for its response's head. Dropping the future cancels the request. `key` is the
+    /// hashed value, and `tell` is called with each decision.
     ///
-    /// A request that fails goes to another one if nothing of it was sent, or if it was refused unseen; and once if it was sent, can be
-    /// repeated without harm (RFC 9110, section 9.2.2), has no body, and nothing came back.
+    /// A request that fails is sent to another one if nothing of it was sent, or if it was refused unprocessed; and once if it was
+    /// sent, can be repeated without harm (RFC 9110, section 9.2.2), has no body, and nothing was received.
     pub async fn send(
         &self,
         mut request: Box<Request<RequestBody>>,
@@ -180,7 +180,7 @@ impl Pool {
         until: &mut Option<Instant>,
     ) -> Result<Option<(Rc<Member>, InFlight)>, QueueTimeout> {
         let limit = self.config.limit.as_ref();
-        // Whoever comes later does not overtake.
+        // Later requests do not overtake waiting ones.
         if self.waiting.get() == 0 {
             match self.find(key, tried, terms, limit) {
                 Found::Free(member, in_flight) => return Ok(Some((member, in_flight))),
@@ -189,7 +189,7 @@ impl Pool {
             }
         }
         let Some(limit) = limit else {
-            return Ok(None); // nobody is ever too busy then
+            return Ok(None); // without a limit, none is ever busy
         };
         let until = *until.get_or_insert_with(|| Instant::now() + limit.queue_timeout);
         let _waiting = Waiting::enter(self);
@@ -224,7 +224,7 @@ impl Pool {
         }
     }
 
-    /// Who gets a request; nobody yet if it `waits` behind others.
+    /// The backend for a request; none yet if it `waits` behind others.
     fn find_unless(
         &self,
         waits: bool,
@@ -350,7 +350,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The one that the client has logged in to: a login is that of a connection.
+/// The upstream on which the client has authenticated: a login belongs to a connection.
 fn logged_in(roster: &Roster, terms: &Terms<'_>) -> Option<Rc<Member>> {
     let logins = terms.client.logins();
     if logins.is_empty() {

@@ -1,18 +1,18 @@
-//! Rendezvous hashing: every backend has a score for a key, and the highest one is asked. A backend that goes takes nobody's keys
-//! but its own with it, and everybody who knows the same backends chooses alike: threads, processes, the next start.
+//! Rendezvous hashing: every backend has a score for a key, and the highest one wins. When a backend goes, only its own keys move,
+//! and all who know the same backends choose alike: threads, processes, the next start.
 
 use std::cmp::Ordering;
 
 /// How many groups keys fall into. Keys of a group go together, so that each group is decided once and not each request: with 200
 /// backends each has about 80 groups.
 const SLOTS: usize = 1 << 14;
-/// A slot that nobody has asked for yet.
+/// A slot that has not been used yet.
 const UNKNOWN: u16 = u16::MAX;
 
 /// A backend as it is scored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
-    /// What it is known by, on every machine.
+    /// Its identity, the same on every machine.
     pub(super) identity: u64,
     pub(super) weight: u32,
 }
@@ -41,7 +41,7 @@ impl Slots {
         }
     }
 
-    /// Where the one stands that `key` belongs to.
+    /// The index of the backend for `key`.
     pub(super) fn owner(&mut self, key: u64) -> usize {
         let slot = slot_of(key);
         let known = self.owners[slot];
@@ -82,7 +82,7 @@ fn slot_of(key: u64) -> usize {
     usize::try_from(mix(key) >> 50).unwrap_or(0) // 14 bits of it
 }
 
-/// What a key or a name is known by: FNV-1a, which is the same everywhere.
+/// The hash of a key or a name: FNV-1a, which is the same everywhere.
 pub fn identity(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))

@@ -13,10 +13,10 @@ use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 use crate::upstream_stats::UpstreamStats;
 
-/// One that requests may go to: a backend, or one of the addresses of its name.
+/// A member that requests may go to: a backend, or one of the addresses of its name.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Where its backend stands in the configuration.
+    /// The index of its backend in the configuration.
     pub(super) backend: usize,
     pub(super) upstream: Rc<Upstream>,
     /// Who waits for it, or for any of them.
@@ -35,13 +35,13 @@ pub(super) struct Roster {
     pub(super) table: Table,
     /// It is right as long as this is the one of all standings,
     generation: u64,
-    /// and until this time, when somebody's ejection ends.
+    /// and until this time, when an ejection ends.
     until: u64,
 }
 
 impl Roster {
-    /// The roster of the backends of `config`, which are these `upstreams`. Who was there `before` stays as it is; those who wait for
-    /// any of the members wait in `queue`.
+    /// The roster of the backends of `config`, which are these `upstreams`. Members of `before` stay as they are; requests that
+    /// wait for any member wait in `queue`.
     pub(super) fn new(
         config: &Balance,
         upstreams: &[Rc<Upstream>],
@@ -66,7 +66,7 @@ impl Roster {
                 };
                 members.push(member.unwrap_or_else(make));
             };
-            // One address is that of the backend: whoever connects looks it up.
+            // A single address is that of the backend: connecting looks it up.
             match &*upstream.health().addresses() {
                 [] | [_] => add(None),
                 several => several.iter().for_each(|address| add(Some(*address))),
@@ -78,7 +78,7 @@ impl Roster {
             Some(entries.map(Member::entry).collect::<Vec<_>>()).filter(|found| !found.is_empty())
         };
         let is_good = |member: &Member| member.stats().standing.is_good(now);
-        // Where nobody is good everybody is asked: an answer is better than none.
+        // If none is good, all are used: any response is better than none.
         let asked = entries(&|member| !member.backup && is_good(member))
             .or_else(|| entries(&is_good))
             .or_else(|| entries(&|member| member.stats().standing.is_well()))
@@ -103,7 +103,7 @@ impl Roster {
             && (self.until == u64::MAX || upstreams.now() < self.until)
     }
 
-    /// Who is asked of those who are `free`: one that is to be asked, else anybody.
+    /// One of those that are `free`: an available one if possible, else any.
     pub(super) fn choose_other(
         &self,
         policy: &Policy,
@@ -163,7 +163,7 @@ impl Member {
             None => upstream.clone(),
         };
         let is_hash = matches!(config.policy, Policy::Hash(_));
-        // By a hash nobody but this one will do.
+        // With a hash, no other one will do.
         let queue = if is_hash {
             Arc::default()
         } else {

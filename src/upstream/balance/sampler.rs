@@ -1,6 +1,6 @@
 //! Drawing by weight, in the same time whatever there is to draw from.
 
-/// Vose's alias method: each column holds a share of one entry, and what is left of it belongs to another.
+/// Vose's alias method: each column holds a share of one entry, and the rest of it belongs to another.
 #[derive(Debug)]
 pub(super) struct Sampler {
     columns: Vec<Column>,

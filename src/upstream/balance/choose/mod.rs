@@ -1,7 +1,7 @@
-//! Who of several backends is asked: prepared when one of them comes, goes, fails or returns, so that a request costs the same
-//! with three of them as with two hundred.
+//! Which of several backends gets a request: prepared when one of them comes, goes, fails or returns, so that a request costs the
+//! same with three of them as with two hundred.
 //!
-//! No I/O, no clock: what is known of the backends comes in with each call.
+//! No I/O, no clock: the state of the backends comes in with each call.
 
 use super::rendezvous::{Candidate, Slots};
 use super::sampler::Sampler;
@@ -10,9 +10,9 @@ use crate::config::Policy;
 /// A backend as the table is made of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    /// Where it stands in its pool.
+    /// Its index in the pool.
     pub(super) index: usize,
-    /// What it is known by, whatever its place and whoever asks.
+    /// Its identity, whatever its index and whoever computes it.
     pub(super) identity: u64,
     /// Its share, in comparison with the others'.
     pub(super) weight: u32,
@@ -30,11 +30,11 @@ pub(super) struct Table {
 enum Choice {
     /// The one with fewer requests of two that are drawn ("power of two choices").
     LeastRequests(Sampler),
-    /// One turn for each of its weight, spread evenly.
+    /// One slot for each unit of weight, spread evenly.
     RoundRobin { turns: Vec<u16>, next: usize },
     Hash {
         slots: Slots,
-        /// For requests without what is hashed.
+        /// For requests without the hashed value.
         others: Sampler,
     },
 }
@@ -68,7 +68,7 @@ impl Table {
         }
     }
 
-    /// Who is asked next, by its index in the pool. `key` is what a hash goes by; `load` says how many requests one has.
+    /// The index of the backend for the next request. `key` is the hashed value; `load` returns the requests that a backend has.
     pub(super) fn choose(&mut self, key: Option<u64>, load: impl Fn(usize) -> usize) -> usize {
         let Self {
             entries,
@@ -137,14 +137,14 @@ impl Table {
     }
 }
 
-/// Each of them as often as its weight says, the turns of each as far apart as can be.
+/// Each backend as often as its weight says, its slots as far apart as possible.
 fn turns(weights: impl Iterator<Item = u32> + Clone) -> Vec<u16> {
     let divisor = weights.clone().fold(0, gcd).max(1);
     let mut turns = Vec::new();
     for (at, weight) in weights.enumerate() {
         let at = u16::try_from(at).unwrap_or(u16::MAX);
         let weight = weight / divisor;
-        // The k-th of its turns is at (k + ½) / weight of the round.
+        // The k-th of its slots is at (k + ½) / weight of the round.
         turns.extend((0..weight).map(|k| ((f64::from(k) + 0.5) / f64::from(weight), at)));
     }
     turns.sort_by(|(a, _), (b, _)| a.total_cmp(b));

@@ -135,7 +135,7 @@ proptest! {
         let mut after = Table::new(&HASH, left, random);
         for key in keys {
             let (was, is) = (before.choose(Some(key), |_| 0), after.choose(Some(key), |_| 0));
-            // Whose it is next is known before: a request that fails goes there at once.
+            // The second choice is known in advance: a failed request goes there at once.
             let next = before.choose_other(Some(key), |_| 0, |index| index != gone);
             prop_assert_eq!(next, Some(is));
             prop_assert!(was == is || was == gone);

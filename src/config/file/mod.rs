@@ -1,26 +1,19 @@
-//! The file as it is written: a walk over its TOML that notes where everything stands and goes on after each mistake.
+//! The file as it is written: a walk over its TOML that notes the position of every key and continues after each mistake.
 //!
 //! A reader asks a [`Table`] for the keys it knows; what is then left over is unknown, and reported as such. So the keys a
 //! table has are written down once, where they are read. Only this file knows TOML.
 
+mod report;
+
 use std::collections::HashMap;
-use std::ops::Range;
-use std::{fmt, iter};
+use std::fmt;
 
 use toml::de::{DeTable, DeValue};
 
+pub(super) use self::report::Report;
 use super::nearest::nearest;
 use super::problem::{Location, Mistake, Problem, Problems, Severity};
 use super::value::text;
-
-/// What was found on the way: the problems, and the place of every key.
-#[derive(Debug)]
-pub(super) struct Report {
-    file: String,
-    text: String,
-    problems: Vec<Problem>,
-    places: HashMap<String, Range<usize>>,
-}
 
 /// One table of the file, which hands out the values of its keys.
 #[derive(Debug)]
@@ -51,7 +44,7 @@ pub(super) enum Item<'i, 't, 'v> {
     Table(&'i mut Table<'t>),
 }
 
-/// What stands behind a key.
+/// The value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Value,
@@ -62,7 +55,7 @@ enum Form {
     Refused,
 }
 
-/// Walks `text`. If it is not TOML, only that is told and `read` never runs.
+/// Walks `text`. If it is not TOML, only that is reported and `read` never runs.
 pub(super) fn walk(
     file: &str,
     text: &str,
@@ -85,66 +78,10 @@ pub(super) fn walk(
         file: file.to_owned(),
         text: text.to_owned(),
         problems: Vec::new(),
-        places: HashMap::new(),
+        positions: HashMap::new(),
     };
     Table::visit(String::new(), document.get_ref(), &mut report, read);
     Ok(report)
-}
-
-impl Report {
-    /// Reports that a key is wrong, at its place or that of the table it is missing from.
-    ///
-    /// `key` may also be a flag or an environment variable; those have no place.
-    pub(super) fn error(&mut self, key: &str, mistake: &Mistake) {
-        self.push(Severity::Error, key, mistake);
-    }
-
-    /// Reports that a key is allowed but probably not meant.
-    pub(super) fn warning(&mut self, key: &str, mistake: &Mistake) {
-        self.push(Severity::Warning, key, mistake);
-    }
-
-    /// Whether the file has this key, rightly or wrongly.
-    pub(super) fn is_written(&self, key: &str) -> bool {
-        self.places.contains_key(key)
-    }
-
-    /// Whether anything makes the configuration useless.
-    pub(super) fn has_errors(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
-    }
-
-    /// The problems in the order of the file; those that have no place in it come first.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| {
-            problem
-                .place
-                .as_ref()
-                .map(|place| (place.line, place.column))
-        });
-        self.problems
-    }
-
-    fn push(&mut self, severity: Severity, key: &str, mistake: &Mistake) {
-        let problem = self.problem(severity, key, mistake);
-        self.problems.push(problem);
-    }
-
-    /// A problem that is not reported, with its place as if it were.
-    pub(super) fn problem(&self, severity: Severity, key: &str, mistake: &Mistake) -> Problem {
-        let mut ancestors = iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
-        let place = ancestors.find_map(|key| self.places.get(key)).map(|span| {
-            let place = Location::new(&self.file, &self.text, span.clone());
-            if mistake.is_secret {
-                place.masked()
-            } else {
-                place
-            }
-        });
-        Problem::new(severity, Some(key), mistake, place)
-    }
 }
 
 impl<'a> Table<'a> {
@@ -179,7 +116,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Whether the key is there, rightly or wrongly.
+    /// Whether the key is present, valid or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
@@ -221,7 +158,7 @@ impl<'a> Table<'a> {
         target.clear();
         for (index, item) in items.iter().enumerate() {
             let path = format!("{path}[{index}]");
-            self.report.places.insert(path.clone(), item.span());
+            self.report.positions.insert(path.clone(), item.span());
             let read = match item.get_ref() {
                 DeValue::String(text) => read(text),
                 other => Err(expected("a string", other)),
@@ -267,7 +204,7 @@ impl<'a> Table<'a> {
         };
         for (name, value) in entries {
             let path = format!("{path}.{}", name.get_ref());
-            self.report.places.insert(path.clone(), value.span());
+            self.report.positions.insert(path.clone(), value.span());
             let read = match value.get_ref() {
                 DeValue::String(text) => read(name.get_ref(), text),
                 other => {
@@ -303,7 +240,7 @@ impl<'a> Table<'a> {
         };
         for (index, item) in items.iter().enumerate() {
             let path = format!("{path}[{index}]");
-            self.report.places.insert(path.clone(), item.span());
+            self.report.positions.insert(path.clone(), item.span());
             let mut read_item = Ok(());
             match item.get_ref() {
                 DeValue::Table(entries) => {
@@ -326,14 +263,14 @@ impl<'a> Table<'a> {
         self.report.error(&path, mistake);
     }
 
-    /// Reports a key that stands here though it belongs elsewhere.
+    /// Reports a key that belongs elsewhere.
     pub(super) fn refuse(&mut self, key: &'static str, mistake: &Mistake) {
         if let Some((path, _)) = self.find(key, Form::Refused) {
             self.report.error(&path, mistake);
         }
     }
 
-    /// Reads a table, if it is there.
+    /// Reads a table, if present.
     pub(super) fn table(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>)) {
         match self.find(key, Form::Table) {
             None => {}
@@ -348,7 +285,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reads each table of an array of tables, if it is there.
+    /// Reads each table of an array of tables, if present.
     pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Table<'_>)) {
         let Some((path, value)) = self.find(key, Form::Tables) else {
             return;
@@ -367,7 +304,7 @@ impl<'a> Table<'a> {
         };
         for (index, item) in array.iter().enumerate() {
             let path = format!("{path}[{index}]");
-            self.report.places.insert(path.clone(), item.span());
+            self.report.positions.insert(path.clone(), item.span());
             match item.get_ref() {
                 DeValue::Table(entries) => Table::visit(path, entries, self.report, &mut read),
                 value => self.report.error(&path, &expected(value)),
@@ -375,12 +312,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The full name and the value of a key, if it is there. From now on the key is known and has a place.
+    /// The full name and the value of a key, if present. From now on the key counts as known and has a position.
     fn find(&mut self, key: &'static str, form: Form) -> Option<(String, &'a DeValue<'a>)> {
         self.known.push((key, form));
         let value = self.entries.get(key)?;
         let path = self.join(key);
-        self.report.places.insert(path.clone(), value.span());
+        self.report.positions.insert(path.clone(), value.span());
         Some((path, value.get_ref()))
     }
 
@@ -392,7 +329,7 @@ impl<'a> Table<'a> {
             }
             let path = self.join(name);
             let mistake = Mistake::new("unknown key").help(self.suggest(name));
-            self.report.places.insert(path.clone(), key.span());
+            self.report.positions.insert(path.clone(), key.span());
             self.report.error(&path, &mistake);
         }
     }
