@@ -90,8 +90,10 @@ def pss(pid: int) -> int:
     return int(kilobytes) * 1024
 
 
-def paced(streams: int, rate: int, **kwargs: object) -> dict[str, object]:
-    options = {"streams": streams, "rate": rate, "seconds": 5}
+def paced(
+    streams: int, rate: int, seconds: int = 5, **kwargs: object
+) -> dict[str, object]:
+    options = {"streams": streams, "rate": rate, "seconds": seconds}
     return {"scenario": "paced", "options": options} | kwargs
 
 
@@ -135,6 +137,18 @@ ROWS = [
     idle("memory", "HTTP/1.1", "plain"),
     idle("memory-tls", "HTTP/1.1 over TLS", "tls"),
     idle("memory-h2", "HTTP/2 over TLS", "h2"),
+    Row(
+        "events-1",
+        figures=[cpu("1 × 30/s"), *latency("1 × 30/s")],
+        quick=SHORTER,
+        **paced(1, 30, seconds=10),
+    ),
+    Row(
+        "events-fast",
+        figures=[cpu("1 × 5,000/s"), *latency("1 × 5,000/s")],
+        quick=SHORTER,
+        **paced(1, 5000),
+    ),
     Row(
         "events-100",
         figures=[cpu("100 × 30/s"), *latency("100 × 30/s")],
@@ -200,10 +214,18 @@ ROWS = [
         via="tls",
     ),
     Row(
+        "short-h2",
+        "short",
+        [Figure("us", "the same over HTTP/2 and TLS, connection open, CPU µs")],
+        options={"streams": 16, "seconds": 5, "burst": 20},
+        quick=SHORTER,
+        via="h2",
+    ),
+    Row(
         "pages",
         "pages",
         [Figure("us", "request for 1 KiB, CPU µs")],
-        options={"streams": 16, "seconds": 5},
+        options={"streams": 64, "seconds": 5},
         quick=SHORTER,
     ),
     Row(
@@ -229,6 +251,16 @@ ROWS = [
         [
             Figure("p50_us", "client leaves, backend knows, µs, median"),
             Figure("p99_us", "client leaves, backend knows, µs, p99"),
+        ],
+        options={"streams": 500},
+        quick={"streams": 50},
+    ),
+    Row(
+        "leave-early",
+        "leave-early",
+        [
+            Figure("p50_us", "the same before the head, µs, median"),
+            Figure("p99_us", "the same before the head, µs, p99"),
         ],
         options={"streams": 500},
         quick={"streams": 50},

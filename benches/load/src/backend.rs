@@ -18,6 +18,8 @@ use crate::events;
 pub const PAGE: &str = "/page";
 /// The size of that page's body.
 pub const PAGE_SIZE: usize = 1024;
+/// Before a stream's number: a path that is never answered.
+pub const SILENT: &str = "/silent/";
 
 /// When the events of a stream are sent, after the first, which is sent at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +160,10 @@ async fn serve(mut socket: TcpStream, shared: &Shared) -> io::Result<()> {
         let path = head.split(' ').nth(1).unwrap_or_default();
         if path == PAGE {
             socket.write_all(page.as_bytes()).await?;
+        } else if let Some(Ok(id)) = path.strip_prefix(SILENT).map(str::parse) {
+            gone(&socket).await;
+            let _ = shared.missed.send((id, Instant::now()));
+            return Ok(());
         } else if let Some(plan) = Plan::from_path(path) {
             stream(&mut socket, plan, shared).await?;
         } else {
@@ -182,8 +188,11 @@ async fn stream(socket: &mut TcpStream, plan: Plan, shared: &Shared) -> io::Resu
     // Spread over the gap, the same way in each run.
     let phase = (id as f64 * 0.618_033_988_749_895).fract();
     let mut due = Instant::now();
-    if let Pace::Every(gap) = pace {
-        due += gap.mul_f64(phase);
+    let mut ticks = None;
+    match pace {
+        Pace::Every(gap) if gap < Duration::from_millis(2) => ticks = Some(tick(gap)),
+        Pace::Every(gap) => due += gap.mul_f64(phase),
+        Pace::Flood | Pace::Turns => {}
     }
     for sent in 0..writes {
         if sent > 0 {
@@ -197,14 +206,14 @@ async fn stream(socket: &mut TcpStream, plan: Plan, shared: &Shared) -> io::Resu
                 () = async {
                     match pace {
                         Pace::Flood => {}
-                        Pace::Every(gap) => {
-                            sleep_until(due).await;
-                            due += gap;
-                        }
-                        Pace::Turns => match shared.turns[id].acquire().await {
-                            Ok(turn) => turn.forget(),
-                            Err(_) => unreachable!("never closed"),
+                        Pace::Every(gap) => match &ticks {
+                            Some(ticks) => turn(ticks).await,
+                            None => {
+                                sleep_until(due).await;
+                                due += gap;
+                            }
                         },
+                        Pace::Turns => turn(&shared.turns[id]).await,
                     }
                 } => {}
             }
@@ -213,6 +222,29 @@ async fn stream(socket: &mut TcpStream, plan: Plan, shared: &Shared) -> io::Resu
         socket.write_all(&events).await?;
     }
     socket.write_all(b"0\r\n\r\n").await
+}
+
+async fn turn(turns: &Semaphore) {
+    match turns.acquire().await {
+        Ok(turn) => turn.forget(),
+        Err(_) => unreachable!("never closed"),
+    }
+}
+
+/// A turn each `gap`, from a thread of its own: tokio's timers know nothing below a millisecond.
+fn tick(gap: Duration) -> Arc<Semaphore> {
+    let ticks = Arc::new(Semaphore::new(0));
+    let ours = Arc::downgrade(&ticks);
+    std::thread::spawn(move || {
+        let mut due = std::time::Instant::now();
+        while let Some(ticks) = ours.upgrade() {
+            ticks.add_permits(1);
+            drop(ticks);
+            due += gap;
+            std::thread::sleep(due.saturating_duration_since(std::time::Instant::now()));
+        }
+    });
+    ticks
 }
 
 /// Ready when the other side has closed.

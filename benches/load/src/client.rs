@@ -23,7 +23,7 @@ use crate::Result;
 use crate::events::Counter;
 use crate::options::{Options, Via};
 
-/// Streams on one HTTP/2 connection.
+/// Streams on one HTTP/2 connection, where they stay open.
 const STREAMS: usize = 100;
 
 /// How to get at responses.
@@ -31,6 +31,8 @@ pub struct Door {
     to: SocketAddr,
     via: Via,
     tls: TlsConnector,
+    /// Streams that an HTTP/2 connection has in its life.
+    most: usize,
     /// The HTTP/2 connection that is not full yet, and the streams that it has had.
     shared: RefCell<Option<(SendRequest<Bytes>, usize)>>,
 }
@@ -53,7 +55,17 @@ impl Door {
             to: options.to,
             via: options.via,
             tls: TlsConnector::from(Arc::new(config)),
+            most: STREAMS,
             shared: RefCell::default(),
+        })
+    }
+
+    /// With one HTTP/2 connection for streams without end.
+    pub fn kept(options: &Options) -> Result<Self> {
+        let most = usize::MAX;
+        Ok(Self {
+            most,
+            ..Self::new(options)?
         })
     }
 
@@ -71,7 +83,7 @@ impl Door {
     }
 
     async fn open_stream(&self, path: &str) -> Result<Response> {
-        let kept = self.shared.take().filter(|(_, opened)| *opened < STREAMS);
+        let kept = self.shared.take().filter(|(_, opened)| *opened < self.most);
         let (sender, opened) = match kept {
             Some(kept) => kept,
             None => {

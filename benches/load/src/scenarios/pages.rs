@@ -31,6 +31,17 @@ pub(super) async fn run(options: &Options) -> Result<Figures> {
     Ok(cost.per(cost.count))
 }
 
+/// So many on one connection, and no more: to be counted.
+pub(super) async fn some(options: &Options) -> Result<Figures> {
+    let mut response = Door::new(options)?.open(PAGE).await?;
+    whole(&mut response).await?;
+    for _ in 0..options.events {
+        response.ask(PAGE).await?;
+        whole(&mut response).await?;
+    }
+    Ok(vec![("pages", options.events as f64)])
+}
+
 /// Reads one page. Its head is short: all proxies send it in one piece.
 async fn whole(response: &mut Response) -> Result<()> {
     let mut body = None;
