@@ -114,6 +114,14 @@ class Client:
             self._listen()
         return self.heard
 
+    def until_data(self, data: object, type: str = "message") -> Event:
+        """Listens until the client has heard an event with this data."""
+        while True:
+            for event in self.heard.events:
+                if (event.type, event.data) == (type, str(data)):
+                    return event
+            self._listen()
+
     def _listen(self) -> None:
         line = self._process.stdout.readline()
         assert line, f"the client ended too early: {self.heard}"
