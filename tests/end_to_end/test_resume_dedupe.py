@@ -7,6 +7,7 @@ import pytest
 
 from harness import expect
 from harness.clients import Client
+from harness.hop import Hop
 from harness.kept import numbers, wait_line
 from harness.reader import Reader
 from harness.waiting import wait_for
@@ -20,15 +21,16 @@ MINE = {"Authorization": "Bearer mine"}
 
 def post(url: str, body: bytes = BODY, key: str | None = "k1", **fields: str) -> Reader:
     named = {"Idempotency_Key": key} if key else {}
-    return Reader(f"{url}/ask", body=body, accept="*/*", **named, **MINE | fields)
+    return Reader(f"{url}/ask", body=body, **{"accept": "*/*"} | named | MINE | fields)
 
 
 def deduplicated(sidecar) -> int:
     return sidecar.count("deduplicated_total")
 
 
-def wait_joined(sidecar) -> None:
-    wait_for(lambda: deduplicated(sidecar) == 1, "the second request is the same")
+def wait_both(sidecar) -> None:
+    """Until the sidecar has both requests."""
+    wait_for(lambda: sidecar.count("requests_active") == 2, "two requests are there")
 
 
 def test_two_before_the_head_are_one(keeping, feed):
@@ -37,7 +39,7 @@ def test_two_before_the_head_are_one(keeping, feed):
     with post(sidecar.url) as first:
         asked = feed.request(1)
         with post(sidecar.url) as second:
-            wait_joined(sidecar)
+            wait_both(sidecar)
             asked.begin()
             asked.events(1, 5)
             for reader in (first, second):
@@ -48,6 +50,7 @@ def test_two_before_the_head_are_one(keeping, feed):
                 assert reader.until_end() == "clean"
                 assert reader.data == numbers(1, 10)
     assert feed.count == 1
+    assert deduplicated(sidecar) == 1
 
 
 def test_one_that_comes_later_has_all(keeping, feed):
@@ -151,7 +154,7 @@ def test_a_route_may_take_equal_prompts_of_one_user_for_one(keeping, feed):
             assert feed.request(2).body == OTHER
             feed.request(2).refuse("418 A Teapot")
             other.head()
-            wait_joined(sidecar)
+            wait_both(sidecar)
             asked.begin()
             asked.events(1, 2)
             asked.end()
@@ -184,7 +187,7 @@ def test_those_that_wait_for_a_first_that_fails_go_on_their_own_or_fail_alike(
     with post(sidecar.url) as first:
         asked = feed.request(1)
         with post(sidecar.url) as second:
-            wait_joined(sidecar)
+            wait_both(sidecar)
             feed.refuses = "500 Internal"
             asked.refuse("500 Internal")
             assert first.head().status == 500
@@ -205,14 +208,14 @@ def test_a_second_may_be_refused(keeping, feed):
 def test_a_second_may_replace_the_first(keeping, feed):
     """One conversation, one generation."""
     sidecar = keeping('dedupe.second = "replace"\ndedupe.key = "json:/chat"')
-    body = [json.dumps({"chat": "c1", "turn": turn}).encode() for turn in (1, 2)]
-    with post(sidecar.url, body[0], None) as first:
+    body = b'{"chat":"c1"}'
+    with post(sidecar.url, body, None) as first:
         asked = feed.request(1)
         asked.begin()
         asked.events(1, 1)
         first.until_events(1)
         left = now_ms()
-        with post(sidecar.url, body[1], None) as second:
+        with post(sidecar.url, body, None) as second:
             expect.soon_after(left, asked.wait_left())
             again = feed.request(2)
             again.begin()
@@ -229,7 +232,9 @@ def test_a_second_may_replace_the_first(keeping, feed):
 )
 def test_a_retry_joins_what_its_first_try_began(keeping, feed, has_head):
     sidecar = keeping(JOIN)
-    with post(sidecar.url, key=None) as first:
+    # One that is given no ids could not come back once it has the head, nor does any SDK try.
+    accept = "text/event-stream" if has_head else "*/*"
+    with post(sidecar.url, key=None, accept=accept) as first:
         asked = feed.request(1)
         if has_head:
             asked.begin()
@@ -237,10 +242,10 @@ def test_a_retry_joins_what_its_first_try_began(keeping, feed, has_head):
             first.until_events(2)
         first.reset()
     if has_head:
-        wait_line(sidecar, "stream detached")
+        wait_line(sidecar, "stream left", detached=True)
     with post(sidecar.url, key=None, x_stainless_retry_count="1") as retry:
         if not has_head:
-            wait_joined(sidecar)
+            wait_both(sidecar)
             asked.begin()
             asked.events(1, 2)
         asked.events(3, 3)
@@ -268,10 +273,13 @@ def test_an_sdk_that_loses_patience_waits_in_the_same_place(keeping, feed):
     to think already."""
     sidecar = keeping(JOIN)
     options = {"api": "chat", "retries": 2, "timeout": 2}
-    with Client("openai_python", sidecar.url, **options) as client:
+    with (
+        Hop(sidecar.port) as hop,
+        Client("openai_python", hop.url, **options) as client,
+    ):
         asked = feed.request(1)
         assert asked.fields["x-stainless-retry-count"] == "0"
-        wait_joined(sidecar)
+        wait_for(lambda: b"retry-count: 1" in hop.asked, "the SDK tries again")
         asked.begin()
         for text in ("one ", "two ", None):
             asked.write(chunk(text))

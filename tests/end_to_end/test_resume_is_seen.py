@@ -51,13 +51,15 @@ def test_the_lines_of_a_stream_that_is_left_and_found(keeping, feed):
         asked.events(1, 3)
         cursor = first.until_events(3).events[0].id
         first.reset()
-    detached = wait_line(sidecar, "stream detached")
-    assert detached["class"] == "closed"
+    detached = wait_line(sidecar, "stream left", detached=True)
+    assert detached["departure"] == "closed"
+    assert detached["events"] == 3
     assert detached["path"] == "/feed"
     with Reader(f"{sidecar.url}/feed", cursor) as second:
         second.until_events(2)
         resumed = wait_line(sidecar, "stream resumed")
-        assert resumed["replayed"] == 2
+        assert resumed["from"] == 1
+        assert resumed["replayed_events"] == 2
         assert 0 <= resumed["away_ms"] < 10_000
         asked.end()
         second.until_end()

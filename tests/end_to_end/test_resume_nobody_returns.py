@@ -28,12 +28,12 @@ def test_a_stream_waits_for_the_grace_and_no_longer(short, feed):
         left = now_ms()
         reader.reset()
     wait_detached(short)
-    detached = wait_line(short, "stream detached")
-    assert detached["class"] == "closed"
+    detached = wait_line(short, "stream left", detached=True)
+    assert detached["departure"] == "closed"
     waited = asked.wait_left() - left
     # What a busy machine may be late.
     assert GRACE_MS <= waited < GRACE_MS + 1000
-    wait_line(short, "stream ended", reason="grace_over")
+    wait_line(short, "detached stream ended", reason="grace_over")
     wait_detached(short, 0)
 
 

@@ -134,7 +134,7 @@ def test_the_log_tells_of_a_foreign_cursor_but_never_what_it_is(keeping, feed):
     feed.refuses = "418 A Teapot"
     with Reader(sidecar.url, cursor) as reader:
         reader.head()
-    wait_line(sidecar, "stream detached")
+    wait_line(sidecar, "stream left")
     log = sidecar.log()
     assert cursors.token(cursor) not in log
     assert "secret" not in log

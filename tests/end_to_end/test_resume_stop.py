@@ -8,7 +8,7 @@ from harness.clients import Client
 from harness.curl import curl
 from harness.doors import CURL
 from harness.feed import event
-from harness.kept import wait_detached, wait_line
+from harness.kept import wait_detached, wait_end, wait_line
 from harness.reader import Reader
 from harness.wire import fetch, now_ms
 
@@ -65,7 +65,7 @@ def test_the_backend_is_told_at_once(keeping, feed, stop, is_read):
         if is_read:
             reader.until_end()
             assert reader.data == ["1", "2"]
-    wait_line(sidecar, "stream ended", reason="stopped")
+    wait_end(sidecar, "stopped")
     wait_detached(sidecar, 0)
     # Once more, it is stopped already.
     assert stop(sidecar.url, cursor) == 204
@@ -165,7 +165,7 @@ def test_a_page_that_is_left_says_so(keeping, feed):
         asked.events(1, 3)
         page.until_left()
         asked.wait_left()
-    wait_line(sidecar, "stream ended", reason="stopped")
+    wait_end(sidecar, "stopped")
     assert feed.count == 1
 
 
@@ -181,10 +181,9 @@ def test_a_reset_on_a_living_connection_may_be_a_stop(keeping, feed, on_reset):
         left = client.until_left()
         if on_reset == "cancel":
             expect.soon_after(left, asked.wait_left())
-            wait_line(sidecar, "stream ended", reason="stopped")
+            wait_line(sidecar, "stream left", departure="reset", detached=False)
         else:
-            detached = wait_line(sidecar, "stream detached")
-            assert detached["class"] == "reset"
+            wait_line(sidecar, "stream left", departure="reset", detached=True)
             asked.events(4, 5)
             assert asked.left is None
 
@@ -200,6 +199,5 @@ def test_a_lost_connection_of_http2_is_no_stop(keeping, feed):
         asked.begin()
         asked.events(1, 3)
         client.until_left()
-        detached = wait_line(sidecar, "stream detached")
-        assert detached["class"] == "closed"
+        wait_line(sidecar, "stream left", departure="closed", detached=True)
         assert asked.left is None

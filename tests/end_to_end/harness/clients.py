@@ -122,6 +122,11 @@ class Client:
                     return event
             self._listen()
 
+    def until_count(self, type: str, count: int) -> None:
+        """Listens until the client has heard so many events of this type."""
+        while [event.type for event in self.heard.events].count(type) < count:
+            self._listen()
+
     def _listen(self) -> None:
         line = self._process.stdout.readline()
         assert line, f"the client ended too early: {self.heard}"

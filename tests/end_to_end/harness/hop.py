@@ -22,6 +22,8 @@ class Connection:
     server: asyncio.StreamWriter | None = None
     asked: bytearray = field(default_factory=bytearray)
     heard: bytearray = field(default_factory=bytearray)
+    is_lost: bool = False
+    """What becomes of one side is no business of the other any more."""
 
 
 class Hop:
@@ -84,6 +86,7 @@ class Hop:
     def _lose(self, also_server: bool) -> None:
         self._mended.clear()
         for connection in self._connections[self._lost :]:
+            connection.is_lost = True
             reset(connection.client)
             if connection.server:
                 if also_server:
@@ -110,8 +113,8 @@ class Hop:
             connection.server = server
             server.write(first)
             await asyncio.gather(
-                pass_on(reader, server, connection.asked, client),
-                pass_on(answers, client, connection.heard, server),
+                pass_on(reader, server, connection, connection.asked),
+                pass_on(answers, client, connection, connection.heard),
             )
 
     def _call(self, what: Callable, *arguments: object) -> None:
@@ -127,8 +130,8 @@ class Hop:
 async def pass_on(
     source: asyncio.StreamReader,
     sink: asyncio.StreamWriter,
+    connection: Connection,
     record: bytearray,
-    back: asyncio.StreamWriter,
 ) -> None:
     """Until either of them is gone, which the other is told."""
     try:
@@ -136,9 +139,11 @@ async def pass_on(
             record += data
             sink.write(data)
             await sink.drain()
-        sink.close()
+        if not connection.is_lost:
+            sink.close()
     except OSError:
-        reset(sink)
+        if not connection.is_lost:
+            reset(sink)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

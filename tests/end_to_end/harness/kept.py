@@ -44,6 +44,16 @@ def wait_line(sidecar: Sidecar, message: str, **fields: Any) -> dict[str, Any]:
     return wait_for(look, f"the log says `{message}` with {fields}")
 
 
+def wait_end(sidecar: Sidecar, reason: str) -> None:
+    """Until a stream has ended like this, whether somebody read it or not."""
+
+    def look() -> bool:
+        ends = lines(sidecar, "stream ended") + lines(sidecar, "detached stream ended")
+        return any(end["reason"] == reason for end in ends)
+
+    wait_for(look, f"a stream ends with {reason}")
+
+
 def wait_detached(sidecar: Sidecar, count: int = 1) -> None:
     """Until so many streams have nobody who reads them."""
     what = f"{count} streams are detached"

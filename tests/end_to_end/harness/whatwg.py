@@ -17,7 +17,9 @@ def parse(stream: bytes) -> list[Event]:
     """The events of a stream, or of what has come of it."""
     events, last_id = [], ""
     kind, data = "", []
-    for line in LINE.finditer(stream.removeprefix(b"\xef\xbb\xbf")):
+    # A line that has not ended yet would be looked for from each of its bytes on.
+    whole = max(stream.rfind(b"\r"), stream.rfind(b"\n")) + 1
+    for line in LINE.finditer(stream[:whole].removeprefix(b"\xef\xbb\xbf")):
         text = line[1].decode("utf-8", "replace")
         name, _, value = text.partition(":")
         value = value.removeprefix(" ")
