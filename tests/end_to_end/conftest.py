@@ -10,6 +10,8 @@ from harness.apache import ApacheCgi, ApacheFpm
 from harness.backends import LEGACY, Backend, GrpcPython
 from harness.cgi import Busybox
 from harness.doors import Door
+from harness.feed import Feed
+from harness.kept import GRACE
 from harness.process import Server
 from harness.sidecar import Sidecar
 from harness.tomcat import Tomcat
@@ -103,6 +105,21 @@ def door(start, backend, upstream, request, pytestconfig) -> Door:
     url, settings = doors.upstream(backend, upstream)
     listener = doors.listener(request.param)
     return Door.of(start(Sidecar, url, settings, listener), request.param)
+
+
+@pytest.fixture
+def feed() -> Iterator[Feed]:
+    """A backend of which the test says what it answers."""
+    with Feed() as feed:
+        yield feed
+
+
+@pytest.fixture
+def keeping(start, feed, proxied) -> Callable[..., Sidecar]:
+    """A sidecar in front of the feed that keeps its streams, with these settings besides."""
+    return lambda settings="", listener="": start(
+        Sidecar, feed.url, GRACE + settings, listener
+    )
 
 
 @pytest.fixture

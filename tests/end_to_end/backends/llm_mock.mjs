@@ -3,7 +3,7 @@
 // Usage: llm_mock.mjs PORT
 //
 // The base URL says how: `/{manner}/{key}`, where the manner is `plain`,
-// `ids` (events have an `id`), `gzip` (compressed, flushed after each event),
+// `ids` (events have an `id`), `comments` (there is one before each event), `gzip` (compressed, flushed after each event),
 // `thinking` (silent before the head), `limited` (the same, and then a 429), `broken`
 // (reset after the second delta), `short` (ended there) or `endless`, and the key names
 // the stream for `/probe?key=`.
@@ -68,6 +68,7 @@ async function stream(manner, format, response) {
       await pause(SILENCE_MS);
       continue;
     }
+    if (manner === "comments") sink.write(": x\n\n");
     sink.write(framed(event, manner === "ids" ? ++id : undefined, format.stamp));
     gzip?.flush();
     await pause(GAP_MS);

@@ -1,11 +1,12 @@
 // An MCP server with the TypeScript SDK, whose one tool is a puppet: a test says over
-// HTTP what it reports and when it is done. Usage: mcp_node.mjs PORT
+// HTTP what it reports and when it is done. Usage: mcp_node.mjs PORT [forgetful]
 import { randomUUID } from "node:crypto";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import express from "express";
 import { z } from "zod";
 
+const keeps = process.argv[3] !== "forgetful";
 const sessions = new Map();
 const visits = new Map();
 
@@ -36,7 +37,7 @@ class Events {
 // One client: its call of the puppet, and its connections.
 function visited(key) {
   if (!visits.has(key)) {
-    const seen = { opened: null, aborted: null, cancelled: null, listening: 0 };
+    const seen = { opened: null, aborted: null, cancelled: null, done: null, listening: 0 };
     visits.set(key, { seen });
   }
   return visits.get(key);
@@ -61,8 +62,7 @@ async function session(request) {
   if (known) return known;
   const transport = new StreamableHTTPServerTransport({
     sessionIdGenerator: randomUUID,
-    eventStore: new Events(),
-    retryInterval: 50,
+    ...(keeps && { eventStore: new Events(), retryInterval: 50 }),
     onsessioninitialized: (id) => sessions.set(id, transport),
   });
   await puppetServer().connect(transport);
@@ -79,6 +79,7 @@ app.all("/mcp", async (request, response) => {
   response.on("close", () => {
     if (listens) seen.listening--;
     else if (!response.writableFinished) seen.aborted = now();
+    else if (visited(request.query.key).finished) seen.done = now();
   });
   await (await session(request)).handleRequest(request, response, request.body);
 });
@@ -99,7 +100,9 @@ app.post("/announce", async (request, response) => {
 });
 
 app.post("/finish", (request, response) => {
-  visited(request.query.key).finish();
+  const visit = visited(request.query.key);
+  visit.finished = true;
+  visit.finish();
   response.json(null);
 });
 

@@ -1,5 +1,5 @@
 """An MCP server with the Python SDK, whose one tool is a puppet: a test says over HTTP
-what it reports and when it is done. Usage: mcp_python.py PORT
+what it reports and when it is done. Usage: mcp_python.py PORT [forgetful]
 """
 
 import asyncio
@@ -41,7 +41,8 @@ class Visit:
     def __init__(self) -> None:
         self.context: Context | None = None
         self.finished = asyncio.Event()
-        self.seen = {"opened": None, "aborted": None, "cancelled": None, "listening": 0}
+        moments = ("opened", "aborted", "cancelled", "done")
+        self.seen = dict.fromkeys(moments) | {"listening": 0}
 
 
 visits: dict[str, Visit] = {}
@@ -119,6 +120,8 @@ class Observer:
                 visit.seen["listening"] += 1
             if message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
+                if complete and visit.finished.is_set():
+                    visit.seen["done"] = streams.now_ms()
 
         try:
             await self._app(scope, observed_receive, observed_send)
@@ -127,7 +130,8 @@ class Observer:
                 visit.seen["listening"] -= 1
 
 
-app = server.streamable_http_app(event_store=Events(), retry_interval=50)
+keeping = {"event_store": Events(), "retry_interval": 50}
+app = server.streamable_http_app(**({} if "forgetful" in sys.argv else keeping))
 uvicorn.run(
     Observer(app), port=int(sys.argv[1]), log_level="warning", timeout_keep_alive=60
 )

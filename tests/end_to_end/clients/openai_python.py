@@ -1,11 +1,19 @@
-"""The OpenAI SDK for Python; `api` is "chat" or "responses"."""
+"""The OpenAI SDK for Python; `api` is "chat" or "responses". It tries again so often as `retries`
+says, if no answer begins within `timeout` seconds; `headers` go with each try.
+"""
 
 from openai import OpenAI
 
 import report
 
 url, api = report.options["url"], report.options["api"]
-client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+client = OpenAI(
+    base_url=f"{url}/v1",
+    api_key="none",
+    max_retries=report.options.get("retries", 0),
+    timeout=report.options.get("timeout", 600),
+    default_headers=report.options.get("headers"),
+)
 
 
 def chat():

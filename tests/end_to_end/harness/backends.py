@@ -90,6 +90,14 @@ def mcp_python(port: int) -> list[str]:
     return python(FOLDER / "mcp_python.py", str(port))
 
 
+def mcp_node_forgetful(port: int) -> list[str]:
+    return [*mcp_node(port), "forgetful"]
+
+
+def mcp_python_forgetful(port: int) -> list[str]:
+    return [*mcp_python(port), "forgetful"]
+
+
 def websocket_node(port: int) -> list[str]:
     return node(FOLDER / "websocket_node.mjs", str(port))
 
@@ -107,7 +115,9 @@ COMMANDS: dict[str, Callable[[int], list[str]]] = {
             http2_node,
             llm,
             mcp_node,
+            mcp_node_forgetful,
             mcp_python,
+            mcp_python_forgetful,
             ntlm_node,
             websocket_node,
             websocket_python,

@@ -114,6 +114,19 @@ class Client:
             self._listen()
         return self.heard
 
+    def until_data(self, data: object, type: str = "message") -> Event:
+        """Listens until the client has heard an event with this data."""
+        while True:
+            for event in self.heard.events:
+                if (event.type, event.data) == (type, str(data)):
+                    return event
+            self._listen()
+
+    def until_count(self, type: str, count: int) -> None:
+        """Listens until the client has heard so many events of this type."""
+        while [event.type for event in self.heard.events].count(type) < count:
+            self._listen()
+
     def _listen(self) -> None:
         line = self._process.stdout.readline()
         assert line, f"the client ended too early: {self.heard}"

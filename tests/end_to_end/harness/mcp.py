@@ -37,6 +37,14 @@ class Puppet:
         what = f"{streams} streams are listening to {self._backend.name}"
         wait_for(lambda: self._probe()["listening"] == streams, what)
 
+    def is_served(self) -> bool:
+        """Nobody has hung up so far, neither on the call nor on the session."""
+        seen = self._probe()
+        return seen["aborted"] is None and seen["listening"] == 1
+
+    def wait_done(self) -> None:
+        wait_for(lambda: self._probe()["done"], f"{self._backend.name} has answered")
+
     def wait_cancelled(self) -> float:
         return wait_for(
             lambda: self._probe()["cancelled"], f"{self._backend.name} is told to stop"
