@@ -253,7 +253,7 @@ fn hint(error: &io::Error) -> &'static str {
             "; choose a port above 1023 or a folder that may be written to"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "; no interface has this address: `0.0.0.0` stands for all of them"
+            "; no interface has this address: `0.0.0.0` means all of them"
         }
         _ => "",
     }

@@ -216,10 +216,12 @@ impl InForce {
         tracing::info!(
             routes = self.config.routes.len(),
             waiting_for_restart = waiting.len(),
-            "configuration reloaded: new requests go by it"
+            "configuration reloaded: new requests use it"
         );
         if adopted.is_err() {
-            tracing::warn!("a worker is too busy to take the configuration up: it will");
+            tracing::warn!(
+                "a worker is too busy to switch to the configuration now: it will later"
+            );
         }
         warnings.iter().chain(&waiting).for_each(log::problem);
         admin.adopt(&self.config, waiting);
@@ -230,7 +232,7 @@ impl InForce {
     fn reject(&mut self, problems: Problems, admin: &Admin) {
         tracing::warn!(
             problems = problems.iter().count(),
-            "configuration not reloaded: what was in force stays"
+            "configuration not reloaded: the previous one stays active"
         );
         problems.iter().for_each(log::problem);
         admin.reject(problems.clone());

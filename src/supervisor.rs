@@ -74,6 +74,6 @@ impl Connection {
 fn warn(error: &io::Error) {
     tracing::warn!(
         error = error as &dyn std::error::Error,
-        "cannot tell the service manager by `NOTIFY_SOCKET`"
+        "cannot notify the service manager at `NOTIFY_SOCKET`"
     );
 }

@@ -27,20 +27,20 @@ pub use self::run::run;
 /// The exit code of a command that was called wrongly, or whose configuration is wrong.
 pub const USAGE: u8 = 2;
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Be the proxy.
+    /// Run the proxy.
     Run(ConfigSource),
-    /// Say whether `run` could start with this configuration.
+    /// Check whether `run` could start with this configuration.
     Check(ConfigSource),
-    /// Show what the proxy does, without a backend.
+    /// Run the demo.
     Demo(Demo),
-    /// Say which hop breaks an event stream.
+    /// Find the hop that breaks an event stream.
     Doctor(Box<Doctor>),
-    /// Turn a configuration of nginx into one of the sidecar.
+    /// Convert an nginx configuration.
     ImportNginx(Box<ImportNginx>),
-    /// Ask a running sidecar whether it is alive.
+    /// Check whether a running sidecar is alive.
     Health(ConfigSource),
 }
 
@@ -127,9 +127,9 @@ enum Subcommands {
     Demo(DemoFlags),
     /// Find out which hop buffers, compresses or cuts an event stream, and what to change there
     Doctor(Box<Doctor>),
-    /// Turn an nginx configuration into one of the sidecar, and say what became of each directive
+    /// Convert an nginx configuration, and report on every directive
     ImportNginx(Box<ImportNginx>),
-    /// Ask a running sidecar whether it is alive, for a container's health check
+    /// Check whether a running sidecar is alive, for container health checks
     Health(HealthFlags),
 }
 

@@ -302,8 +302,10 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
         let rules = &access.rules;
         let narrow = rules.iter().any(|rule| rule.network.is_some());
         if narrow && rules.iter().all(|rule| rule.allows) {
-            let mistake = Mistake::new("these rules turn nobody away: whom none matches may call")
-                .help("add `\"deny all\"` as the last one");
+            let mistake = Mistake::new(
+                "these rules deny nothing: an address that no rule matches is allowed",
+            )
+            .help("add `\"deny all\"` as the last one");
             report.error(&key, &mistake);
         }
         let for_all = rules.iter().position(|rule| rule.network.is_none());

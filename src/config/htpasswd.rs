@@ -24,7 +24,7 @@ pub enum HtpasswdError {
     Hash(usize),
     #[error("line {0}: the cost of this hash makes each login take seconds")]
     Cost(usize),
-    #[error("line {0}: this name stands there twice")]
+    #[error("line {0}: this name occurs twice")]
     Twice(usize),
 }
 

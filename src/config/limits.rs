@@ -196,7 +196,9 @@ fn limit_by(text: &str) -> Result<LimitBy, Mistake> {
     let name = text.strip_prefix("header:").map(str::parse);
     match name {
         Some(Ok(name)) => Ok(LimitBy::Header(name)),
-        Some(Err(_)) | None => Err(Mistake::new(format!("`{text}` says nobody apart")).help(help)),
+        Some(Err(_)) | None => {
+            Err(Mistake::new(format!("`{text}` does not tell clients apart")).help(help))
+        }
     }
 }
 

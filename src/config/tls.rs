@@ -94,7 +94,7 @@ pub(super) fn check_validity(
         for (complaint, standing) in complaints {
             let key = format!("{table}.certificate");
             let mistake =
-                Mistake::new(complaint).help("renew it; a new file is used as soon as it is there");
+                Mistake::new(complaint).help("renew it; a new file is used as soon as it arrives");
             let is_error = standing == Standing::Expired && files.expired == Severity::Error;
             match severity {
                 Severity::Error if is_error => report.error(&key, &mistake),

@@ -230,7 +230,7 @@ pub(super) fn socket_mode(value: Value<'_>) -> Result<u32, Mistake> {
     let mode = u32::from_str_radix(text, 8).ok();
     match mode.filter(|mode| is_octal && *mode <= 0o777) {
         Some(mode) if mode & 0o222 == 0 => {
-            Err(Mistake::new("nobody could connect: that takes leave to write").help(help))
+            Err(Mistake::new("no client could connect: that takes write permission").help(help))
         }
         Some(mode) => Ok(mode),
         None => Err(Mistake::new(format!("`{text}` is not a mode")).help(help)),

@@ -95,7 +95,7 @@ const FIXES: &[Fix] = &[
     fix(Product::Iis, BUFFERED, "responseBufferLimit=\"0\" on the handler, and no dynamic compression for text/event-stream", "https://learn.microsoft.com/iis/configuration/system.webserver/handlers/"),
     fix(Product::Iis, COMPRESSED, "<add mimeType=\"text/event-stream\" enabled=\"false\" /> in httpCompression/dynamicTypes", "https://learn.microsoft.com/iis/configuration/system.webserver/httpcompression/"),
     fix(Product::Kong, BUFFERED, "response_buffering=false on the route", "https://developer.konghq.com/gateway/entities/route/"),
-    fix(Product::Sidecar, BUFFERED, "sse-sidecar in front of the backend asks it for no compression, and tells the hops in front not to buffer", SIDECAR),
+    fix(Product::Sidecar, BUFFERED, "sse-sidecar in front of the backend asks it for no compression, and the hops in front not to buffer", SIDECAR),
     fix(Product::Sidecar, SILENCE, "sse-sidecar in front of the backend sends heartbeats: heartbeat.interval = \"15s\"", SIDECAR),
     fix(Product::Sidecar, AGE, "timeouts.total below the limit: clients then reconnect at an event's end, not in the middle of one", SIDECAR),
     fix(Product::Sidecar, COMPRESSED, "sse-sidecar in front of the backend decodes its streams, and sends `no-transform`", SIDECAR),

@@ -26,13 +26,13 @@ const OF_ROUTE: [OfRoute; 10] = [
     OfRoute {
         kind: Kind::Gauge,
         name: "requests_active",
-        help: "Requests that are being answered, event streams among them, by route.",
+        help: "Requests in progress, event streams included, by route.",
         counter: |route| &route.requests_active,
     },
     OfRoute {
         kind: Kind::Gauge,
         name: "streams_active",
-        help: "Event streams that are open.",
+        help: "Open event streams.",
         counter: |route| &route.streams_active,
     },
     OfRoute {
@@ -44,43 +44,43 @@ const OF_ROUTE: [OfRoute; 10] = [
     OfRoute {
         kind: Kind::Counter,
         name: "early_heads_total",
-        help: "Event streams that were opened before the upstream's response head was there (heartbeat.before_head).",
+        help: "Event streams that were opened before the upstream's response head arrived (heartbeat.before_head).",
         counter: |route| &route.early_heads,
     },
     OfRoute {
         kind: Kind::Counter,
         name: "events_total",
-        help: "Events that passed: where a model sends a token in each, tokens.",
+        help: "Events forwarded; tokens, where a model sends one in each.",
         counter: |route| &route.events,
     },
     OfRoute {
         kind: Kind::Counter,
         name: "stream_bytes_total",
-        help: "Bytes of event streams that passed, after content decoding.",
+        help: "Bytes of event streams forwarded, after content decoding.",
         counter: |route| &route.stream_bytes,
     },
     OfRoute {
         kind: Kind::Counter,
         name: "heartbeats_sent_total",
-        help: "Heartbeats that were written.",
+        help: "Heartbeats written.",
         counter: |route| &route.heartbeats_sent,
     },
     OfRoute {
         kind: Kind::Counter,
         name: "heartbeats_skipped_total",
-        help: "Heartbeats that were due while the client took no bytes.",
+        help: "Heartbeats due while the client accepted no bytes.",
         counter: |route| &route.heartbeats_skipped,
     },
     OfRoute {
         kind: Kind::Counter,
         name: "streams_opaque_total",
-        help: "Event streams in a content coding that cannot be decoded: they pass without heartbeats.",
+        help: "Event streams in a content coding that cannot be decoded: they are forwarded without heartbeats.",
         counter: |route| &route.streams_opaque,
     },
     OfRoute {
         kind: Kind::Counter,
         name: "suspected_upstream_buffering_total",
-        help: "Event streams on which eight or more events came in one read after two seconds of silence: they were born one by one, so \
+        help: "Event streams on which eight or more events came in one read after two seconds of silence: they were produced one by one, so \
                something in the backend, or between it and the sidecar, seems to collect them. Look there for compression, response \
                buffering and missing flushes; the log names the path of each stream.",
         counter: |route| &route.suspected_buffering,
@@ -119,7 +119,7 @@ fn requests(text: &mut Text, metrics: &Metrics, routes: &Routes) {
     let mut family = text.family(
         Kind::Counter,
         "requests_total",
-        "Requests answered, by route and by the class of their status; those that no route took have no route.",
+        "Responses, by route and by the class of their status; requests that matched no route have none.",
     );
     for (index, class) in CLASSES.into_iter().enumerate() {
         for (route, counters) in routes {
@@ -208,7 +208,7 @@ fn times(text: &mut Text, routes: &Routes) {
     };
     of_route(
         "time_to_head_seconds",
-        "From a request's head to its upstream's response head; the body's life is not in it.",
+        "From a request's head to its upstream's response head; the body does not count.",
         |route| &route.time_to_head,
     );
     of_route(
@@ -218,13 +218,13 @@ fn times(text: &mut Text, routes: &Routes) {
     );
     of_route(
         "event_gap_seconds",
-        "Between two reads from an upstream that brought events of the same stream.",
+        "Time between two reads from an upstream that brought events of the same stream.",
         |route| &route.event_gap,
     );
     let mut family = text.family(
         Kind::Histogram,
         "stream_age_seconds",
-        "How long event streams were open, when they ended.",
+        "The age of event streams when they ended.",
     );
     for (route, counters) in routes {
         family.histogram(&[("route", route)], &AGES, &counters.stream_age);
@@ -232,7 +232,7 @@ fn times(text: &mut Text, routes: &Routes) {
     let mut family = text.family(
         Kind::Histogram,
         "stream_events_per_second",
-        "How fast the events of a stream came after those that came first, when it ended.",
+        "The rate of a stream's events after the first ones, when it ended.",
     );
     for (route, counters) in routes {
         family.histogram(&[("route", route)], &RATES, &counters.event_rate);
@@ -255,19 +255,19 @@ fn upstreams(text: &mut Text, upstreams: &[Report]) {
     of_upstream(
         Kind::Counter,
         "upstream_reuses_total",
-        "Requests sent on an upstream connection that was kept open.",
+        "Requests sent on a kept upstream connection.",
         |report| report.reuses,
     );
     of_upstream(
         Kind::Gauge,
         "upstream_requests_active",
-        "Requests that are with an upstream, event streams among them.",
+        "Requests in progress at an upstream, event streams included.",
         |report| report.active as u64,
     );
     let mut family = text.family(
         Kind::Counter,
         "upstream_failures_total",
-        "Requests and streams that an upstream failed, by reason.",
+        "Requests and streams that failed because of an upstream, by reason.",
     );
     for report in upstreams {
         for reason in Reason::ALL {
@@ -280,7 +280,7 @@ fn upstreams(text: &mut Text, upstreams: &[Report]) {
     let mut family = text.family(
         Kind::Counter,
         "upstream_cancels_total",
-        "Upstream requests cancelled before their response was complete, by who caused it and by what they were doing.",
+        "Upstream requests cancelled before their response was complete, by cause and phase.",
     );
     for report in upstreams {
         for cause in Cause::ALL {
@@ -303,19 +303,19 @@ fn process(text: &mut Text, metrics: &Metrics) {
     one(
         Kind::Counter,
         "cut_total",
-        "Responses that the sidecar's shutdown cut before their end.",
+        "Responses that the sidecar's shutdown aborted.",
         metrics.cuts(),
     );
     one(
         Kind::Gauge,
         "connections_active",
-        "Connections from clients.",
+        "Open client connections.",
         loaded(&metrics.connections_active),
     );
     one(
         Kind::Gauge,
         "connections_limit",
-        "How many connections from clients there may be (server.max_connections); more are turned away.",
+        "The limit of client connections (server.max_connections); more are rejected.",
         loaded(&metrics.connections_limit),
     );
     one(
@@ -327,32 +327,32 @@ fn process(text: &mut Text, metrics: &Metrics) {
     one(
         Kind::Counter,
         "log_lines_lost_total",
-        "Log lines that were dropped because whoever reads the log was too slow, or could not be written.",
+        "Log lines that were dropped because the log's reader was too slow, or could not be written.",
         output::lost(),
     );
     one(
         Kind::Gauge,
         "config_last_reload_successful",
-        "Whether the configuration that was read last is in force: 0 while its file has a mistake.",
+        "Whether the last reload succeeded: 0 while the configuration file has an error.",
         u64::from(!metrics.reload_rejected.load(Ordering::Relaxed)),
     );
     one(
         Kind::Gauge,
         "config_last_reload_success_timestamp_seconds",
-        "When the configuration in force was read, in seconds since unix epoch.",
+        "When the current configuration was loaded, in seconds since unix epoch.",
         metrics.reload_success_time.load(Ordering::Relaxed),
     );
     let mut family = text.family(
         Kind::Counter,
         "config_reloads_total",
-        "How often the configuration was read again, by what came of it: applied, or rejected because of a mistake.",
+        "Reloads of the configuration by result: applied, or rejected because of an error.",
     );
     for reload in Reload::ALL {
         let times = metrics.reloads.get(reload as usize);
         family.sample(&[("result", reload.name())], times);
     }
     // Always 1: the version is a label, to be joined to others.
-    let mut family = text.family(Kind::Gauge, "build_info", "The version that runs.");
+    let mut family = text.family(Kind::Gauge, "build_info", "The running version.");
     family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 }
 
@@ -370,12 +370,12 @@ fn certificates(text: &mut Text, metrics: &Metrics) {
     };
     of_certificate(
         "certificate_expiry_timestamp_seconds",
-        "Until when a certificate in use is good, in seconds since unix epoch.",
+        "When a certificate in use expires, in seconds since unix epoch.",
         |certificate| certificate.not_after,
     );
     of_certificate(
         "certificate_not_before_timestamp_seconds",
-        "From when on a certificate in use is good, in seconds since unix epoch.",
+        "When a certificate in use becomes valid, in seconds since unix epoch.",
         |certificate| certificate.not_before,
     );
 }

@@ -219,7 +219,7 @@ mod tests {
         let upstream = metrics.upstreams.at("http://a:1");
         route.streams_active.increment();
         for line in [
-            "# HELP sse_sidecar_streams_active Event streams that are open.",
+            "# HELP sse_sidecar_streams_active Open event streams.",
             "# TYPE sse_sidecar_time_to_head_seconds histogram",
             r#"sse_sidecar_streams_active{route="chat"} 1"#,
             r#"sse_sidecar_requests_total{route="chat",status="5xx"} 0"#,

@@ -65,7 +65,7 @@ pub struct RouteCounters {
     pub(super) ends: [Counter; Reason::COUNT],
     /// Requests that are being answered.
     pub requests_active: Counter,
-    /// Event streams that are open.
+    /// Open event streams.
     pub streams_active: Counter,
     /// Event streams that were opened.
     pub streams: Counter,
@@ -75,9 +75,9 @@ pub struct RouteCounters {
     pub events: Counter,
     /// Bytes of event streams that passed, decoded.
     pub stream_bytes: Counter,
-    /// Heartbeats that were written.
+    /// Heartbeats written.
     pub heartbeats_sent: Counter,
-    /// Heartbeats that were due while the client took no bytes.
+    /// Heartbeats due while the client accepted no bytes.
     pub heartbeats_skipped: Counter,
     /// Streams in a coding that cannot be decoded.
     pub streams_opaque: Counter,

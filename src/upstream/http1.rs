@@ -230,7 +230,7 @@ async fn upgraded(
     terms: &Terms<'_>,
 ) -> Result<Answer, Error> {
     if !terms.upgrades {
-        let detail = "it changes the protocol, and nobody has asked for that";
+        let detail = "it switches protocols without being asked to";
         return Err(Error::new(
             Reason::UpstreamInvalidHead,
             Some(detail.to_owned()),

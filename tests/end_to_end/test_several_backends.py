@@ -162,7 +162,7 @@ def test_what_can_be_saved_is_saved_and_the_others_streams_go_on(backends, tmp_p
         assert sum(load.names.values()) > 500, load.names
         assert proxy.count("upstream_failovers_total") >= 3
         log = proxy.log()
-        assert "upstream failed: others are asked instead" in log and b.url in log
+        assert "upstream failed: others are used instead" in log and b.url in log
 
 
 def test_nothing_of_a_body_is_lost_while_nobody_listens(backends, tmp_path):

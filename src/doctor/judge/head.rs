@@ -33,7 +33,7 @@ pub(super) fn refused(seen: &Observation, head: &Head, arrivals: &Arrivals) -> V
     let label = label.as_deref().unwrap_or("none");
     let text = String::from_utf8_lossy(&arrivals.bytes).to_ascii_lowercase();
     let kind = if !parse(&arrivals.bytes).is_empty() && !text.contains("<html") {
-        "; the body is one: clients and proxies go by the label".to_owned()
+        "; the body is one: clients and proxies use the label".to_owned()
     } else if text.contains("type=\"password\"") || text.contains("type=password") {
         "; it looks like a login page: is a cookie or a token missing?".to_owned()
     } else if says.is_empty() {

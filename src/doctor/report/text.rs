@@ -48,7 +48,7 @@ impl Display for Report {
             let doubt = match finding.certainty {
                 Certainty::Certain => "",
                 Certainty::Likely | Certainty::Possible => {
-                    " (possible: a probe or --direct would tell)"
+                    " (possible: a probe or --direct would show)"
                 }
             };
             writeln!(f, "  {title}: {evidence}{doubt} [{}]", finding.rule.name())?;

@@ -163,7 +163,7 @@ impl<'a> Converter<'a> {
         ] {
             let Some(directive) = effective(levels, name) else {
                 if name == read {
-                    self.report.note(format!("without `{name}` nginx gives up on a backend that is silent for 60 s; the sidecar's own `timeouts.read` and `timeouts.response_head`, 120 s, are kept"));
+                    self.report.note(format!("without `{name}` nginx drops a backend that is silent for 60 s; the sidecar's own `timeouts.read` and `timeouts.response_head`, 120 s, are kept"));
                 }
                 continue;
             };
@@ -231,7 +231,7 @@ impl<'a> Converter<'a> {
                     && !to.ends_with('/')
                     && matches!(path, Path::Prefix(_))
                 {
-                    self.report.left_out(pass, format!("nginx glues `{to}` to what follows `{from}`, without a slash; here a slash stands between them"));
+                    self.report.left_out(pass, format!("nginx glues `{to}` to what follows `{from}`, without a slash; here there is a slash between them"));
                 } else if !from.ends_with('/')
                     && to.ends_with('/')
                     && matches!(path, Path::Prefix(_))

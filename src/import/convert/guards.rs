@@ -91,7 +91,7 @@ impl<'a> Converter<'a> {
         if rules.iter().all(|rule| rule.name == "allow") {
             for rule in rules {
                 self.report
-                    .implied(rule, "everybody may call unless something says otherwise");
+                    .implied(rule, "everybody has access unless a rule denies it");
             }
             return;
         }

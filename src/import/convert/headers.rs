@@ -12,7 +12,7 @@ const FORWARDED: &str =
     "X-Forwarded-*, X-Real-IP and Forwarded are set on every request, and agree with each other";
 const FRAMING: &str = "HTTP/1.1, keep-alive and WebSocket work by themselves";
 const STREAMING: &str =
-    "nothing is buffered, cached or compressed, and event streams tell other hops so";
+    "nothing is buffered, cached or compressed, and event streams ask other hops for the same";
 const TRUSTED: &str = "it is kept from a proxy in front that is named in `server.trusted_proxies`, and set by the sidecar otherwise";
 
 impl<'a> Converter<'a> {

@@ -257,7 +257,7 @@ impl<'a> Converter<'a> {
             .iter()
             .find_map(|listen| refused.get(&listen.address).cloned());
         let why = why.unwrap_or_else(|| {
-            "no request can be told to be for this server: give it a name in full".to_owned()
+            "no request can be recognized as meant for this server: give it a full name".to_owned()
         });
         if let Some(directive) = server.directive {
             self.report.left_out(directive, why.clone());

@@ -53,7 +53,7 @@ impl<'a> Converter<'a> {
             match fallback(tries, prefix) {
                 Ok(Some(fallback)) => {
                     table.push(("fallback".to_owned(), fallback.into()));
-                    self.report.note("`fallback` stands in where a page is asked for; a script or an image that is missing is a 404");
+                    self.report.note("`fallback` is served where a page is requested; a missing script or image is a 404");
                 }
                 Ok(None) => {}
                 Err(why) => {

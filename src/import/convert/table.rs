@@ -3,7 +3,7 @@
 /// Directives that the sidecar needs no key for, by what it does instead.
 pub(super) const BY_ITSELF: [(&str, &[&str]); 14] = [
     (
-        "nothing is buffered, cached or compressed, and event streams tell other hops so",
+        "nothing is buffered, cached or compressed, and event streams ask other hops for the same",
         &[
             "proxy_buffering",
             "proxy_request_buffering",
@@ -305,7 +305,7 @@ pub(super) const OUT_OF_SCOPE: [(&str, &[&str]); 16] = [
         ],
     ),
     (
-        "cookie paths are mapped back where `replace_prefix` is; tell the backend anything else by X-Forwarded-Prefix",
+        "cookie paths are mapped back where `replace_prefix` is; the backend learns the rest from X-Forwarded-Prefix",
         &[
             "proxy_cookie_path",
             "proxy_cookie_domain",

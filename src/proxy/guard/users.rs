@@ -53,7 +53,7 @@ pub(super) fn watch(file: PathBuf) -> (Users, UsersWatcher) {
     let seen = fs::read_to_string(&file).ok();
     let users = seen.as_deref().and_then(|text| UserList::read(text).ok());
     if users.is_none() {
-        tracing::warn!(file = %file.display(), "there are no users in this file: nobody gets in");
+        tracing::warn!(file = %file.display(), "there are no users in this file: all requests are refused");
     }
     let (newest, current) = watch::channel(Arc::new(users.unwrap_or_default()));
     let watcher = UsersWatcher { file, seen, newest };
@@ -105,7 +105,7 @@ impl UsersWatcher {
             match text.as_deref().map(UserList::read) {
                 Ok(Ok(users)) => {
                     self.newest.send_replace(Arc::new(users));
-                    tracing::info!(%file, "users changed: new requests go by the new ones");
+                    tracing::info!(%file, "users reloaded: new requests use them");
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%file, %error, help = error.help(), "users changed, but not to something usable: the old ones stay");

@@ -323,7 +323,7 @@ impl Pool {
                 upstream = member.name(),
                 reason = why,
                 ejected_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-                "upstream failed: others are asked instead"
+                "upstream failed: others are used instead"
             );
         }
     }

@@ -31,7 +31,7 @@ fn a_config_map_is_followed_without_a_signal() {
 
     // One that is wrong is reported once, however often it is looked at.
     publish("..2", "");
-    sidecar.wait_for("what was in force stays");
+    sidecar.wait_for("the previous one stays active");
     std::thread::sleep(Duration::from_secs(11));
     assert_eq!(rejections(&sidecar), 1);
     assert_eq!(ask(&mut kept), "old");
@@ -47,7 +47,7 @@ fn a_config_map_is_followed_without_a_signal() {
             .filter(|line| line.contains(text))
             .count()
     };
-    assert_eq!(told("what was in force stays"), 1);
+    assert_eq!(told("the previous one stays active"), 1);
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn a_file_with_mistakes_changes_nothing_and_is_told_until_it_is_mended() {
     sidecar.signal("HUP");
     assert!(
         sidecar
-            .wait_for("what was in force stays")
+            .wait_for("the previous one stays active")
             .contains("\"problems\":2")
     );
     let line = sidecar.wait_for("unknown key");
