@@ -333,16 +333,16 @@ fn uses(text: &str, module: &[String]) -> Uses {
 }
 
 /// Every file of a module, without those that are compiled for tests only, and what it uses.
-fn files_of(src: &Path, module: Vec<String>) -> Vec<(PathBuf, Uses)> {
+fn files_of(src: &Path, module: &[String]) -> Vec<(PathBuf, Uses)> {
     let base = src.join(module.join("/"));
     let candidates = [base.with_extension("rs"), base.join("mod.rs")];
     let file = candidates.into_iter().find(|file| file.is_file());
     let file = file.unwrap_or_else(|| panic!("there is no module `{}`", module.join("::")));
-    let uses = uses(&fs::read_to_string(&file).unwrap(), &module);
+    let uses = uses(&fs::read_to_string(&file).unwrap(), module);
     let children: Vec<_> = uses
         .children
         .iter()
-        .flat_map(|child| files_of(src, [&module[..], &[child.clone()]].concat()))
+        .flat_map(|child| files_of(src, &[module, std::slice::from_ref(child)].concat()))
         .collect();
     let mut files = vec![(file, uses)];
     files.extend(children);
@@ -366,7 +366,7 @@ fn modules_use_only_what_their_line_names() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut wrong = Vec::new();
     for &(module, allowed, banned) in TABLE {
-        for (file, uses) in files_of(&src, vec![module.to_owned()]) {
+        for (file, uses) in files_of(&src, &[module.to_owned()]) {
             let file = file.strip_prefix(&src).unwrap().display();
             for path in forbidden(&uses, module, allowed, banned) {
                 wrong.push(format!("src/{file}: `{module}` must not use `{path}`"));

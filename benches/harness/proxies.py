@@ -81,6 +81,15 @@ tls.certificate = "{certificate}/chain.pem"
 tls.private_key = "{certificate}/key.pem"
 """
 
+# Every event gets an id, whatever its client asks for.
+KEPT = """
+[resume]
+grace = "30s"
+ids = "always"
+[history]
+memory = "1GiB"
+"""
+
 NAMES = ["nginx", "HAProxy", "sidecar"]
 
 
@@ -88,8 +97,14 @@ class Proxy:
     """One of `NAMES`, running; by itself or under a command such as valgrind."""
 
     def __init__(
-        self, name: str, folder: Path, workers: int = 2, under: Sequence[str] = ()
+        self,
+        name: str,
+        folder: Path,
+        workers: int = 2,
+        under: Sequence[str] = (),
+        kept: bool = False,
     ) -> None:
+        """With `kept` its streams outlive their clients, which only the sidecar can."""
         self.name = name
         self.plain, self.tls, self.backend, admin = free_ports(4)
         self._certificate = certificate(folder)
@@ -112,7 +127,7 @@ class Proxy:
             config.write_text(HAPROXY.format(**settings))
             command = [program("haproxy"), "-db", "-q", "-f", config]
         else:
-            config.write_text(SIDECAR.format(**settings))
+            config.write_text(SIDECAR.format(**settings) + (KEPT if kept else ""))
             command = [sidecar(), "run", "--config", config]
         self._command = [*map(str, under), *map(str, command)]
         self._count = 1 + workers if name == "nginx" else 1
@@ -151,9 +166,9 @@ class Proxy:
     def options(self, via: str) -> dict[str, object]:
         """What the load generator has to know."""
         return {
-            "to": f"127.0.0.1:{self.plain if via == 'plain' else self.tls}",
+            "to": f"127.0.0.1:{self.plain if via in ('plain', 'kept') else self.tls}",
             "backend": f"127.0.0.1:{self.backend}",
-            "via": via,
+            "via": "plain" if via == "kept" else via,
             "certificate": self._certificate / "chain.pem",
             "pids": ",".join(map(str, self.pids())),
         }

@@ -243,7 +243,7 @@ mod tests {
         let text = "upstream.url = 'http://127.0.0.1:1'";
         let (config, _) = config::parse(text, "", &Overrides::default()).unwrap();
         let ready = Arc::new(AtomicBool::new(false));
-        let streams = crate::resume::Streams::new(&metrics).unwrap();
+        let streams = Streams::new(&metrics).unwrap();
         let admin = Admin::new(&config, Arc::new(workers), metrics, streams, ready);
         let gathered = || async {
             let status: Value = serde_json::from_str(&gather(&admin).await).unwrap();

@@ -50,7 +50,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
         cors: _,
         access: _, // `access` looks at it
         limits: _,
-        resume,
+        resume: _, // `kept_streams` looks at it
         dedupe: _,
     } = settings;
     // At the first of the keys that is written in this very table.
@@ -87,31 +87,7 @@ fn settings(settings: &Settings, prefix: &str, drain: &Drain, report: &mut Repor
             .help("make `heartbeat.interval` shorter than `timeouts.read`"),
         );
     }
-    if let Some(grace) = resume.grace {
-        if resume.ids == Ids::Never && resume.key.is_none() {
-            warn(
-                &["resume.ids", "resume.grace"],
-                Mistake::new("without ids and without a key no client can find its stream again")
-                    .help("leave out `resume.ids`, or write such as `resume.key = \"json:/id\"`"),
-            );
-        }
-        if timeouts.read.is_some_and(|read| grace > read) {
-            warn(
-                &["resume.grace", "timeouts.read"],
-                Mistake::new(
-                    "the `read` timeout may end a silent stream before its client is back",
-                )
-                .help("make `timeouts.read` at least as long as `resume.grace`"),
-            );
-        }
-        if events.detect == Detect::Never {
-            warn(
-                &["events.detect", "resume.grace"],
-                Mistake::new("nothing is kept where nothing is an event stream")
-                    .help("leave out `events.detect`, or write `resume.grace = \"off\"`"),
-            );
-        }
-    }
+    kept_streams(settings, &mut warn);
     if let (ConnectRetry::For(retry), Some(connect)) = (timeouts.connect_retry, timeouts.connect)
         && retry > connect
     {
@@ -186,6 +162,40 @@ fn rotation(events: &Events, drain: &Drain, mut warn: impl FnMut(&[&str], Mistak
                 written(drain.timeout)
             ))
             .help("make `drain.timeout` longer, such as `\"20s\"`"),
+        );
+    }
+}
+
+/// Streams that wait for clients who cannot come back, or not for as long as they should.
+fn kept_streams(settings: &Settings, warn: &mut impl FnMut(&[&str], Mistake)) {
+    let Settings {
+        resume,
+        timeouts,
+        events,
+        ..
+    } = settings;
+    let Some(grace) = resume.grace else {
+        return;
+    };
+    if resume.ids == Ids::Never && resume.key.is_none() {
+        warn(
+            &["resume.ids", "resume.grace"],
+            Mistake::new("without ids and without a key no client can find its stream again")
+                .help("leave out `resume.ids`, or write such as `resume.key = \"json:/id\"`"),
+        );
+    }
+    if timeouts.read.is_some_and(|read| grace > read) {
+        warn(
+            &["resume.grace", "timeouts.read"],
+            Mistake::new("the `read` timeout may end a silent stream before its client is back")
+                .help("make `timeouts.read` at least as long as `resume.grace`"),
+        );
+    }
+    if events.detect == Detect::Never {
+        warn(
+            &["events.detect", "resume.grace"],
+            Mistake::new("nothing is kept where nothing is an event stream")
+                .help("leave out `events.detect`, or write `resume.grace = \"off\"`"),
         );
     }
 }

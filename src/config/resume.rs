@@ -434,7 +434,7 @@ pub(super) fn check(draft: &Draft, report: &mut Report) {
     }
 }
 
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     let word = words.iter().find(|(_, known)| *known == value);
     word.map_or("", |(word, _)| word)
 }
@@ -449,7 +449,7 @@ fn written_or_off(time: Duration) -> String {
 
 fn some_size(text: &str) -> Result<u64, Mistake> {
     let help = "write such as `\"64MiB\"`; without `resume.grace` nothing is kept";
-    size(text)?.ok_or_else(|| Mistake::new("there is no history of no size").help(help))
+    size(text)?.ok_or_else(|| Mistake::new("a history needs some memory").help(help))
 }
 
 fn history_size(text: &str) -> Result<u64, Mistake> {

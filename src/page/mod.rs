@@ -21,6 +21,10 @@ pub struct Page {
 impl Page {
     /// The page `html`, with its style and script in the places of `{style}` and `{script}`. Only these run, known by their hashes, so
     /// that text from a request cannot become code; and they may connect only to `sources`, as a Content Security Policy names them.
+    ///
+    /// # Panics
+    ///
+    /// If `sources` is not visible ASCII, which a constant of this crate always is.
     pub fn new(html: &str, style: &str, script: &str, sources: &str) -> Self {
         let style = [BASE, style].concat();
         let policy = format!(

@@ -45,7 +45,7 @@ pub(super) struct Delivery {
     /// The response is to outlive its client, if it is an event stream.
     pub(super) keep: Option<KeepCell>,
     /// What the route's streams have to do with the response besides.
-    pub(super) after: Option<After>,
+    pub(super) after: After,
 }
 
 /// What a response depends on of the request as the client made it.
@@ -125,9 +125,7 @@ impl Delivery {
         head.version = Version::HTTP_11; // each side speaks its own: hyper makes it the client's
         self.exchange.head(head.status);
         let saved = self.keep.as_ref().map(|_| resume::saved(&head));
-        if let Some(after) = self.after.take() {
-            after.apply(&mut head);
-        }
+        std::mem::take(&mut self.after).apply(&mut head);
         if let Some(changes) = &self.changes {
             changes.apply(&mut head.headers);
         }

@@ -44,7 +44,8 @@ use self::guard::{Asker, More, Refusal};
 pub use self::guard::{Guards, UsersWatcher};
 pub use self::probe::Probe;
 use self::request::RequestChanges;
-use self::resume::{Asked, Step};
+pub use self::resume::without_cursors;
+use self::resume::{Call, GoUp, Step};
 use self::route::Route;
 use self::routing::Routing;
 use self::upstream_request::UpstreamRequest;
@@ -123,6 +124,22 @@ impl Proxy {
         *self.probe.borrow_mut() = probe;
     }
 
+    /// The exchange that begins with `request`.
+    fn exchange(
+        &self,
+        routing: &Routing,
+        client: &Rc<dyn Downstream>,
+        request: &Request<Incoming>,
+    ) -> Exchange {
+        let metrics = self.metrics.clone();
+        let trusted_proxies = &routing.trusted_proxies;
+        let mut exchange = Exchange::new(metrics, client.clone(), request, trusted_proxies);
+        if let Some(log) = &routing.access_log {
+            exchange.record(log, request);
+        }
+        exchange
+    }
+
     /// The route that a request takes.
     fn route_of(
         routing: &Routing,
@@ -155,11 +172,7 @@ impl Handler for Proxy {
         }
         let context = RequestContext::of(&request);
         let trusted_proxies = &routing.trusted_proxies;
-        let metrics = self.metrics.clone();
-        let mut exchange = Exchange::new(metrics, client.clone(), &request, trusted_proxies);
-        if let Some(log) = &routing.access_log {
-            exchange.record(log, &request);
-        }
+        let mut exchange = self.exchange(&routing, &client, &request);
         let handshake = websocket::translate(&mut request);
         let route = match Self::route_of(&routing, &request, &*client) {
             Ok(route) => route,
@@ -186,28 +199,22 @@ impl Handler for Proxy {
         }
         let stream_limit = changes.request.passed.stream_limit.take();
         let mut next = changes.own_answer.take().map(Next::Deliver);
-        let (mut keep, mut after) = (None, None);
-        if let Some(resuming) = &route.resuming
-            && next.is_none()
-            && handshake.is_none()
-        {
-            let asked = Asked {
+        let mut go_up = GoUp::default();
+        if let (Some(resuming), None, None) = (&route.resuming, &next, &handshake) {
+            let call = Call {
                 route: &route,
                 context: &context,
                 client: &client,
                 exchange: &exchange,
             };
             // Seldom there, and large.
-            match Box::pin(resuming.look(&mut request, asked)).await {
-                Ok(Step::GoUp(go_up)) => {
-                    changes.request.had_cursor_in_target = go_up.had_cursor_in_target;
-                    keep = go_up.keep.map(|keep| Rc::new(RefCell::new(Some(keep))));
-                    after = Some(go_up.after);
-                }
+            match Box::pin(resuming.look(&mut request, call)).await {
+                Ok(Step::GoUp(how)) => go_up = how,
                 Ok(step) => next = Some(Next::Kept(step)),
                 Err(error) => return refuse(error, &context, changes.answer.as_deref(), exchange),
             }
         }
+        changes.request.had_cursor_in_target = go_up.had_cursor_in_target;
         let (next, request_body, websocket) = match next {
             Some(next) => (next, RequestBodyProgress::of_none(), None),
             None if route.files.is_some() => {
@@ -240,8 +247,8 @@ impl Handler for Proxy {
             client,
             exchange,
             stream_limit,
-            keep,
-            after,
+            keep: go_up.keep,
+            after: go_up.after,
         };
         let response = match next {
             Next::Kept(step) => delivery.kept(step),

@@ -69,8 +69,7 @@ impl Route {
         upstream: Option<Rc<Upstream>>,
         pool: Option<Rc<Pool>>,
         limits: Limits,
-        guard: Option<Arc<Guard>>,
-        authorizer: Option<Authorizer>,
+        (guard, authorizer): (Option<Arc<Guard>>, Option<Authorizer>),
         streams: &Rc<LocalStreams>,
         metrics: &Metrics,
     ) -> Self {

@@ -88,8 +88,7 @@ impl Routing {
                     upstream,
                     pool,
                     limits,
-                    guard,
-                    authorizer,
+                    (guard, authorizer),
                     streams,
                     metrics,
                 ))

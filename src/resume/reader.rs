@@ -68,7 +68,7 @@ impl Reader {
         let attachment = stream.attach_first();
         let ids = stream.origin().ids;
         let role = Role::Driver(source);
-        Self::new(stream, attachment, ids, role, local, client, progress)
+        Self::new(stream, &attachment, ids, role, local, client, progress)
     }
 
     /// One that comes later. The upstream is read by whoever does so already.
@@ -84,13 +84,19 @@ impl Reader {
         let ids = start.ids;
         let role = Role::Follower;
         Ok(Self::new(
-            stream, attachment, ids, role, local, client, progress,
+            stream,
+            &attachment,
+            ids,
+            role,
+            local,
+            client,
+            progress,
         ))
     }
 
     fn new(
         stream: &Arc<KeptStream>,
-        attachment: Attachment,
+        attachment: &Attachment,
         ids: bool,
         role: Role,
         local: &Rc<LocalStreams>,
@@ -121,17 +127,13 @@ impl Reader {
         if let Some(reason) = state.verdict(self.id) {
             return Some(UpstreamEnd::Judged(reason));
         }
-        match (state.stop, &self.role) {
-            (Some(reason), Role::Driver(_)) => {
-                drop(state);
-                self.ended(UpstreamEnd::Judged(reason));
-                Some(UpstreamEnd::Judged(reason))
-            }
-            _ => {
-                state.wait(self.id, cx);
-                None
-            }
+        if let (Some(reason), Role::Driver(_)) = (state.stop, &self.role) {
+            drop(state);
+            self.ended(UpstreamEnd::Judged(reason));
+            return Some(UpstreamEnd::Judged(reason));
         }
+        state.wait(self.id, cx);
+        None
     }
 
     /// Whether the client can come back: it has a cursor, or a key.

@@ -74,6 +74,12 @@ pub struct Place {
     has_id: bool,
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Place {
     /// Where a stream begins.
     pub const START: Self = Self {
@@ -422,12 +428,12 @@ pub fn base36(mut number: u64, digits: &mut [u8; 13]) -> &[u8] {
 fn id_of(event: &[u8]) -> Option<&[u8]> {
     let event = event.strip_prefix(&BOM).unwrap_or(event);
     let lines = event.split(|byte| matches!(byte, b'\r' | b'\n'));
-    let values = lines.filter_map(|line| match line.strip_prefix(b"id")? {
+    let mut values = lines.filter_map(|line| match line.strip_prefix(b"id")? {
         [] => Some(&[][..]),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
         _ => None,
     });
-    let last = values.filter(|value| !value.contains(&0)).last()?;
+    let last = values.rfind(|value| !value.contains(&0))?;
     Some(last).filter(|id| !id.is_empty())
 }
 
@@ -509,7 +515,7 @@ mod tests {
                     for (index, (expected, seen)) in expected.iter().zip(&seen).enumerate() {
                         assert_eq!((&expected.event, &expected.data), (&seen.event, &seen.data));
                         let ours = format!("{}.{}", str::from_utf8(TOKEN).unwrap(), index + 1);
-                        let has_own = expected.id != "" || stream.starts_with(b"event: only");
+                        let has_own = !expected.id.is_empty() || stream.starts_with(b"event: only");
                         assert!(has_own || seen.id == ours, "split at {split}: {shown}");
                     }
                 }

@@ -108,7 +108,7 @@ fn a_route_says_only_what_is_its_own() {
     let written = written(&example.replace("version=2", "version"));
     let (_, routes) = written.split_once("[[route]]\n").unwrap();
     let (route, _) = routes.split_once("[[route]]\n").unwrap();
-    assert_eq!(route.matches(" = ").count(), 15, "{route}");
+    assert_eq!(route.matches(" = ").count(), 17, "{route}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Layer {
                         MemberState::Continues if stuck && input.is_empty() => break,
                         // No codec does this. If one did, the caller would offer the same bytes for ever.
                         MemberState::Continues if stuck => {
-                            self.state = State::Failed(Fault::Corrupt)
+                            self.state = State::Failed(Fault::Corrupt);
                         }
                         MemberState::Continues => {}
                         MemberState::Ended => self.state = State::after_member(self.coding),

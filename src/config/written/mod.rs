@@ -37,35 +37,9 @@ impl Display for Config {
                 && last.action.upstream().is_some()
         };
         let fallback = routes.last().filter(is_fallback);
-        let default: (Resume, Dedupe) = Default::default();
-        let (top_heartbeat, top_events, top_streams, top_access, top_limits, top_kept) =
-            match fallback {
-                Some(Route {
-                    heartbeat,
-                    events,
-                    drain_streams,
-                    access,
-                    limits,
-                    resume,
-                    dedupe,
-                    ..
-                }) => (
-                    heartbeat,
-                    events,
-                    *drain_streams,
-                    access,
-                    limits,
-                    (resume, dedupe),
-                ),
-                None => (
-                    &Heartbeat::default(),
-                    &Events::default(),
-                    DrainStreams::default(),
-                    &Access::default(),
-                    &Limits::default(),
-                    (&default.0, &default.1),
-                ),
-            };
+        let top_streams = fallback
+            .map(|route| route.drain_streams)
+            .unwrap_or_default();
         let top_fields = fallback.map_or_else(Keys::new, routing::fields);
         // Before the first table, since they are dotted keys of the top level.
         lines(f, "", &top_fields)?;
@@ -77,15 +51,8 @@ impl Display for Config {
         if let Some(fallback) = fallback {
             table(f, "\n[upstream]", &upstream(fallback))?;
         }
-        let top = [
-            ("timeouts", timeouts(top_timeouts)),
-            ("heartbeat", heartbeat(top_heartbeat)),
-            ("events", events(top_events)),
-            ("access", top_access.keys()),
-            ("limits", top_limits.keys()),
-            ("resume", top_kept.0.keys()),
-            ("dedupe", top_kept.1.keys()),
-        ];
+        let mut top = vec![("timeouts", timeouts(top_timeouts))];
+        top.extend(fallback.map_or_else(defaults, inherited));
         for (name, keys) in &top {
             table(f, &format!("\n[{name}]"), keys)?;
         }
@@ -111,16 +78,9 @@ impl Display for Config {
             {
                 lines(f, "upstream.", &upstream(route))?;
             }
-            let own = [
-                timeouts(&route.timeouts),
-                heartbeat(&route.heartbeat),
-                events(&route.events),
-                route.access.keys(),
-                route.limits.keys(),
-                route.resume.keys(),
-                route.dedupe.keys(),
-            ];
-            for (mut keys, (name, top)) in own.into_iter().zip(&top) {
+            let mut own = vec![("timeouts", timeouts(&route.timeouts))];
+            own.extend(inherited(route));
+            for ((name, mut keys), (_, top)) in own.into_iter().zip(&top) {
                 keys.retain(|key| !top.contains(key));
                 lines(f, &format!("{name}."), &keys)?;
             }
@@ -130,6 +90,30 @@ impl Display for Config {
         }
         Ok(())
     }
+}
+
+/// The tables of a route that are those of the top level unless it has its own.
+fn inherited(route: &Route) -> [(&'static str, Keys); 6] {
+    [
+        ("heartbeat", heartbeat(&route.heartbeat)),
+        ("events", events(&route.events)),
+        ("access", route.access.keys()),
+        ("limits", route.limits.keys()),
+        ("resume", route.resume.keys()),
+        ("dedupe", route.dedupe.keys()),
+    ]
+}
+
+/// The same where nothing is said.
+fn defaults() -> [(&'static str, Keys); 6] {
+    [
+        ("heartbeat", heartbeat(&Heartbeat::default())),
+        ("events", events(&Events::default())),
+        ("access", Access::default().keys()),
+        ("limits", Limits::default().keys()),
+        ("resume", Resume::default().keys()),
+        ("dedupe", Dedupe::default().keys()),
+    ]
 }
 
 fn table(f: &mut fmt::Formatter<'_>, header: &str, keys: &Keys) -> fmt::Result {

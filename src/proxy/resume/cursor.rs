@@ -7,7 +7,7 @@ use http::{HeaderName, Request, Uri};
 use crate::proxy::prefix::edit_raw_target;
 use crate::resume::Cursor;
 
-/// What clients send back: "If the EventSource object's last event ID string is not the empty string, then [...] set (`Last-Event-ID`,
+/// What clients send back: "If the `EventSource` object's last event ID string is not the empty string, then [...] set (`Last-Event-ID`,
 /// lastEventIDValue) in request's header list."
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -63,7 +63,8 @@ pub(in crate::proxy) fn remove_from_raw_head(head: &[u8]) -> Bytes {
     edit_raw_target(head, without_cursors)
 }
 
-fn without_cursors(target: &[u8]) -> Vec<u8> {
+/// A request's target without the parameters that are cursors of ours.
+pub fn without_cursors(target: &[u8]) -> Vec<u8> {
     let Some(mark) = target.iter().position(|byte| *byte == b'?') else {
         return target.to_vec();
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request};
 
-use super::{Asked, Resuming, Scope, key};
+use super::{Call, Resuming, Scope, key};
 use crate::body::Incoming;
 use crate::config::{Dedupe, Second};
 use crate::metrics::Deduplicated;
@@ -39,7 +39,7 @@ impl Resuming {
         request: &Request<Incoming>,
         scope: &Scope,
         body: Option<&Bytes>,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Result<Sameness, Error> {
         // One with a longer body is not looked at.
         let (Some(dedupe), Some(body)) = (&self.dedupe, body) else {
@@ -65,7 +65,7 @@ impl Resuming {
                 if !claim.has_body(&said) {
                     return Err(Error::new(Reason::IdempotencyKeyReused, None));
                 }
-                if let Some(stream) = self.second(dedupe, &claim, asked).await? {
+                if let Some(stream) = self.second(dedupe, &claim, call).await? {
                     return Ok(Sameness::Same(stream));
                 }
                 // The first has come to nothing, or is to make room.
@@ -85,7 +85,7 @@ impl Resuming {
         let tag = streams.tag(&scope.identity, "same", &parts);
         if let Some(claim) = streams.claim_of(tag)
             && (is_again(dedupe, request, &claim) || is_soon(dedupe, &claim))
-            && let Some(stream) = self.second(dedupe, &claim, asked).await?
+            && let Some(stream) = self.second(dedupe, &claim, call).await?
         {
             return Ok(Sameness::Same(stream));
         }
@@ -100,7 +100,7 @@ impl Resuming {
         &self,
         dedupe: &Dedupe,
         claim: &Claim,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Result<Option<Arc<KeptStream>>, Error> {
         let how = match dedupe.second {
             Some(Second::Reject) => Deduplicated::Rejected,
@@ -122,8 +122,8 @@ impl Resuming {
         };
         self.local.streams().deduplicated(how);
         tracing::info!(
-            route = &*asked.route.info.route,
-            request_id = asked.exchange.ids().request(),
+            route = &*call.route.info.route,
+            request_id = call.exchange.ids().request(),
             how = how.name(),
             "request that was sent before"
         );
@@ -144,7 +144,7 @@ fn is_again(dedupe: &Dedupe, request: &Request<Incoming>, claim: &Claim) -> bool
         && retries.is_some_and(|count| count > 0)
         && claim
             .kept()
-            .map_or(claim.is_pending(), |stream| stream.is_unread())
+            .map_or_else(|| claim.is_pending(), |stream| stream.is_unread())
 }
 
 /// Whether a request comes so soon after the one of `claim` that it is the same.

@@ -49,15 +49,12 @@ fn decoded(text: &str) -> Vec<u8> {
             let pair = str::from_utf8(pair).ok()?;
             u8::from_str_radix(pair, 16).ok()
         });
-        match (first, value) {
-            (b'%', Some(value)) => {
-                bytes.push(value);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
+        if let (b'%', Some(value)) = (first, value) {
+            bytes.push(value);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
         }
     }
     bytes

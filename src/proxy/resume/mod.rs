@@ -13,6 +13,7 @@ mod shared;
 mod stop;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use http::header::{AUTHORIZATION, HeaderMap, UPGRADE};
 use http::{HeaderValue, Method, Request, StatusCode, response};
 
 pub(super) use self::cursor::remove_from_raw_head;
+pub use self::cursor::without_cursors;
 use self::dedupe::Sameness;
 pub(super) use self::deliver::{Resumed, events, status};
 pub(super) use self::keep::{Keep, KeepCell, is_shared};
@@ -51,7 +53,7 @@ pub(super) struct Resuming {
 
 /// A request that a route looks at before it goes up.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct Call<'a> {
     pub(super) route: &'a Route,
     pub(super) context: &'a RequestContext,
     pub(super) client: &'a Rc<dyn Downstream>,
@@ -79,7 +81,7 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct GoUp {
     /// The stream that answers it is kept.
-    pub(super) keep: Option<Box<Keep>>,
+    pub(super) keep: Option<KeepCell>,
     /// Its target named a cursor, which its head as the client wrote it still does.
     pub(super) had_cursor_in_target: bool,
     /// What is to be done with the answer besides.
@@ -147,14 +149,14 @@ impl Resuming {
     pub(super) async fn look(
         &self,
         request: &mut Request<Incoming>,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Result<Step, Error> {
         let mut after = After {
             mends_preflight: preflight::ask(request),
             ..After::default()
         };
-        let scope = Scope::of(self, request, asked);
-        if let Some(next) = self.by_path(request, &scope, asked, &mut after) {
+        let scope = Scope::of(self, request, call);
+        if let Some(next) = self.by_path(request, &scope, call, &mut after) {
             return Ok(next);
         }
         if let Some(cursor) = cursor::of(request) {
@@ -163,7 +165,7 @@ impl Resuming {
                 return Ok(Step::Status(StatusCode::NO_CONTENT));
             }
             let asker = scope.asker(request);
-            match self.by_cursor(cursor, &scope, asker, asked) {
+            match self.by_cursor(cursor, &scope, asker, call) {
                 Some(next) => return Ok(next),
                 None => after.is_restart = true,
             }
@@ -175,7 +177,7 @@ impl Resuming {
                 only: stream.origin().key.is_none(),
                 ids: false,
             };
-            if let Some(next) = self.resume(&stream, start, asker, asked) {
+            if let Some(next) = self.resume(&stream, start, asker, call) {
                 return Ok(next);
             }
         }
@@ -188,27 +190,24 @@ impl Resuming {
         if !may_begin(request) {
             return Ok(Step::GoUp(go_up));
         }
-        let body = self.body(request, asked).await?;
-        let same = match self.sameness(request, &scope, body.as_ref(), asked).await? {
+        let body = self.body(request, call).await?;
+        let same = match self.sameness(request, &scope, body.as_ref(), call).await? {
             Sameness::Other(waiting) => waiting,
             Sameness::Same(stream) => {
                 let start = Start {
                     sequence: 0,
                     only: false,
-                    ids: self.gives_ids(asked.context),
+                    ids: self.gives_ids(call.context),
                 };
                 let asker = scope.asker(request);
-                let next = self.resume(&stream, start, asker, asked);
+                let next = self.resume(&stream, start, asker, call);
                 return Ok(next.unwrap_or(Step::GoUp(go_up)));
             }
         };
-        let origin = self.origin(request, &scope, body.as_deref(), same.is_by_key, asked);
-        go_up.keep = Some(Box::new(Keep::new(
-            origin,
-            began(request.method()),
-            &self.local,
-            same.waiting,
-        )));
+        let origin = self.origin(request, &scope, body.as_deref(), same.is_by_key, call);
+        let began = began(request.method());
+        let keep = Keep::new(origin, began, &self.local, same.waiting);
+        go_up.keep = Some(Rc::new(RefCell::new(Some(Box::new(keep)))));
         Ok(Step::GoUp(go_up))
     }
 
@@ -217,7 +216,7 @@ impl Resuming {
         &self,
         request: &Request<Incoming>,
         scope: &Scope,
-        asked: Asked<'_>,
+        call: Call<'_>,
         after: &mut After,
     ) -> Option<Step> {
         let resume = &self.settings.resume;
@@ -248,10 +247,10 @@ impl Resuming {
                 let start = Start {
                     sequence: own.map_or(0, |own| own.sequence),
                     only: false,
-                    ids: self.gives_ids(asked.context),
+                    ids: self.gives_ids(call.context),
                 };
                 let asker = scope.asker(request);
-                Some(self.resume(&stream, start, asker, asked).unwrap_or(nothing))
+                Some(self.resume(&stream, start, asker, call).unwrap_or(nothing))
             }
             (None, &Method::DELETE | &Method::GET) => Some(nothing),
             _ => None,
@@ -264,7 +263,7 @@ impl Resuming {
         cursor: Cursor,
         scope: &Scope,
         asker: Asker,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Option<Step> {
         let streams = self.local.streams();
         match streams.find(&cursor.token, &scope.identity) {
@@ -274,13 +273,13 @@ impl Resuming {
                     only: stream.origin().key.is_none(),
                     ids: stream.origin().ids,
                 };
-                self.resume(&stream, start, asker, asked)
+                self.resume(&stream, start, asker, call)
             }
             found => {
                 if matches!(found, Found::Foreign) {
                     tracing::info!(
-                        route = &*asked.route.info.route,
-                        client = asked
+                        route = &*call.route.info.route,
+                        client = call
                             .exchange
                             .client_address()
                             .ip()
@@ -291,7 +290,7 @@ impl Resuming {
                 } else {
                     streams.count(Outcome::Unknown);
                 }
-                self.instead(self.on_gap(cursor.token.began(), asker), asked)
+                instead(self.on_gap(cursor.token.began(), asker), call)
             }
         }
     }
@@ -312,17 +311,17 @@ impl Resuming {
         stream: &Arc<KeptStream>,
         start: Start,
         asker: Asker,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Option<Step> {
         let streams = self.local.streams();
         if let Some(ended) = stream.ended_for(start.sequence) {
             streams.count(Outcome::AfterEnd);
             let rule = self.settings.resume.after_end;
-            return self.instead(rules::after_end(rule, ended, asker), asked);
+            return instead(rules::after_end(rule, ended, asker), call);
         }
         let reader = |start| {
-            let progress = asked.exchange.progress();
-            Reader::later(stream, start, &self.local, asked.client, progress)
+            let progress = call.exchange.progress();
+            Reader::later(stream, start, &self.local, call.client, progress)
         };
         match reader(start) {
             Ok(reader) => Some(Step::Resume(Box::new(Resumed::new(
@@ -332,13 +331,13 @@ impl Resuming {
             )))),
             Err(Gap::Ahead) => {
                 streams.count(Outcome::Unknown);
-                self.instead(self.on_gap(stream.token().began(), asker), asked)
+                instead(self.on_gap(stream.token().began(), asker), call)
             }
             Err(Gap::Missed(_)) => {
                 streams.count(Outcome::Gap);
-                let instead = self.on_gap(stream.token().began(), asker);
-                if instead != Instead::Continue {
-                    return self.instead(instead, asked);
+                let what = self.on_gap(stream.token().began(), asker);
+                if what != Instead::Continue {
+                    return instead(what, call);
                 }
                 // Between the two looks more may have gone.
                 let oldest = stream.oldest();
@@ -356,18 +355,6 @@ impl Resuming {
 
     fn on_gap(&self, began: Began, asker: Asker) -> Instead {
         rules::on_gap(self.settings.resume.on_gap, began, asker)
-    }
-
-    /// `None` if the backend is to be asked anew.
-    fn instead(&self, instead: Instead, asked: Asked<'_>) -> Option<Step> {
-        Some(match instead {
-            Instead::Restart => return None,
-            Instead::Gone | Instead::Continue => deliver::gone(asked.context),
-            Instead::Unknown => Step::Refuse(Reason::ResumeUnknown),
-            Instead::NoContent => Step::Status(StatusCode::NO_CONTENT),
-            Instead::Empty => Step::Events(Vec::new()),
-            Instead::Broken => Step::Broken,
-        })
     }
 
     fn stop(&self, cursor: &Cursor, scope: &Scope) {
@@ -394,7 +381,7 @@ impl Resuming {
     async fn body(
         &self,
         request: &mut Request<Incoming>,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Result<Option<Bytes>, Error> {
         let is_json = |source: &KeySource| matches!(source, KeySource::Json(_));
         let has_key = self.settings.resume.key.as_ref().is_some_and(is_json);
@@ -403,10 +390,10 @@ impl Resuming {
             _ if has_key => MOST_FOR_KEY,
             _ => return Ok(None),
         };
-        let config = &asked.route.config;
+        let config = &call.route.config;
         let limit = config.limits.request_body.map(usize::try_from);
         let most = limit.map_or(most, |limit| most.min(limit.unwrap_or(usize::MAX)));
-        body::read(request, most, config.timeouts.request_body, &**asked.client).await
+        body::read(request, most, config.timeouts.request_body, &**call.client).await
     }
 
     fn origin(
@@ -415,14 +402,14 @@ impl Resuming {
         scope: &Scope,
         body: Option<&[u8]>,
         is_by_key: bool,
-        asked: Asked<'_>,
+        call: Call<'_>,
     ) -> Origin {
         let streams = self.local.streams();
         let key = self.settings.resume.key.as_ref();
         let key = key.and_then(|source| key::of(source, request, body));
         let tag = |key: Cow<'_, [u8]>| streams.tag(&scope.identity, "key", &[&key]);
         Origin {
-            route_info: asked.route.info.clone(),
+            route_info: call.route.info.clone(),
             identity: scope.identity,
             owner: scope.owner,
             key: key.map(tag),
@@ -432,7 +419,7 @@ impl Resuming {
             session: scope.session,
             method: request.method().clone(),
             path: request.uri().path().into(),
-            ids: self.gives_ids(asked.context),
+            ids: self.gives_ids(call.context),
             settings: self.settings.clone(),
         }
     }
@@ -447,6 +434,18 @@ impl Resuming {
     }
 }
 
+/// What a client gets instead of its stream; `None` if the backend is to be asked anew.
+fn instead(instead: Instead, call: Call<'_>) -> Option<Step> {
+    Some(match instead {
+        Instead::Restart => return None,
+        Instead::Gone | Instead::Continue => deliver::gone(call.context),
+        Instead::Unknown => Step::Refuse(Reason::ResumeUnknown),
+        Instead::NoContent => Step::Status(StatusCode::NO_CONTENT),
+        Instead::Empty => Step::Events(Vec::new()),
+        Instead::Broken => Step::Broken,
+    })
+}
+
 /// Who asks, and for what.
 #[derive(Debug)]
 struct Scope {
@@ -459,10 +458,10 @@ struct Scope {
 }
 
 impl Scope {
-    fn of(resuming: &Resuming, request: &Request<Incoming>, asked: Asked<'_>) -> Self {
+    fn of(resuming: &Resuming, request: &Request<Incoming>, call: Call<'_>) -> Self {
         let streams = resuming.local.streams();
         let headers = request.headers();
-        let route = &asked.route.info.route;
+        let route = &call.route.info.route;
         let credentials = &resuming.settings.resume.identity;
         let identity = streams.identity(route, credentials, headers);
         let target = request.uri().path_and_query();
@@ -483,7 +482,7 @@ impl Scope {
         let share = if identity.is_known {
             streams.tag(&identity, "share", &[])
         } else {
-            let address = asked.exchange.client_address().ip();
+            let address = call.exchange.client_address().ip();
             let address = address.map_or_else(String::new, |address| address.to_string());
             streams.tag_of(&[b"address", address.as_bytes()])
         };

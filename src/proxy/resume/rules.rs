@@ -34,14 +34,13 @@ pub(super) enum Instead {
 /// A client's place is not there any more.
 pub(super) fn on_gap(rule: OnGap, began: Began, asker: Asker) -> Instead {
     match rule {
-        OnGap::Restart => Instead::Restart,
         OnGap::Gone => Instead::Gone,
         OnGap::Continue => Instead::Continue,
         // 404 would make the client give up its session.
         OnGap::Auto if asker.is_mcp && asker.is_get => Instead::Unknown,
         // What a POST has begun is not to be begun again.
         OnGap::Auto if began == Began::Other || !asker.is_get => Instead::Gone,
-        OnGap::Auto => Instead::Restart,
+        OnGap::Auto | OnGap::Restart => Instead::Restart,
     }
 }
 
@@ -54,12 +53,11 @@ pub(super) fn after_end(rule: AfterEnd, ended: Ended, asker: Asker) -> Instead {
         Instead::Empty
     };
     match (rule, ended) {
-        (AfterEnd::Restart, _) => Instead::Restart,
         (AfterEnd::Stop, _) | (AfterEnd::Auto, Ended::Terminal) => stop,
         (AfterEnd::Auto, Ended::Clean) if !is_get => stop,
         (AfterEnd::Auto, Ended::Broken) if !is_get => Instead::Broken,
         // A subscription that its backend ends now and then is to be opened anew.
-        (AfterEnd::Auto, Ended::Clean | Ended::Broken) => Instead::Restart,
+        (AfterEnd::Auto, Ended::Clean | Ended::Broken) | (AfterEnd::Restart, _) => Instead::Restart,
     }
 }
 

@@ -74,14 +74,12 @@ async fn run(upstream_request: UpstreamRequest, slot: Rc<Slot>, cell: KeepCell) 
         }
     };
     let left = slot.left.take();
-    match left {
-        Some(left) => go_on(answer, &cell, left),
-        None => {
-            *slot.answer.borrow_mut() = Some(answer);
-            if let Some(waker) = slot.waker.take() {
-                waker.wake();
-            }
-        }
+    if let Some(left) = left {
+        return go_on(answer, &cell, left);
+    }
+    *slot.answer.borrow_mut() = Some(answer);
+    if let Some(waker) = slot.waker.take() {
+        waker.wake();
     }
 }
 
@@ -124,16 +122,12 @@ impl Future for Waiting {
     type Output = Result<Answer, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.slot.answer.take() {
-            Some(answer) => {
-                self.is_done.set(true);
-                Poll::Ready(answer)
-            }
-            None => {
-                *self.slot.waker.borrow_mut() = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(answer) = self.slot.answer.take() {
+            self.is_done.set(true);
+            return Poll::Ready(answer);
         }
+        *self.slot.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
