@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_asks_last_is_woken() {
+    async fn the_last_poller_is_woken() {
         let at = Instant::now() + Duration::from_secs(10);
         let mut alarm = Alarm::default();
         let mut nobody = Context::from_waker(Waker::noop());

@@ -164,7 +164,7 @@ mod check {
     }
 
     #[test]
-    fn every_problem_is_told() {
+    fn every_problem_is_reported() {
         let path = file("tests/config/invalid/five-problems.toml");
         let (code, stdout, stderr) = outcome(&mut sidecar(&["check", "--config", &path]));
         assert_eq!((code, stdout.as_str()), (2, ""));
@@ -364,7 +364,7 @@ mod health {
     }
 
     #[test]
-    fn nobody_there_is_failure() {
+    fn no_server_is_a_failure() {
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

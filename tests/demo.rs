@@ -45,7 +45,7 @@ struct Heard {
     pieces: Vec<(Instant, Bytes)>,
 }
 
-/// Runs `test` beside a demo at a pace that nobody could watch.
+/// Runs `test` with a demo too fast to watch.
 fn with_demo<T: Future<Output = ()>>(test: impl FnOnce(Demo) -> T) {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -294,7 +294,7 @@ fn started() -> (Running, String) {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_the_way_out() {
+fn a_port_in_use_is_reported_with_the_fix() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_sse-sidecar"))

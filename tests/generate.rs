@@ -59,7 +59,7 @@ fn flags(command: &Command) -> Vec<&str> {
     shown.filter_map(clap::Arg::get_long).collect()
 }
 
-/// As roff has it: a plain `-` would be a hyphen, which nobody can search for or paste.
+/// As roff has it: a plain `-` would be a hyphen, which cannot be searched for or pasted.
 fn roff(text: &str) -> String {
     text.replace('-', "\\-")
 }

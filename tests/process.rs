@@ -1,4 +1,4 @@
-//! The program itself, as an operator meets it: started, probed, told to stop, started wrongly.
+//! The program itself, as an operator meets it: started, probed, stopped, started wrongly.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(
@@ -51,7 +51,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Sidecar {
     child: Child,
     log: Receiver<String>,
-    /// Nobody reads its log as long as this is held.
+    /// Its log is not read as long as this is held.
     reading: Arc<Mutex<()>>,
     address: String,
     admin: Option<SocketAddr>,
@@ -331,7 +331,7 @@ fn sidecar_takes(sidecar: &Sidecar) -> bool {
 }
 
 #[test]
-fn a_stalled_reader_holds_little_memory_and_delays_nobody() {
+fn a_stalled_reader_holds_little_memory_and_delays_no_other() {
     const STALLED: usize = 20;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -360,7 +360,7 @@ fn a_stalled_reader_holds_little_memory_and_delays_nobody() {
     read_until(&mut warm, "0\r\n\r\n");
     let before = resident_kib(sidecar.child.id());
     let stalled: Vec<_> = (0..STALLED).map(|_| sidecar.get("/flood")).collect();
-    // The flood has stopped when the bytes passed stand still.
+    // The flood has stopped when the number of bytes passed no longer grows.
     let passed = || {
         let metrics = sidecar.ask_admin("/metrics");
         let line = metrics

@@ -92,7 +92,7 @@ fn message(block: &str) -> Vec<&str> {
         .filter_map(|line| {
             let shared = ["status: ", "field: ", "content: ", "end: "];
             let is_shared = shared.iter().any(|name| line.starts_with(name));
-            // For which reason it is refused everybody says in their own words.
+            // Each parser words its refusal differently.
             let refused = line.starts_with("refused: ").then_some("refused");
             is_shared.then_some(line).or(refused)
         })

@@ -13,7 +13,7 @@ use sse_sidecar::client::Limits;
 use sse_sidecar::wire;
 use tokio::time::Instant;
 
-/// The state machine itself: the crate does not show it to anybody.
+/// The state machine itself, which the crate does not export.
 #[allow(
     dead_code,
     reason = "what is said to a client at the end is not asked here"
@@ -62,7 +62,7 @@ struct Message {
     body: Vec<u8>,
 }
 
-/// Where hyper stands with the last message.
+/// hyper's state of the last message.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
     /// It reads a head, or waits for one.
@@ -73,7 +73,7 @@ enum Turn {
     Response { has_begun: bool },
     /// The same, and there will be no more of it.
     Ended { has_begun: bool },
-    /// The connection is about to go to somebody else.
+    /// The connection is about to be taken over.
     Yielding,
 }
 
@@ -343,7 +343,7 @@ impl<'a> Connection<'a> {
 
     /// The upstream has sent an interim response.
     fn inform(&mut self) {
-        // After the response's end nobody is there who could.
+        // After the response's end none is left that could.
         if !matches!(self.turn, Turn::Ended { .. }) {
             self.state.inform(INTERIM);
             if !self.has_begun() {
@@ -371,7 +371,7 @@ impl<'a> Connection<'a> {
     }
 
     fn expect_continue(&mut self) {
-        // Nobody is asked for a body whose response is there.
+        // No body is asked for after its response.
         let is_late = self.has_begun() || matches!(self.turn, Turn::Ended { .. });
         if !std::mem::replace(&mut self.has_asked, true) && !is_late {
             self.expected.extend_from_slice(CONTINUE);
@@ -385,7 +385,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Somebody else answers the request, once its body was read.
+    /// A takeover responds, once the request's body was read.
     fn yield_or_take(&mut self) {
         let can_yield = self.turn == Turn::Request && self.queue.is_empty() && !self.is_spelled;
         if can_yield && self.state.has_whole_request() {

@@ -72,7 +72,7 @@ fn check_taken(header: &[u8], client: Option<SocketAddr>) {
         }
         // Anything may follow `UNKNOWN`.
         Seen::V1(Err(_)) => assert!(client.is_none() && header.starts_with(b"PROXY UNKNOWN")),
-        // Of `LOCAL` and of Unix sockets `ppp` wants addresses that nobody needs.
+        // For `LOCAL` and Unix sockets, `ppp` wants addresses that are not needed.
         Seen::V2(Err(_)) => {
             assert!(client.is_none() && matches!(header[12..14], [0x20, _] | [_, 0x31 | 0x32]))
         }

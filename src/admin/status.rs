@@ -228,7 +228,7 @@ mod tests {
     use crate::server::testing::Silent;
 
     #[tokio::test]
-    async fn a_stuck_worker_is_named_and_holds_nobody_up() {
+    async fn a_stuck_worker_is_named_and_delays_no_other() {
         let metrics = Arc::new(Metrics::new());
         let workers = Workers::start(2, &metrics, || Rc::new(Silent)).unwrap();
         let (release, held) = mpsc::channel::<()>();

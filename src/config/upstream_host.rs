@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_names_behind_tls_are_told_their_own() {
+    fn only_public_names_behind_tls_get_their_own() {
         for (url, expected) in [
             ("https://api.example.com", Some("api.example.com")),
             ("https://API.example.com.:443", Some("api.example.com")),

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_without_the_token_is_answered() {
+    async fn requests_without_the_token_get_no_response() {
         let origin = origin();
         for token in ["", "Secret", "secre", "secrets", "secretsecret"] {
             assert!(
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_goes_by_its_plan() {
+    async fn a_stream_follows_its_plan() {
         let origin = origin();
         let answer = origin.answer(&asked("GET", "key=a&plan=1200q.300e2.100c.50z", "secret"));
         let start = Instant::now();

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn navigations_are_told_from_assets() {
+    fn navigations_are_distinguished_from_assets() {
         let asks = |accept: &'static str, mode: &'static str, path| {
             let fields = [(ACCEPT, accept), ("sec-fetch-mode".parse().unwrap(), mode)];
             let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());

@@ -241,7 +241,7 @@ fn a_range_is_a_part_of_the_file() {
 }
 
 #[test]
-fn a_compressed_file_stands_in_for_its_original() {
+fn a_compressed_file_replaces_its_original() {
     let site = Site::new(Some("index.html"));
     site.write("a.js", "plain");
     site.write("a.js.gz", "as gzip");

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_somebody_elses() {
+    fn anything_else_is_foreign() {
         for text in [
             "",
             "7",

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_the_end_takes_no_byte_from_whoever_reads() {
+    async fn waiting_for_the_end_takes_no_byte_from_the_reader() {
         let (near, mut far) = tls_pair().await;
         far.write_all(b"a word").await.unwrap();
         far.flush().await.unwrap();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn close_notify_alone_is_seen_beside_whoever_has_read_everything() {
+    async fn close_notify_alone_is_seen_beside_a_reader_that_has_read_everything() {
         let (near, mut far) = tls_pair().await;
         let mut closed = pin!(near.closed());
         far.write_all(b"a word").await.unwrap();

@@ -663,7 +663,7 @@ fn a_drain_never_lengthens_a_life() {
 }
 
 #[test]
-fn an_upstreams_clocks_wait_for_its_head() {
+fn an_upstreams_timeouts_wait_for_its_head() {
     let start = origin();
     let timeouts = Timeouts {
         heartbeat: None,
@@ -699,7 +699,7 @@ fn a_stream_without_heartbeats_gets_none_ahead_either() {
 }
 
 #[test]
-fn an_upstream_without_an_event_stream_is_told_of_in_band() {
+fn an_upstream_without_an_event_stream_is_reported_in_band() {
     let failure = Failure::from(Reason::NotEvents);
     for (event, told) in [
         (FailureEvent::None, FailureEvent::Event),
@@ -720,7 +720,7 @@ fn an_upstream_without_an_event_stream_is_told_of_in_band() {
 }
 
 #[test]
-fn an_upstream_that_fails_after_a_late_head_is_told_of_in_its_routes_dialect() {
+fn a_failure_after_a_late_head_is_reported_in_the_routes_dialect() {
     let start = origin();
     let mut stream = stream(FrameChoice::Line, heartbeats_only(), start).ahead();
     stream.handle_head(start, FailureEvent::Event);

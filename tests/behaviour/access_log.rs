@@ -265,7 +265,7 @@ fn upgraded_connections_when_they_end() {
 }
 
 #[test]
-fn the_combined_format_and_nobody_who_breaks_out_of_it() {
+fn the_combined_format_and_no_way_to_break_out_of_it() {
     run(|| async {
         let sidecar = Sidecar::start(backend_that_says(OK).await, "log.access = 'combined'").await;
         let request = "GET /a?token=secret HTTP/1.1\r\nHost: t\r\nReferer: \\\" 1 2\r\n\

@@ -9,7 +9,7 @@ use crate::certificates::Folder;
 use crate::common::{EVENTS, Sidecar, backend, moment, run};
 use crate::either::{Connection, request};
 
-/// A sidecar whose backend opens an event stream for whoever comes through, and the requests that did.
+/// A sidecar whose backend opens an event stream for every request, and those requests.
 async fn guarded(
     toml: &str,
 ) -> (
@@ -178,7 +178,7 @@ fn a_changed_file_of_users_is_taken_up_and_a_bad_one_is_not() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_lets_nobody_in() {
+fn an_unreadable_file_admits_no_user() {
     run(|| async {
         let toml = "[access]\nbasic_auth = '/no/such/file'\n";
         let (sidecar, mut seen) = guarded(toml).await;

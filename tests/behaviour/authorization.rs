@@ -59,7 +59,7 @@ async fn ask(sidecar: &Sidecar, fields: &str) -> (String, Peer) {
 const YES: &str = "HTTP/1.1 204 No Content\r\nX-User: ann\r\nX-Secret: s\r\n\r\n";
 
 #[test]
-fn a_request_that_may_pass_is_told_whose_it_is() {
+fn an_allowed_request_carries_its_user() {
     run(|| async {
         let more = "authorize_headers = ['X-User', 'X-Forwarded-Groups']";
         let (sidecar, mut questions, mut requests) = asking(YES, more).await;
@@ -223,7 +223,7 @@ fn whatever_is_no_answer_is_a_refusal() {
 }
 
 #[test]
-fn a_service_that_is_down_or_slow_lets_nobody_pass() {
+fn a_service_that_is_down_or_slow_refuses_all() {
     run(|| async {
         let refusing = tokio::net::TcpSocket::new_v4().unwrap();
         refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();

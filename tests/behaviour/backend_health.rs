@@ -54,7 +54,7 @@ fn one_that_says_it_is_not_well_gets_no_requests_until_it_is() {
 }
 
 #[test]
-fn one_that_hangs_is_not_well_and_its_streams_go_on() {
+fn one_that_hangs_is_unhealthy_and_its_streams_continue() {
     run(|| async {
         let [a, b, _] = Backend::three();
         let sidecar = in_front_of(&[&a, &b], HEALTH).await;
@@ -73,7 +73,7 @@ fn one_that_hangs_is_not_well_and_its_streams_go_on() {
         for client in &mut clients {
             assert_eq!(client.chunk().await, "data: x\n\n");
         }
-        // Where nobody is well, everybody is asked.
+        // If none is healthy, all are used.
         a.set_health(500);
         sleep(Duration::from_secs(4)).await;
         assert_eq!(shares(&sidecar, 10).await.len(), 2);

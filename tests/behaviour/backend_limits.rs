@@ -25,7 +25,7 @@ fn queued(sidecar: &Sidecar) -> f64 {
 }
 
 #[test]
-fn who_is_too_many_waits_and_is_told_to_come_back() {
+fn one_too_many_waits_and_is_told_when_to_retry() {
     run(|| async {
         let backends = Backend::three();
         for backend in &backends {
@@ -64,7 +64,7 @@ fn a_place_that_is_left_goes_to_who_waits_longest() {
             sleep(Duration::from_millis(100)).await;
         }
         assert!((queued(&sidecar) - 5.0).abs() < 0.1);
-        // One that leaves loses its place, and nobody else's.
+        // A client that leaves loses its own place only.
         drop(waiting.remove(2));
         sleep(Duration::from_millis(100)).await;
         assert!((queued(&sidecar) - 4.0).abs() < 0.1);
@@ -135,7 +135,7 @@ fn by_a_hash_everybody_waits_for_their_own() {
 }
 
 #[test]
-fn one_that_dies_frees_nobodys_limit() {
+fn one_that_dies_frees_no_other_limit() {
     run(|| async {
         let [a, b, _] = Backend::three();
         let toml = "upstream.max_requests = 1\nupstream.queue_timeout = '2s'";
@@ -150,7 +150,7 @@ fn one_that_dies_frees_nobodys_limit() {
         };
         let _ = ended; // one of the two has ended, whichever it was
         let head = sidecar.request(GET).await.head().await;
-        // The other one is still with `a`, and nobody is at `b`.
+        // The other one is still with `a`, and none is at `b`.
         assert!(
             head.starts_with("HTTP/1.1 502") || head.starts_with("HTTP/1.1 503"),
             "{head}"

@@ -23,7 +23,7 @@ pub(crate) enum Mode {
     Answer,
     /// The same with this status.
     Status(u16),
-    /// Opens an event stream, in which it says what it is told to.
+    /// Opens an event stream with the given data.
     Stream,
     /// Answers after a second.
     Slow,
@@ -45,7 +45,7 @@ pub(crate) struct Backend {
     shared: Rc<Shared>,
     address: SocketAddr,
     is_http2: bool,
-    /// Keeps the port while nobody listens.
+    /// Reserves the port without listening.
     _port: TcpSocket,
     running: Rc<RefCell<JoinSet<()>>>,
 }
@@ -157,7 +157,7 @@ impl Backend {
     }
 }
 
-/// A socket at `address`, which others may have too: they listen at it in turn.
+/// A socket at `address`, which others may bind too, to listen one after the other.
 fn bound(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseport(true).unwrap();

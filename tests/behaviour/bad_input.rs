@@ -1,4 +1,4 @@
-//! Section 12 of the contract: what is wrong gets a clear error, reaches nobody, and costs no other stream anything.
+//! Bad input gets a clear error, reaches no backend, and costs no other stream anything.
 
 use std::net::SocketAddr;
 
@@ -292,7 +292,7 @@ fn an_upstream_that_is_not_there() {
         let mut client = sidecar.get_events().await;
         assert!(client.head().await.starts_with("HTTP/1.1 502 "));
         assert!(client.until("}").await.contains("upstream_unreachable"));
-        // The connection goes on.
+        // The connection continues.
         client
             .send("GET / HTTP/1.1\r\nHost: t\r\nAccept: text/plain\r\n\r\n")
             .await;

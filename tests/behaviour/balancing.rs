@@ -41,7 +41,7 @@ fn expected(shares: &[(&str, usize)]) -> HashMap<String, usize> {
 }
 
 #[test]
-fn turns_go_by_weight() {
+fn turns_follow_the_weights() {
     run(|| async {
         let [a, b, c] = Backend::three();
         let urls = format!(
@@ -113,7 +113,7 @@ fn one_that_stays_away_is_asked_less_and_less() {
 }
 
 #[test]
-fn streams_of_the_others_go_on_while_one_flaps() {
+fn streams_of_the_others_continue_while_one_flaps() {
     run(|| async {
         let [a, b, c] = Backend::three();
         let sidecar = in_front_of(&[&a, &b, &c], "heartbeat.interval = 'off'").await;
@@ -213,7 +213,7 @@ fn statuses_that_a_route_names_count_and_pass() {
 }
 
 #[test]
-fn a_backup_is_asked_while_nobody_else_is_there() {
+fn a_backup_is_used_while_no_other_is_available() {
     run(|| async {
         let [a, b, c] = Backend::three();
         let toml = format!(
@@ -237,7 +237,7 @@ fn a_backup_is_asked_while_nobody_else_is_there() {
 }
 
 #[test]
-fn the_last_one_is_never_given_up() {
+fn the_last_one_is_never_ejected() {
     run(|| async {
         let [a, b, _] = Backend::three();
         let toml = "upstream.balance = 'round_robin'\nupstream.unhealthy_status = [503]";
@@ -250,7 +250,7 @@ fn the_last_one_is_never_given_up() {
         }
         b.set(Mode::Answer);
         assert_eq!(answer(&sidecar, GET).await.1, "b");
-        // One that is out and has come back is asked rather than that a request is lost.
+        // An ejected one that is back is tried before a request is lost.
         b.stop();
         a.start();
         assert_eq!(answer(&sidecar, POST).await.1, "a");

@@ -1,4 +1,4 @@
-//! What the contract says of event streams holds whichever HTTP each side speaks.
+//! Event streams behave the same whichever HTTP each side speaks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -175,7 +175,7 @@ fn a_cut_upstream_is_no_clean_end() {
 }
 
 #[test]
-fn a_failure_can_be_told_in_band_first() {
+fn a_failure_can_be_reported_in_band_first() {
     each_way(|client, upstream| async move {
         let url = backend(upstream, |mut teller| async move {
             teller.open_events().await;
@@ -279,7 +279,7 @@ fn after_a_planned_end_the_connection_is_there_for_the_next_request() {
 }
 
 #[test]
-fn a_silent_upstream_is_given_up_before_its_head_too() {
+fn a_silent_upstream_times_out_before_its_head_too() {
     each_way(|client, upstream| async move {
         let (gone, mut seen) = moment();
         let url = backend(upstream, move |teller| {

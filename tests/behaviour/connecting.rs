@@ -1,4 +1,4 @@
-//! Sections 4 and 8 of the contract: connections to a backend that restarts, that closes them when they are idle, or that answers slowly.
+//! Connections to a backend that restarts, that closes them when they are idle, or that answers slowly.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const ORDINARY: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const EVENTS: &str = "GET / HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A backend whose port refuses connections until `after` has passed, and answers everybody from then on.
+/// A backend whose port refuses connections until `after` has passed, and then responds.
 fn restarting(after: Duration) -> SocketAddr {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

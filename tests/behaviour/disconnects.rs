@@ -1,4 +1,4 @@
-//! Section 5 of the contract: whoever leaves, the other side knows at once, in every phase.
+//! When one side leaves, the other side learns of it at once, in every phase.
 
 use std::time::Duration;
 

@@ -28,7 +28,7 @@ fn told(body: &str) -> (String, Value) {
     (events[0].event.clone(), data)
 }
 
-/// What a client is told of an upstream that after 20 s does what `script` says.
+/// What a client gets when its upstream does what `script` says after 20 s.
 async fn told_of<F: Future<Output = ()> + 'static>(
     toml: &str,
     script: impl Fn(Peer) -> F + Copy + 'static,
@@ -68,7 +68,7 @@ fn response(head: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn an_upstreams_own_answer_is_told_with_its_status_and_text() {
+fn an_upstreams_error_response_is_reported_with_its_status_and_text() {
     const STATUS: &str = "upstream_status";
     const OTHER: &str = "upstream_not_events";
     let limit = r#"{"error":{"message":"slow \"down\""}}"#;
@@ -163,7 +163,7 @@ fn an_upstreams_own_answer_is_told_with_its_status_and_text() {
 }
 
 #[test]
-fn an_answer_without_a_body_is_told_of_too() {
+fn a_response_without_a_body_is_reported_too() {
     run(|| async {
         let (_, data, _) = told_of("", |mut peer| async move {
             peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
@@ -182,7 +182,7 @@ fn an_answer_without_a_body_is_told_of_too() {
 }
 
 #[test]
-fn a_long_text_is_told_as_far_as_it_fits() {
+fn a_long_text_is_quoted_as_far_as_it_fits() {
     run(|| async {
         let (_, data, _) = told_of("", |mut peer| async move {
             let text = "x".repeat(20_000);
@@ -199,7 +199,7 @@ fn a_long_text_is_told_as_far_as_it_fits() {
 }
 
 #[test]
-fn a_text_that_does_not_end_is_told_after_the_read_clock() {
+fn a_text_that_does_not_end_is_quoted_after_the_read_timeout() {
     run(|| async {
         let start = Instant::now();
         let (_, data, _) = told_of("timeouts.read = \"7s\"", |mut peer| async move {
@@ -215,7 +215,7 @@ fn a_text_that_does_not_end_is_told_after_the_read_clock() {
 }
 
 #[test]
-fn a_text_that_breaks_off_is_told_as_far_as_it_came() {
+fn a_text_that_breaks_off_is_quoted_as_far_as_it_came() {
     run(|| async {
         let (_, data, _) = told_of("", |mut peer| async move {
             peer.send(
@@ -229,7 +229,7 @@ fn a_text_that_breaks_off_is_told_as_far_as_it_came() {
 }
 
 #[test]
-fn whatever_keeps_an_upstream_from_answering_is_told() {
+fn every_failure_of_an_upstream_is_reported() {
     for (reason, says) in [
         ("upstream_closed_before_head", ""),
         ("upstream_closed_before_head", "HTTP/1.1 200 OK\r\nContent-"),
@@ -257,7 +257,7 @@ fn whatever_keeps_an_upstream_from_answering_is_told() {
 }
 
 #[test]
-fn the_clocks_before_the_head_go_on() {
+fn the_timeouts_before_the_head_continue() {
     each_way(|client, upstream| async move {
         let (gone, mut seen) = moment();
         let url = either::backend(upstream, move |teller| {
@@ -301,7 +301,7 @@ fn the_clocks_before_the_head_go_on() {
 }
 
 #[test]
-fn a_client_that_stops_its_upload_is_told_so() {
+fn a_client_that_stops_its_upload_gets_an_explanation() {
     each_way(|client, upstream| async move {
         let url = either::backend(upstream, |teller| async move {
             teller.cancelled().await;
@@ -394,7 +394,7 @@ fn an_mcp_error_answers_its_request_also_one_that_came_late() {
 }
 
 #[test]
-fn a_reset_stream_is_told_of() {
+fn a_reset_stream_is_reported() {
     for client in [Http::One, Http::Two] {
         run(move || async move {
             let url = either::backend(Http::Two, |teller| async move {

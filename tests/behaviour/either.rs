@@ -39,7 +39,7 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// The one that is on its way.
+    /// The one in flight.
     pub(crate) async fn of(response: ResponseFuture) -> Result<Self, h2::Error> {
         let (head, mut stream) = response.await?.into_parts();
         let mut body = Vec::new();
@@ -355,7 +355,7 @@ pub(crate) enum Cancelled {
 }
 
 impl Cancelled {
-    /// As the contract wants it.
+    /// As it should.
     pub(crate) fn is_proper(&self) -> bool {
         !matches!(self, Self::Reset(reason) if *reason != Reason::CANCEL)
     }

@@ -5,7 +5,7 @@ use sse_sidecar::exchange::snapshots;
 use crate::common::{Sidecar, backend, run, unanswering};
 use crate::either::{Connection, request};
 
-/// Fields by which a backend could take a client for somebody else.
+/// Fields that could pass a client off as another one.
 const FORGED: &str = "Forwarded: for=10.0.0.9;proto=https\r\n\
     X-Forwarded-For: 10.0.0.9\r\n\
     X-Forwarded-Proto: https\r\n\

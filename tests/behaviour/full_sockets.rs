@@ -1,5 +1,5 @@
-//! Whatever happens while the client's socket is full: an interim response, a head or an event has filled it. Who goes on reading gets
-//! every byte and the right end, and who does not costs the upstream nothing more.
+//! Whatever happens while the client's socket is full: an interim response, a head or an event has filled it. A client that keeps
+//! reading gets every byte and the right end, and one that does not costs the upstream nothing more.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,7 +36,7 @@ enum Fill {
 /// What happens then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Then {
-    /// The stream goes on after 5 s, and ends.
+    /// The stream continues after 5 s, and ends.
     GoesOn,
     /// The same after two heartbeats were due.
     Beats,
@@ -254,7 +254,7 @@ impl Frames {
     }
 }
 
-/// A sidecar whose clients' sockets are full, and what its upstream does once it is told to go on.
+/// A sidecar whose clients' sockets are full, and what its upstream does when it continues.
 struct Setup {
     sidecar: Sidecar,
     clients: Vec<Client>,
@@ -277,7 +277,7 @@ impl Setup {
                 let path = head.split(' ').nth(1).unwrap().to_owned();
                 let case = by_path[&path];
                 if peer.stream.write_all(&case.says()).await.is_err() {
-                    return cancelled(path); // it was let go before it was read
+                    return cancelled(path); // it was dropped before it was read
                 }
                 begin.wait_for(|begin| *begin).await.unwrap();
                 match case.then {
@@ -316,7 +316,7 @@ impl Setup {
 
     /// Has what is left of the clients read.
     async fn read(self) -> Sidecar {
-        tokio::time::resume(); // the kernel needs a while, in which a paused clock would run ahead
+        tokio::time::resume(); // the kernel needs a while, and a paused clock would advance
         let mut reading = JoinSet::new();
         for client in self.clients {
             reading.spawn_local(client.read());
@@ -330,7 +330,7 @@ impl Setup {
 }
 
 #[test]
-fn who_goes_on_reading_gets_every_byte_and_the_right_end() {
+fn a_client_that_keeps_reading_gets_every_byte_and_the_right_end() {
     run(|| async {
         let thens = [
             Then::GoesOn,
@@ -357,7 +357,7 @@ fn a_drain_ends_streams_that_nobody_reads_in_order() {
 }
 
 #[test]
-fn who_leaves_is_let_go_at_once() {
+fn who_leaves_is_dropped_at_once() {
     run(|| async {
         let mut setup = Setup::new(&[Then::Leaves, Then::Resets]).await;
         sleep(Duration::from_secs(1)).await;
@@ -402,7 +402,7 @@ fn who_takes_nothing_is_dropped_in_time() {
 }
 
 #[test]
-fn the_processs_end_waits_for_nobody_who_takes_nothing() {
+fn the_process_does_not_wait_for_stalled_clients_at_its_end() {
     run(|| async {
         let mut setup = Setup::new(&[Then::Cut]).await;
         setup.sidecar.drain(Duration::from_secs(1));

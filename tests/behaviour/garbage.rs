@@ -125,7 +125,7 @@ fn nothing_breaks(listener: &'static str, headers: &'static [&'static str]) {
             let mut answer = [0; 4096];
             let _ = timeout(Duration::from_secs(1), client.read(&mut answer)).await;
         }
-        // Whatever was left half done is given up by its clock.
+        // Anything unfinished is dropped by its timeout.
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(PANICS.get(), 0);
         assert!(

@@ -267,7 +267,7 @@ fn the_backends_reset_is_passed_on_with_its_code() {
             assert_eq!(error.reason(), Some(code));
             assert!(error.is_reset() && error.is_remote());
         });
-        // Before the head there is still a status to tell it with.
+        // Before the head, a status can still report it.
         run(move || async move {
             let (response, mut upload) = call("", move |mut call| async move {
                 next(&mut call.up).await.unwrap().unwrap();

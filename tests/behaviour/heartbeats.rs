@@ -1,4 +1,4 @@
-//! Section 3 of the contract: when heartbeats go out, in which form, and that nobody hears them but the network.
+//! Heartbeats: when they are sent, in which form, and that no application sees them.
 
 use std::time::Duration;
 

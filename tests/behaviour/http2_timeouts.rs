@@ -237,7 +237,7 @@ fn the_requests_of_one_connection_are_limited() {
             }
             sleep(Duration::from_secs(1)).await;
             assert_eq!(asked.get(), 3);
-            // One that is over makes room for another.
+            // A finished one makes room for another.
             client.send(Frame::reset(1)).await;
             sleep(Duration::from_secs(1)).await;
             client.send(Frame::get(101, "/")).await;

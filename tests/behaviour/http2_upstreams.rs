@@ -298,7 +298,7 @@ fn a_lost_connection_ends_all_its_streams_and_no_other() {
 }
 
 #[test]
-fn requests_that_are_given_up_never_cost_the_connection() {
+fn cancelled_requests_never_cost_the_connection() {
     run(|| async {
         let (url, control) = backend(
             |_| {},
@@ -336,7 +336,7 @@ fn requests_that_are_given_up_never_cost_the_connection() {
 }
 
 #[test]
-fn an_upstream_of_another_protocol_is_told_as_such() {
+fn an_upstream_of_another_protocol_is_reported_as_such() {
     for says in [
         "HTTP/1.1 400 Bad Request\r\n\r\n",
         "SSH-2.0-OpenSSH_9.2\r\n",

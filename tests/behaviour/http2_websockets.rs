@@ -1,4 +1,4 @@
-//! Section 8 of the contract: a WebSocket on a stream of HTTP/2 (RFC 8441) is an upgrade to the backend.
+//! A WebSocket on a stream of HTTP/2 (RFC 8441) is an upgrade to the backend.
 
 use std::net::SocketAddr;
 use std::time::Duration;

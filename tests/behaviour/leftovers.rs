@@ -24,7 +24,7 @@ struct Started {
     /// By which its sockets are known.
     ports: BTreeSet<End>,
     proxy: Weak<Proxy>,
-    /// It accepts for as long as this is held. What it goes by is held with it.
+    /// It accepts for as long as this is held, together with what it uses.
     running: (Rc<Workers>, InForce),
 }
 
@@ -103,8 +103,7 @@ async fn eventually(otherwise: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// The ends of all connections that somebody has a descriptor of (`proc_pid_net(5)`). Tests run beside each other, so whose they are is
-/// told by their ports.
+/// The ends of all connections that have a descriptor (`proc_pid_net(5)`). Tests run in parallel, so ports tell them apart.
 fn sockets() -> impl Iterator<Item = End> {
     const TIME_WAIT: &str = "06";
     const LISTEN: &str = "0A";

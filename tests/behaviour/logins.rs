@@ -1,4 +1,4 @@
-//! Section 8 of the contract: NTLM and Negotiate log a connection in, not a request. Nobody gets the connection of somebody else's login.
+//! NTLM and Negotiate authenticate a connection, not a request. No client gets the connection of another one's login.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -164,7 +164,7 @@ fn other_schemes_share_their_connections() {
 
 /// Requests of many users may share an HTTP/2 connection.
 #[test]
-fn a_login_over_http2_is_nobody_elses() {
+fn a_login_over_http2_is_not_shared() {
     run(|| async {
         let (backend, mut gone) = logging_in("NTLM").await;
         let sidecar = Sidecar::start(backend, "").await;

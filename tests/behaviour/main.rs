@@ -1,4 +1,4 @@
-//! What the contract promises, shown with real sockets. One file for each section, named by its behaviour.
+//! The proxy's behaviour, shown with real sockets. One file for each subject.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::format_collect, reason = "short is clearer than fast here")]

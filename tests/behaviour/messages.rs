@@ -1,10 +1,10 @@
-//! Section 8 of the contract: what requests and responses are made of passes as it is.
+//! Requests and responses pass with all that they are made of.
 
 use crate::common::{Closed, Peer, Sidecar, backend, backend_that_says, run};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// What the backend gets of `request`, up to `end`, with what it is told of the client left out.
+/// What the backend gets of `request`, up to `end`, without the forwarded headers.
 async fn seen_upstream(request: impl AsRef<[u8]>, end: &'static str) -> Vec<u8> {
     let (tell, mut told) = crate::common::moment();
     let backend = backend(move |mut peer: Peer| {
@@ -79,7 +79,7 @@ fn methods_and_targets() {
 fn fields_keep_their_case_their_order_and_every_byte() {
     const FIELDS: &[u8] = b"Zeta: 1\r\naLPHA: caf\xE9 \xC3\xA9\r\nEmpty: \r\nX-a: 1\r\nX-A: 2\r\n\
         Quoted: \"a, b\"; c=\"\\\"\"\r\nTab: a\tb\r\nCookie: a=1; b=2\r\nhost-like: x:80\r\n";
-    // The space after a colon is nobody's.
+    // The space after a colon is insignificant.
     let text = |bytes: &[u8]| {
         bytes
             .escape_ascii()

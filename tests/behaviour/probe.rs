@@ -1,4 +1,4 @@
-//! The probe answers who has its token, and nobody else finds out that it is there.
+//! The probe responds to requests with its token, and no other request shows that it exists.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn sidecar(toml: &str) -> Sidecar {
 }
 
 #[test]
-fn who_has_the_token_gets_a_stream_that_is_nobody_elses_business() {
+fn the_token_gets_a_stream_that_no_one_else_sees() {
     run(|| async {
         let sidecar = sidecar(PROBE).await;
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Section 8 of the contract: a load balancer that says who its client is before the client's first byte.
+//! A load balancer that announces its client before the client's first byte.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn ipv6() -> Vec<u8> {
     )
 }
 
-/// A backend that answers each request with what it was told of the client.
+/// A backend that echoes the forwarded headers of each request.
 async fn told() -> SocketAddr {
     backend(|mut peer| async move {
         loop {
@@ -53,7 +53,7 @@ async fn told() -> SocketAddr {
 }
 
 #[test]
-fn the_upstream_is_told_of_the_client_that_the_header_names() {
+fn the_upstream_learns_of_the_client_that_the_header_names() {
     let named = "192.0.2.60|for=192.0.2.60;host=\"t\";proto=http";
     let own = "127.0.0.1|for=127.0.0.1;host=\"t\";proto=http";
     for (header, says) in [
@@ -145,7 +145,7 @@ fn a_connection_without_a_valid_header_is_closed() {
             let (answer, _) = client.rest().await;
             assert!(answer.is_empty(), "{:?}", answer.escape_ascii().to_string());
             assert!((refused(&sidecar, "proxy_header_invalid") - 1.0).abs() < 0.1);
-            // It costs nobody else anything.
+            // It costs no other client anything.
             let mut client = sidecar.request(&[LINE, GET].concat()).await;
             client.until("192.0.2.60|").await;
         });
@@ -153,7 +153,7 @@ fn a_connection_without_a_valid_header_is_closed() {
 }
 
 #[test]
-fn a_client_that_says_nothing_is_dropped_by_the_clock() {
+fn a_silent_client_times_out() {
     for start in ["", "PROXY TCP4 192."] {
         run(move || async move {
             let sidecar = Sidecar::start(told().await, LISTENER).await;

@@ -35,7 +35,7 @@ async fn limited(limits: &str) -> Sidecar {
     Sidecar::start(backend, &format!("{TRUSTING}{limits}")).await
 }
 
-/// Asks as `client`, and tells the answer's head; the connection stays open as long as the other half lives.
+/// Sends a request as `client`, and returns the response's head; the connection stays open as long as the other half lives.
 async fn ask(sidecar: &Sidecar, path: &str, client: &str, more: &str) -> (String, Peer) {
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\n{more}\r\n");

@@ -236,7 +236,7 @@ fn clients_are_sent_elsewhere() {
 }
 
 #[test]
-fn fixed_answers_are_whole_whoever_asks() {
+fn fixed_responses_are_whole_for_every_client() {
     run(|| async {
         let toml = r#"
             [[route]]
@@ -256,7 +256,7 @@ fn fixed_answers_are_whole_whoever_asks() {
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains("content-type: text/x-ok\r\n"), "{head}");
         assert_eq!(client.bytes(3).await, b"ok\n");
-        // The connection is kept, also after a body that nobody reads.
+        // The connection is kept, also after a body that is not read.
         client
             .send("POST /healthz HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello")
             .await;
@@ -322,7 +322,7 @@ fn a_page_of_another_origin_may_read_what_is_allowed() {
             "{refused}"
         );
         assert!(heads.borrow().is_empty(), "the backend sees no preflight");
-        // One that announces another method is for another route, whose backend answers it.
+        // A preflight for another method is for another route, whose backend answers it.
         answer(
             &sidecar,
             "OPTIONS /v1/x",
@@ -360,7 +360,7 @@ fn a_page_of_another_origin_may_read_what_is_allowed() {
 }
 
 #[test]
-fn a_backend_of_somebody_else_hears_nothing_of_the_client() {
+fn an_external_backend_learns_nothing_of_the_client() {
     run(|| async {
         let (address, heads) = recording(EMPTY).await;
         let toml = "server.trusted_proxies = ['127.0.0.0/8']\nupstream.forwarded = 'off'\n[[route]]\npath = '/p'\nreplace_prefix = '/'";

@@ -121,7 +121,7 @@ fn the_body_of_an_unfinished_upload_rotates_too() {
     }
 }
 
-/// Where a stream stands when its moment comes, what the backend then says, and how much of that goes through.
+/// The position of a stream when it is to end, what the backend then sends, and how much of that passes.
 const HALVES: [(&str, &str, &str); 7] = [
     ("data: ha", "lf\n\ndata: y\n\n", "lf\n\n"),
     ("data: half\n", "\ndata: y\n\n", "\n"),

@@ -1,5 +1,5 @@
-//! Between two states: answered and not yet left, handed over and not yet taken, begun and not yet sent. No byte is lost there, and
-//! nothing of a connection that ends there stays.
+//! Between two states: answered but not yet sent, taken over but not yet begun, begun but not yet sent. No byte is lost there, and
+//! nothing of a connection that ends there remains.
 
 use std::time::Duration;
 

@@ -110,7 +110,7 @@ fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for_and_a_new_one_
                     assert!(peer.head().await.starts_with("HTTP/1.1 200"));
                 }
             }
-            // Nobody has it: the first one, which the client does not take.
+            // No certificate has it: the first one is presented, which the client rejects.
             let stream = TcpStream::connect(sidecar.address).await.unwrap();
             let other = ServerName::try_from("b.a.wild.example").unwrap();
             let refused = TlsConnector::from(config).connect(other, stream).await;
@@ -132,7 +132,7 @@ fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for_and_a_new_one_
 }
 
 #[test]
-fn a_backend_is_told_of_the_clients_certificate_and_of_no_other() {
+fn a_backend_gets_the_clients_certificate_and_no_other() {
     run(|| async {
         let (ca, folder) = (Authority::new(), Folder::new());
         folder.write("ca.crt", &ca.pem());
@@ -285,7 +285,7 @@ fn a_backend_is_asked_for_the_certificate_of_the_requests_host() {
             let head = ask(host).await;
             assert!(head.starts_with("http/1.1 502 "), "{host}: {head}");
         }
-        // What the backend is told is what it is asked for.
+        // The backend sees the host that it is asked for.
         let toml = format!("{toml}host = 'two.example'\n");
         let named = Sidecar::in_front_of(&format!("https://{backend}"), &toml).await;
         let head = named

@@ -1,4 +1,4 @@
-//! Section 4 of the contract: every clock, with its status or ending, its reason and its counter.
+//! Every timeout, with its status or ending, its reason and its counter.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ fn a_half_closed_tunnel_does_not_stay_for_ever() {
     }
 }
 
-/// One side ends its direction, the other goes on for 18 s and then says nothing more, and keeps its direction open.
+/// One side ends its direction, the other continues for 18 s and then is silent, and keeps its direction open.
 async fn ends_after_read(how: HalfClose, client_ends: bool) {
     let setup = Setup::new();
     let (gone, mut seen) = moment();

@@ -13,9 +13,9 @@ use crate::frames::{ACK, END_HEADERS, Frame, Kind, PSEUDO, Raw, block};
 const CONNECTION_WINDOW: usize = 4 * 1024 * 1024;
 /// The same for one stream.
 const STREAM_WINDOW: usize = 128 * 1024;
-/// The largest DATA frame unless somebody allows more.
+/// The largest DATA frame by default.
 const LARGEST: usize = 16 * 1024;
-/// Whoever sends frames of a byte to nobody is cut after so many: h2 books each as 256 bytes, of 16 MiB.
+/// A client that sends unread frames of one byte is cut at a limit: h2 counts each as 256 bytes, of 16 MiB.
 const TINY_FRAMES: usize = 16 * 1024 * 1024 / 255;
 const ENHANCE_YOUR_CALM: u32 = 11;
 const STREAMS: u32 = 100;
@@ -80,7 +80,7 @@ impl Uploader {
     }
 }
 
-/// A backend with HTTP/2 that lets nobody send a body.
+/// A backend with HTTP/2 whose window admits no body.
 async fn without_window() -> SocketAddr {
     backend(|peer: Peer| async move {
         let mut raw = Raw { peer };
@@ -94,7 +94,7 @@ async fn without_window() -> SocketAddr {
 }
 
 #[test]
-fn what_nobody_reads_is_no_more_than_the_connections_window() {
+fn unread_data_is_bounded_by_the_connections_window() {
     for streams in [1, STREAMS] {
         for connects in [true, false] {
             run(move || async move {
@@ -134,7 +134,7 @@ fn what_nobody_reads_is_no_more_than_the_connections_window() {
 
 /// Large frames between them make up for a few of the tiny ones: as many as the window lets them.
 #[test]
-fn a_flood_of_tiny_frames_that_nobody_reads_is_cut() {
+fn a_flood_of_unread_tiny_frames_is_aborted() {
     for with_large_ones in [false, true] {
         run(move || async move {
             let (silent, _queue) = unanswering();

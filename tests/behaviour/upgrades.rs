@@ -1,4 +1,4 @@
-//! Section 8 of the contract: connections that change their protocol.
+//! Connections that switch protocols.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn bytes_pass_both_ways_from_the_first_one_on() {
 }
 
 #[test]
-fn no_clock_ends_a_tunnel() {
+fn no_timeout_ends_a_tunnel() {
     run(|| async {
         let backend = backend(|mut peer| async move {
             peer.head().await;

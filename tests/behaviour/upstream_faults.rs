@@ -1,4 +1,4 @@
-//! Sections 4 and 6 of the contract: a backend may fail in any phase and in any way. Before the head that is a status, after it an
+//! A backend may fail in any phase and in any way. Before the head that is a status, after it an
 //! abort behind all that came; it is counted by its name, and the next request is answered.
 
 use std::cell::Cell;
@@ -43,7 +43,7 @@ const CLOCKS: &str =
     "heartbeat.interval = \"off\"\ntimeouts = { response_head = \"7s\", read = \"9s\" }";
 const EVENT: &str = "data: x\n\n";
 
-/// What is answered to whoever asks next.
+/// The response to the next request.
 fn whole_http1() -> Vec<u8> {
     [EVENTS.as_bytes(), &chunk(EVENT), LAST_CHUNK.as_bytes()].concat()
 }
@@ -334,7 +334,7 @@ fn a_backend_that_takes_no_connection_or_ends_it_at_once() {
 
 /// A port that stays ours, with a backend on it or without.
 struct Place {
-    /// Bound, and listening to nobody.
+    /// Bound, and not listening.
     _socket: TcpSocket,
     address: SocketAddr,
 }
@@ -394,7 +394,7 @@ fn a_backend_that_is_killed_is_502_and_200_as_soon_as_it_is_back() {
             let mut backend = place.start(upstream);
             for _ in 0..3 {
                 assert!(ask(&sidecar, client).await.contains(" 200 "));
-                // Restarted while a connection to it is kept, and while nobody looks.
+                // Restarted while a connection to it is kept, and while none is checked.
                 backend.shutdown().await;
                 backend = place.start(upstream);
                 assert!(ask(&sidecar, client).await.contains(" 200 "));

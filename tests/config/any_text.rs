@@ -1,4 +1,4 @@
-//! Texts that nobody would write.
+//! Random texts.
 
 use super::*;
 

@@ -85,7 +85,7 @@ fn shows_every_key() {
     }
 }
 
-/// What the table under `header` knows, as an unknown key in it is told.
+/// The keys of the table `header`, as the error for an unknown key lists them.
 fn known_keys(header: &str) -> Vec<String> {
     let problems = parse(&format!("{header}\nzzzzzzzz = 1")).unwrap_err();
     let unknown = problems

@@ -68,7 +68,7 @@ fn paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
-fn what_is_wrong_with_them_is_told_with_the_place() {
+fn errors_are_reported_with_their_position() {
     let folder = Folder::new("bad");
     for (key, file, other, said) in [
         (

@@ -47,7 +47,7 @@ fn several_backends_can_be_read_back_and_are_inherited_whole() {
 }
 
 #[test]
-fn what_is_in_force_can_be_read_back() {
+fn the_active_configuration_can_be_read_back() {
     written(EXAMPLE);
     written(
         &example_with_route()

@@ -32,7 +32,7 @@ pub(crate) fn example() -> BTreeMap<String, String> {
         for (key, value) in tables.iter().flat_map(|table| table.as_table().unwrap()) {
             let key = key.get_ref().as_ref();
             match value.get_ref() {
-                // Which keys a route has besides its own is told by their scope.
+                // Their scope says which keys a route has besides its own.
                 DeValue::Table(_) if name == "route" && is_top_level(key) => {}
                 // Its keys are names of the user's own.
                 DeValue::Table(_) if ["set", "add"].contains(&key) => {
@@ -75,7 +75,7 @@ fn set(key: &str, value: &str) -> String {
     }
 }
 
-/// Whether the value is one that the key may have. Other keys may be missing beside it.
+/// Whether the key may have the value. Other keys may be missing beside it.
 fn is_allowed(key: &str, value: &str) -> bool {
     let text = set(key, value);
     let upstream = "upstream.url = 'http://127.0.0.1:3000'\n";

@@ -10,7 +10,7 @@ const REFERENCE: &str = include_str!("../../docs/configuration.md");
 pub(crate) struct Entry {
     /// Such as `Duration or "off"`.
     pub(crate) kind: Kind,
-    /// Whether `"off"` may stand for a value of that kind.
+    /// Whether `"off"` is allowed in place of a value of that kind.
     pub(crate) off: bool,
     /// In TOML; `None` if there is none.
     pub(crate) default: Option<String>,
@@ -34,12 +34,12 @@ pub(crate) enum Kind {
     Integers(RangeInclusive<i64>),
     Tables,
     Boolean,
-    /// The word is one that may stand for a number.
+    /// The word may replace a number.
     Integer(RangeInclusive<i64>, Option<String>),
     Duration {
         /// The smallest one, as it is written in a file.
         least: Option<String>,
-        /// One that may stand for a duration, besides `off`.
+        /// A word that may replace a duration, besides `off`.
         word: Option<String>,
     },
     OneOf(Vec<String>),
@@ -143,14 +143,14 @@ fn summary(description: &str) -> String {
     text[..end].to_owned()
 }
 
-/// What stands between two backticks.
+/// The text between two backticks.
 fn code(text: &str) -> String {
     let code = text.strip_prefix('`').and_then(|t| t.strip_suffix('`'));
     code.unwrap_or_else(|| panic!("{text} is no code"))
         .to_owned()
 }
 
-/// What stands between two quotation marks.
+/// The text between two quotation marks.
 fn string(text: &str) -> String {
     text.trim_matches('"').to_owned()
 }

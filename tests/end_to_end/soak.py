@@ -2,8 +2,8 @@
 
     ../soak [MINUTES]
 
-Every stream's bytes are held against what its backend said, and its end against what the contract promises. Of each process of the
-sidecar the log has to tell of one end for each stream, and memory and descriptors must not grow.
+Every stream's bytes are compared with what its backend sent, and its end with what is documented. The log of each sidecar process
+has to report one end for each stream, and memory and descriptors must not grow.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A thousand streams at once, over HTTP/1.1 and HTTP/2, with TLS and without: each ends as the contract says, and is accounted for.
+"""A thousand streams at once, over HTTP/1.1 and HTTP/2, with TLS and without: each ends as it should, and is accounted for.
 
 What a client saw, what the sidecar counts and what it logs has to be the same.
 """

@@ -18,7 +18,7 @@ static OPENED: AtomicU32 = AtomicU32::new(0);
 static GONE: AtomicU32 = AtomicU32::new(0);
 
 fn main() -> io::Result<()> {
-    // Only the pod can reach it, so nobody gets past the sidecar.
+    // Only the pod can reach it, so the sidecar cannot be bypassed.
     let listener = TcpListener::bind("127.0.0.1:3000")?;
     for stream in listener.incoming() {
         let stream = stream?;

@@ -1,4 +1,4 @@
-//! The access log of a real process: on standard output, never in anybody's way.
+//! The access log of a real process: on standard output, without delaying anything.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdout, Stdio};
@@ -48,7 +48,7 @@ fn lines_go_to_standard_output_and_the_last_ones_are_written_at_the_end() {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_holds_up_no_stream() {
+fn an_unread_pipe_delays_no_stream() {
     let filler = "x".repeat(20_000);
     let rest = format!("log.access = '{{path}} {filler}'\nserver.workers = 1");
     let (sidecar, stdout) = start(&rest);

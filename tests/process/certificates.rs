@@ -1,4 +1,4 @@
-//! When certificates expire: told at the start, when they are replaced, and by the admin port.
+//! When certificates expire: reported at the start, when they are replaced, and by the admin port.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ impl Drop for Files {
 }
 
 #[test]
-fn an_expired_certificate_is_told_of_until_it_is_renewed() {
+fn an_expired_certificate_is_reported_until_it_is_renewed() {
     let files = Files::new();
     files.write(2021);
     let mut sidecar = Sidecar::start(&files.config());

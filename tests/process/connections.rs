@@ -74,7 +74,7 @@ fn sockets_of_both_kinds_on_both_sides() {
                 .unwrap();
         }
     });
-    // A file that an earlier process left behind is in nobody's way.
+    // A file that an earlier process left behind is no obstacle.
     drop(std::os::unix::net::UnixListener::bind(&front));
     let toml = format!(
         "admin.listen = \"off\"\nupstream.url = \"unix:{}\"\n[[listener]]\naddress = \"unix:{}\"\n",
@@ -125,7 +125,7 @@ fn a_proxy_protocol_header_on_a_unix_socket() {
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.contains(says), "{answer}");
     }
-    // One that still has to say who it is does not hold up the end.
+    // A connection without its PROXY header does not delay the end.
     let mut silent = UnixStream::connect(&front).unwrap();
     silent.write_all(b"PROXY ").unwrap();
     sidecar.signal("INT");
@@ -133,7 +133,7 @@ fn a_proxy_protocol_header_on_a_unix_socket() {
 }
 
 #[test]
-fn too_many_connections_are_turned_away_and_no_open_one_suffers() {
+fn too_many_connections_are_rejected_and_no_open_one_suffers() {
     let sidecar = Sidecar::start(&config(backend(), "server.max_connections = 2"));
     let mut first = sidecar.get("/events");
     read_until(&mut first, "data: x\n\n\r\n");
@@ -178,7 +178,7 @@ fn running_out_of_file_descriptors_costs_no_stream_no_cpu_and_one_warning() {
     let used = cpu_time(sidecar.child.id()).saturating_sub(before);
     assert!(used < Duration::from_millis(200), "{used:?} in a second");
 
-    // Each that leaves makes room for one that waits, and again there is none for the next.
+    // Each connection that closes makes room for a waiting one, and then there is none for the next.
     while let Some(connection) = held.pop() {
         drop(connection);
         std::thread::sleep(Duration::from_millis(20));

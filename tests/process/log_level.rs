@@ -23,7 +23,7 @@ fn get(sidecar: &Sidecar, path: &str) {
 }
 
 #[test]
-fn a_request_sets_it_and_a_reload_puts_the_configured_one_in_force() {
+fn a_request_sets_it_and_a_reload_restores_the_configured_one() {
     let mut sidecar = Sidecar::start(&config(backend(), "admin.allow_log_level = true"));
     let shown = |sidecar: &Sidecar| admin(sidecar, "GET", "/log/level", "");
     assert!(shown(&sidecar).ends_with("\r\n\r\ninfo\n"));

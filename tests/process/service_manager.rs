@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::{DEADLINE, Sidecar, backend, config, read_until};
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+fn the_service_manager_is_notified_when_it_is_ready_and_when_it_stops() {
     let path =
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("notify-{}", std::process::id()));
     let _ = fs::remove_file(&path);
@@ -49,7 +49,7 @@ fn a_service_manager_that_is_gone_is_no_reason_not_to_serve() {
     assert!(read_until(&mut client, "\r\n\r\nok").starts_with("HTTP/1.1 200 OK"));
 }
 
-/// What a service manager is told next.
+/// The next notification.
 fn news(manager: &UnixDatagram) -> String {
     let mut buffer = [0; 256];
     let length = manager.recv(&mut buffer).unwrap();

@@ -31,7 +31,7 @@ fn a_port_in_use_is_said_and_what_to_do() {
 }
 
 #[test]
-fn a_wrong_configuration_is_told_whole() {
+fn every_error_of_a_configuration_is_reported() {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("wrong-{}.toml", std::process::id()));
     fs::write(

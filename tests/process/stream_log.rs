@@ -29,7 +29,7 @@ fn no_secret_is_logged_or_counted_and_no_line_is_forged() {
     ] {
         ask(target, fields);
     }
-    // What nobody can route or read, too.
+    // Requests that cannot be routed or parsed, too.
     for malformed in [
         "bad-field hush-5\r\n",
         "Transfer-Encoding: hush-6\r\n",

@@ -1,4 +1,4 @@
-//! A log that nobody reads, or that cannot be written.
+//! A log that is not read, or cannot be written.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ fn fill_the_log(sidecar: &Sidecar) {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_nothing_and_its_gap_is_told() {
+fn an_unread_log_delays_nothing_and_its_gap_is_reported() {
     let mut sidecar = Sidecar::start(&config(backend(), "server.workers = 1"));
     let reading = sidecar.reading.clone();
     let unread = reading.lock().unwrap();
@@ -37,7 +37,7 @@ fn a_log_that_nobody_reads_holds_up_nothing_and_its_gap_is_told() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+fn an_unread_log_does_not_delay_the_end() {
     let mut sidecar = Sidecar::start(&config(backend(), "server.workers = 1"));
     let reading = sidecar.reading.clone();
     let _unread = reading.lock().unwrap();

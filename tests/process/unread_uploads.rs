@@ -44,7 +44,7 @@ impl Client {
         self.0.write_all(frames).unwrap();
     }
 
-    /// Waits until all that was sent has been taken: whoever answers a PING has read what came before it.
+    /// Waits until everything sent has been read: a PING is answered only after that.
     fn is_taken(&mut self) {
         self.send(&frame(PING, 0, 0, &[0; 8]));
         loop {
@@ -84,7 +84,7 @@ fn a_client_makes_the_process_hold_a_bounded_amount() {
         ("frames of a byte", 0, vec![0], 65_000),
         ("frames of a byte and padding", PADDED, padded, 16_000),
     ] {
-        // Its kernel takes connections, and nobody shakes hands on them: no request gets as far as its body.
+        // Its kernel accepts connections, and no TLS handshake follows: no request gets as far as its body.
         let backend = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", backend.local_addr().unwrap());
         let sidecar = Sidecar::start(&format!(

@@ -134,7 +134,7 @@ enum Transport {
 }
 
 thread_local! {
-    /// What is read is looked at before anybody else reads.
+    /// Checked before the next read.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 64 * 1024].into());
 }
 

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_clients_takes_no_more_memory_and_turns_nobody_else_away() {
+    async fn a_flood_of_clients_takes_no_more_memory_and_refuses_no_other() {
         pause();
         let (rates, rate) = (Rates::new(), rate(1, 2));
         let hammers = 7_000_000;

@@ -37,7 +37,7 @@ async fn is_answered(client: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn connections_are_spread_evenly_and_served_whoever_accepts_them() {
+async fn connections_are_spread_evenly_whichever_worker_accepts_them() {
     for sockets in [1, 2] {
         let workers = Workers::start(2, &Arc::new(Metrics::new()), || Rc::new(Silent)).unwrap();
         let address = listen(&workers, sockets).await;

@@ -1,7 +1,7 @@
 //! A client, the sidecar and a scripted backend on one thread and one paused clock.
 //!
-//! All three talk over real sockets. Nobody else runs on the thread, so what one has written is there for the next before the
-//! clock moves: fifteen seconds of silence take no time, and arrive to the millisecond.
+//! All three talk over real sockets. Nothing else runs on the thread, so what one has written is there for the next before the
+//! clock moves: fifteen seconds of silence take no time, and are exact to the millisecond.
 
 mod peer;
 
@@ -51,7 +51,7 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
         let mut builder = Builder::new_current_thread();
         let runtime = builder
             .enable_all()
-            // Before the clock runs ahead the kernel gets a moment, which it needs on a busy machine to deliver what was sent.
+            // Before the clock advances, the kernel gets a moment, which it needs on a busy machine to deliver what was sent.
             .on_thread_park(|| std::thread::sleep(MOMENT))
             .start_paused(true)
             .build_local(LocalOptions::default());
@@ -269,8 +269,8 @@ pub(crate) async fn watched(
     (address, seen)
 }
 
-/// An address at which nobody answers while its second part lives: the listener's queue is full, and the kernel drops what else
-/// wants to connect.
+/// An address that does not respond as long as the second value lives: the listener's queue is full, and the kernel drops other
+/// connection attempts.
 pub(crate) fn unanswering() -> (SocketAddr, impl Sized) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -83,13 +83,13 @@ fn a_client_that_takes_nothing_is_dropped() {
         assert!(how.is_proper(), "{how:?}");
         assert_is(sidecar.ends("client_stalled", "client"), 1.0);
         let skipped = sidecar.metric("sse_sidecar_heartbeats_skipped_total");
-        // 30 s, less what the kernel took while the clock ran ahead, or twice that if the client acknowledged its last bytes late.
+        // 30 s, less what the kernel took while the clock advanced, or twice that if the client acknowledged its last bytes late.
         assert!((2000.0..6100.0).contains(&skipped), "{skipped}");
     });
 }
 
 #[test]
-fn the_upstreams_clocks_begin_with_its_head() {
+fn the_upstreams_timeouts_begin_with_its_head() {
     for (clock, reason) in [
         ("first_event", "upstream_first_event_timeout"),
         ("read", "upstream_read_timeout"),

@@ -12,7 +12,7 @@ use crate::either;
 use crate::either::{Asker, Connection, End, Teller};
 
 #[test]
-fn an_upload_goes_on_while_heartbeats_come_down() {
+fn an_upload_continues_while_heartbeats_come_down() {
     each_way(|client, upstream| async move {
         let url = either::backend(upstream, |mut teller| async move {
             let body = match &mut teller {

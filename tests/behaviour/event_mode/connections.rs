@@ -12,7 +12,7 @@ use crate::common::{
 };
 
 #[test]
-fn after_a_stream_the_connection_goes_on() {
+fn after_a_stream_the_connection_continues() {
     run(|| async {
         let says = [EVENTS.as_bytes(), &chunk(EVENT), LAST_CHUNK.as_bytes()].concat();
         let backend = backend(move |mut peer| {
@@ -72,7 +72,7 @@ fn a_client_that_reads_now_and_then_gets_every_byte() {
         let mut client = sidecar.get_events().await;
         client.head().await;
         sleep(Duration::from_secs(20)).await; // every buffer on the way is full
-        tokio::time::resume(); // so much takes the kernel a while, in which a paused clock would run ahead
+        tokio::time::resume(); // the kernel needs a while for this, and a paused clock would advance
         let (seen, ended) = client.chunks().await;
         let expected: String = (0..EVENTS_SENT).map(event).collect();
         assert!(ended && seen == expected.as_bytes());

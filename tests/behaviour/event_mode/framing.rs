@@ -1,4 +1,4 @@
-//! How the end of a stream is found, and told.
+//! How the end of a stream is found, and passed on.
 
 use std::time::Duration;
 

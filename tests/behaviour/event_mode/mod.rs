@@ -1,4 +1,4 @@
-//! Sections 1 and 2 of the contract: what is an event stream, its head, its framing, its coding, and its bytes.
+//! Event streams: which responses are, their head, framing, coding, and bytes.
 
 mod coding;
 mod connections;

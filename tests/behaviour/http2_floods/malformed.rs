@@ -250,7 +250,7 @@ fn what_breaks_one_request_ends_its_stream() {
                     "{name}: {refused:?}"
                 );
             }
-            // The connection goes on.
+            // The connection continues.
             client.send(Frame::get(3, "/")).await;
             sleep(Duration::from_millis(10)).await;
             assert_eq!(asked.get(), 1, "{name}");

@@ -1,4 +1,4 @@
-//! HTTP/2 as an attacker speaks it: refused or closed, and nobody else suffers.
+//! HTTP/2 as an attacker speaks it: refused or closed, and no other client suffers.
 
 mod malformed;
 
@@ -84,7 +84,7 @@ fn rapid_resets_are_stopped_after_a_bounded_number_of_requests() {
             let mut client = Raw::connect(&sidecar).await;
             client.settings(&[]).await;
             let code = if patient {
-                // Each request is on its way upstream when it is given up.
+                // Each request is at its upstream when it is cancelled.
                 for stream in streams().take(400) {
                     client.send(Frame::get(stream, "/")).await;
                     for _ in 0..20 {

@@ -101,7 +101,7 @@ fn trailers_pass_both_ways() {
 
 const LENGTH: usize = 10_000_000;
 
-/// So many bytes, which tell where they are.
+/// This many bytes, which show their position.
 fn body() -> Vec<u8> {
     (0..LENGTH as u64 / 8).flat_map(u64::to_le_bytes).collect()
 }
@@ -163,7 +163,7 @@ async fn reflect(teller: Teller) {
 #[test]
 fn large_bodies_pass_both_ways_at_once() {
     each_way(|client, upstream| async move {
-        tokio::time::resume(); // so much takes the kernel a while, in which a paused clock would run ahead
+        tokio::time::resume(); // the kernel needs a while for this, and a paused clock would advance
         let url = backend(upstream, reflect).await;
         let sidecar = Sidecar::in_front_of(&url, "").await;
         let sent = body();

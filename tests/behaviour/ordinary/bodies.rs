@@ -12,7 +12,7 @@ use crate::common::{Closed, Sidecar, backend, backend_that_says, moment, run, wa
 fn uploads_and_downloads_are_streamed_both_ways() {
     const MEGABYTES: usize = 20;
     run(|| async {
-        tokio::time::resume(); // so much takes the kernel a while, in which a paused clock would run ahead
+        tokio::time::resume(); // the kernel needs a while for this, and a paused clock would advance
         let backend = backend(|mut peer| async move {
             peer.head().await;
             peer.send(format!(
@@ -138,7 +138,7 @@ fn statuses_without_a_body() {
 }
 
 #[test]
-fn a_304_tells_the_length_of_what_it_leaves_out() {
+fn a_304_states_the_length_of_what_it_leaves_out() {
     let not_modified =
         |fields: &str| format!("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n{fields}\r\n");
     for (says, passes) in [
@@ -148,7 +148,7 @@ fn a_304_tells_the_length_of_what_it_leaves_out() {
             "content-length: 18446744073709551615\r\n",
             "content-length: 18446744073709551615\r\n",
         ),
-        // What is no length is no use to anybody.
+        // An invalid length is dropped.
         ("Content-Length: 5\r\nContent-Length: 6\r\n", ""),
         ("Content-Length: +5\r\n", ""),
         ("Content-Length: x\r\n", ""),

@@ -1,4 +1,4 @@
-//! What is no event stream passes untouched, over upstream connections that are kept.
+//! Everything that is no event stream passes unchanged, over upstream connections that are kept.
 
 mod bodies;
 
@@ -213,7 +213,7 @@ fn a_request_that_may_have_been_seen_is_not_sent_again() {
 }
 
 #[test]
-fn a_connection_that_nobody_uses_is_closed_also_if_no_request_comes() {
+fn an_unused_connection_is_closed_even_if_no_request_comes() {
     for (http, seconds) in [(Http::One, 4.0), (Http::Two, 60.0)] {
         run(move || async move {
             let (gone, mut seen) = moment();
@@ -253,7 +253,7 @@ fn a_connection_that_nobody_uses_is_closed_also_if_no_request_comes() {
 /// Many backends take these paths and hosts for the same: a route that keeps something apart must too. The backend still gets the
 /// target as it was sent.
 #[test]
-fn nobody_gets_past_a_route_by_spelling_it_otherwise() {
+fn no_other_spelling_bypasses_a_route() {
     run(|| async {
         let backend = backend(|mut peer| async move {
             loop {
@@ -265,7 +265,7 @@ fn nobody_gets_past_a_route_by_spelling_it_otherwise() {
             }
         })
         .await;
-        // Nobody listens at the routes' upstream: whoever takes one of them is told 502.
+        // Nothing listens at the routes' upstream, so a request that matches one gets a 502.
         let nobody = "upstream.url = \"http://127.0.0.1:1\"";
         let toml = format!(
             "[[route]]\npath = \"/v1/%63hat\"\n{nobody}\n[[route]]\nhost = \"kept.example.com\"\n{nobody}"

@@ -13,7 +13,7 @@ use crate::common::{Closed, Sidecar, run, watched};
 fn large_bodies_pass_unharmed_both_ways() {
     const SIZE: usize = 10_000_000;
     run(|| async {
-        tokio::time::resume(); // so much takes the kernel a while, in which a paused clock would run ahead
+        tokio::time::resume(); // the kernel needs a while for this, and a paused clock would advance
         let setup = Setup::new();
         let body: Arc<Vec<u8>> = Arc::new((0..=250).cycle().take(SIZE).collect());
         let expected = body.clone();
@@ -113,7 +113,7 @@ fn a_kept_connection_that_the_upstream_closed_is_not_used() {
 }
 
 #[test]
-fn a_refused_request_is_told_so() {
+fn a_refused_request_gets_a_response() {
     run(|| async {
         let setup = Setup::new();
         let (backend, _seen) = watched("").await;

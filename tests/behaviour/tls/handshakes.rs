@@ -40,7 +40,7 @@ fn a_handshake_that_stops_is_dropped_in_time() {
 }
 
 #[test]
-fn plain_http_is_told_that_this_port_speaks_tls() {
+fn plain_http_on_a_tls_port_gets_an_explanation() {
     for says in [
         "GET / HTTP/1.1\r\nHost: t\r\n\r\n".to_owned(),
         "G".to_owned(),
@@ -76,7 +76,7 @@ fn plain_http_is_told_that_this_port_speaks_tls() {
 }
 
 #[test]
-fn a_client_that_leaves_in_the_handshake_is_let_go() {
+fn a_client_that_leaves_in_the_handshake_is_dropped() {
     run(|| async {
         let setup = Setup::new();
         let (backend, _seen) = watched(STREAM).await;

@@ -53,7 +53,7 @@ fn certificates_are_swapped_under_open_streams() {
 }
 
 #[test]
-fn files_that_are_no_good_change_nothing_and_are_told_of_once() {
+fn invalid_files_are_ignored_and_reported_once() {
     const UNUSABLE: &str = "certificates changed, but not to something usable";
     const TAKEN_UP: &str = "certificates changed: new connections use the new ones";
     run(|| async {
@@ -136,7 +136,7 @@ fn an_upstreams_new_ca_is_believed() {
 }
 
 #[test]
-fn files_are_looked_at_when_it_is_asked_for_and_as_long_as_somebody_goes_by_them() {
+fn files_are_checked_on_request_and_as_long_as_they_are_in_use() {
     run(|| async {
         let setup = Setup::new();
         let settings = ClientTls {

@@ -69,7 +69,7 @@ fn a_client_that_leaves_cancels_its_request() {
         for pipelined in [false, true] {
             for how in ["in order", "close_notify", "FIN", "RST"] {
                 if pipelined && how == "close_notify" {
-                    continue; // it is behind bytes that nobody may read yet
+                    continue; // it is behind bytes that may not be read yet
                 }
                 run(move || async move {
                     let setup = Setup::new();

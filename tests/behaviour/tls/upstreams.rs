@@ -82,7 +82,7 @@ fn an_upstream_that_is_its_own_ca_is_named_itself() {
 }
 
 #[test]
-fn the_connect_clock_runs_for_the_handshake() {
+fn the_connect_timeout_covers_the_handshake() {
     run(|| async {
         let setup = Setup::new();
         let (backend, _seen) = watched("").await; // waits for a head that is none

@@ -10,7 +10,7 @@ use super::super::{Sidecar, config, field, read_until};
 use super::{Backend, Folder, ask, eventually, who};
 
 #[test]
-fn what_begins_goes_by_the_new_file_and_open_streams_by_the_old_one() {
+fn new_requests_use_the_new_file_and_open_streams_the_old_one() {
     let (old, new) = (Backend::named("old"), Backend::named("new"));
     let beat = |text: &str| format!("heartbeat = {{ interval = \"100ms\", text = \"{text}\" }}");
     let folder = Folder::new(&old.config(&beat("before")));
@@ -170,7 +170,7 @@ fn the_log_gets_another_level() {
 }
 
 #[test]
-fn what_holds_for_the_process_is_in_force_at_once() {
+fn settings_of_the_process_apply_at_once() {
     let backend = Backend::named("x");
     let folder = Folder::new(&backend.config("drain = { delay = \"1h\", timeout = \"1h\" }"));
     let mut sidecar = folder.start();

@@ -29,7 +29,7 @@ fn a_config_map_is_followed_without_a_signal() {
     let mut kept = sidecar.connect();
     assert_eq!(ask(&mut kept), "old");
 
-    // One that is wrong is reported once, however often it is looked at.
+    // An invalid one is reported once, however often it is checked.
     publish("..2", "");
     sidecar.wait_for("the previous one stays active");
     std::thread::sleep(Duration::from_secs(11));
@@ -64,7 +64,7 @@ fn a_certificate_that_is_not_there_yet_is_waited_for() {
     assert_eq!(who(&sidecar), "x");
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(folder.0.join("ca.crt"), pair.cert.pem()).unwrap();
-    // Nobody says so, and the file is as it was.
+    // Without a signal, and the file is unchanged.
     sidecar.wait_for("configuration reloaded");
     assert_eq!(sidecar.status()["config_rejected"], Value::Array(vec![]));
     let status = sidecar.ask_admin("/status.json");

@@ -9,7 +9,7 @@ use super::super::{Sidecar, field, read_until, sidecar_takes};
 use super::{Backend, Folder, ask, eventually, metric, rejections, who};
 
 #[test]
-fn a_file_with_mistakes_changes_nothing_and_is_told_until_it_is_mended() {
+fn a_file_with_errors_is_ignored_and_reported_until_it_is_fixed() {
     let (old, new) = (Backend::named("old"), Backend::named("new"));
     let folder = Folder::new(&old.config(""));
     let mut sidecar = folder.start();
@@ -60,7 +60,7 @@ fn a_file_with_mistakes_changes_nothing_and_is_told_until_it_is_mended() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_and_the_rest_is_in_force() {
+fn keys_that_need_a_restart_are_named_and_the_rest_is_applied() {
     let (old, new) = (Backend::named("old"), Backend::named("new"));
     let before = "server = { workers = 1, max_connections = 10 }\nlog.format = \"json\"\n";
     let folder = Folder::new(&old.config(before));

@@ -60,7 +60,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Lets `work` go on for a while, after it has got into its stride.
+    /// Runs `work` for a while, after a warm-up.
     async fn measure(
         options: &Options,
         tally: &Tally,

@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_is_chosen_otherwise_is_free(
+    fn whichever_is_chosen_otherwise_is_free(
         weights in prop::collection::vec(1_u32..100, 1..40),
         free in any::<u64>(),
         key in any::<Option<u64>>(),
@@ -159,7 +159,7 @@ proptest! {
 }
 
 #[test]
-fn a_hash_without_a_key_goes_by_requests() {
+fn a_hash_without_a_key_uses_request_counts() {
     let mut table = table(&HASH, &[1, 1]);
     assert_eq!(table.choose(None, |index| [5, 4][index]), 1);
     let mut seen = HashMap::new();
