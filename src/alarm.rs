@@ -8,10 +8,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::poll_cache::PollCache;
 
-/// Waits for a deadline that may be another one at each poll.
+/// Waits for a deadline that may change with each poll.
 ///
-/// A deadline that moves away costs nothing: the timer is set again only when it fires too soon, or when a deadline is sooner
-/// than the one it is set to. So an event that passes sets no timer, and asks none.
+/// A deadline that moves away costs nothing: the timer is reset only when it fires too soon, or when a deadline is sooner than the
+/// timer. So a passing event neither sets nor polls a timer.
 #[derive(Debug, Default)]
 pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -52,7 +52,7 @@ impl Alarm {
     }
 }
 
-/// Between 90 % and 100 % of `time`, so that what began together does not end together (F112).
+/// Between 90 % and 100 % of `time`, so that what began together does not end together.
 pub fn jittered(time: Duration) -> Duration {
     time.mul_f64(1.0 - 0.1 * fastrand::f64())
 }

@@ -22,7 +22,7 @@ use crate::signal::{Request, Signals};
 use crate::supervisor::Supervisor;
 use crate::tls;
 
-/// A sidecar whose addresses are bound and whose workers run; [`run`](Self::run) lets connections in.
+/// A sidecar whose addresses are bound and whose workers run; [`run`](Self::run) begins to accept.
 #[derive(Debug)]
 pub struct App {
     /// The sockets of each address, and what its connections have to pass.
@@ -44,7 +44,7 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// A certificate or key is no good.
+    /// A certificate or key is not usable.
     #[error("{source}; {}", source.help())]
     Tls {
         /// What is wrong with it.
@@ -61,7 +61,7 @@ pub enum StartError {
 pub enum Ending {
     /// Every response was complete, or ended where its client can resume.
     Complete,
-    /// So many responses were cut.
+    /// This many responses were aborted.
     Cut(u64),
 }
 

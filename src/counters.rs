@@ -50,14 +50,14 @@ pub struct Registry<B>(Mutex<State<B>>);
 #[derive(Debug, Default)]
 struct State<B> {
     series: BTreeMap<Box<str>, Series<B>>,
-    /// What was counted under names that are gone.
+    /// The counts of names that are gone.
     gone: B,
 }
 
 #[derive(Debug, Default)]
 struct Series<B> {
     blocks: Vec<Arc<B>>,
-    /// What was counted in blocks that are gone.
+    /// The counts of blocks that are gone.
     gone: B,
 }
 
@@ -102,7 +102,7 @@ impl<const N: usize> Default for Shared<N> {
     }
 }
 
-/// So many counters at zero.
+/// `N` counters at zero.
 pub fn zeros<const N: usize>() -> [Counter; N] {
     array::from_fn(|_| Counter::default())
 }
@@ -135,7 +135,7 @@ impl<const N: usize> Histogram<N> {
         self.sum.get()
     }
 
-    /// All that it is made of.
+    /// All of its counters.
     pub fn counters(&self) -> impl Iterator<Item = &Counter> {
         self.buckets.iter().chain([&self.beyond, &self.sum])
     }
@@ -161,7 +161,7 @@ impl<B: Block> Registry<B> {
         Local(Rc::new(block))
     }
 
-    /// What was counted under each name, in their order.
+    /// The counts of each name, in the order of names.
     pub fn by_name(&self) -> Vec<(Box<str>, B)> {
         let state = self.state();
         let series = state.series.iter();
@@ -170,7 +170,7 @@ impl<B: Block> Registry<B> {
             .collect()
     }
 
-    /// What was counted in all, also under names that are gone.
+    /// The sum of all counts, names that are gone included.
     pub fn total(&self) -> B {
         let state = self.state();
         let total = B::default();
@@ -273,7 +273,7 @@ mod tests {
                 let registry = registry.clone();
                 std::thread::spawn(move || {
                     for _ in 0..100 {
-                        // As often as a worker takes up another configuration.
+                        // Each time a worker switches to another configuration.
                         let there = registry.local("a");
                         (0..100).for_each(|_| there.up.increment());
                     }

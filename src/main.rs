@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sse_sidecar::cli::{self, Command};
 
-/// Gives back what streams leave behind: libc's keeps nearly all of it.
+/// Returns the memory of finished streams; libc's allocator keeps nearly all of it.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

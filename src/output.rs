@@ -60,7 +60,7 @@ impl Output {
         if *is_started {
             return Ok(());
         }
-        // A descriptor of its own: those of `std::io` are locked while they are written to, and would be for as long as a write blocks.
+        // A separate descriptor: those of `std::io` are locked during a write, for as long as it blocks.
         let (name, sink) = match self.kind {
             Kind::Log => ("log", io::stderr().as_fd().try_clone_to_owned()?),
             Kind::Access => ("access-log", io::stdout().as_fd().try_clone_to_owned()?),

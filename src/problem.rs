@@ -59,7 +59,7 @@ pub fn response<'a>(
             .insert(ALLOW, HeaderValue::from_static(methods));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        // Spread, so that clients turned away together do not come back together (F112).
+        // Spread, so that clients that were rejected together do not come back together.
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(fastrand::u16(1..=10)));
@@ -67,7 +67,7 @@ pub fn response<'a>(
     response
 }
 
-/// The same as bytes, for a connection that hyper does not serve (any more). It says that the connection closes.
+/// The response as bytes, for a connection that hyper does not serve (any more). It announces that the connection closes.
 pub fn bytes(reason: Reason, detail: Option<&str>) -> Vec<u8> {
     last_bytes(&response(reason, detail, []))
 }

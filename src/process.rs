@@ -1,4 +1,4 @@
-//! What the kernel knows of this process, under the names that every Prometheus client library has for it
+//! The kernel's view of this process, under the names that every Prometheus client library uses
 //! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>).
 
 use std::fmt::Write;

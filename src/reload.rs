@@ -1,5 +1,5 @@
-//! The configuration in force, and how another one takes its place: for what begins from then on. Open streams, requests under way
-//! and their upstreams keep what they began with.
+//! The current configuration, and how a new one replaces it: for everything that begins from then on. Open streams, requests in
+//! progress and their upstreams keep what they began with.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,8 +74,7 @@ pub enum Cause {
 }
 
 impl InForce {
-    /// `config` is in force, and the certificates that its upstreams are known by are read and watched. Call it on a tokio
-    /// `LocalRuntime`.
+    /// Starts with `config`; the certificates of its upstreams are read and watched. Call it on a tokio `LocalRuntime`.
     pub fn new(
         config: &Config,
         workers: usize,
@@ -176,7 +175,7 @@ impl InForce {
         }
     }
 
-    /// Puts what `source` says in force, if nothing is wrong with it.
+    /// Applies the configuration of `source`, if it is valid.
     pub async fn reload(&mut self, source: &mut Source, cause: Cause, admin: &Admin) {
         if cause == Cause::Asked {
             self.look.send_replace(());

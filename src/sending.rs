@@ -15,19 +15,20 @@ pub enum Unsent {
     Body,
     /// Its client is gone. Whatever serves the client ends all that is done for it.
     Abandoned,
-    /// The upstream takes no more of it.
+    /// The upstream accepts no more of it.
     Refused,
 }
 
-/// A request that is still on its way although its response has begun. Dropping it stops it.
+/// A request that is still being sent although its response has begun. Dropping it stops it.
 pub struct Sending(JoinHandle<Result<(), Unsent>>);
 
-/// The same when the response has ended as well: the last of the body is the upstream's all the same. Dropping it stops it.
+/// A request that is still being sent although its response has ended: the upstream gets the rest of the body all the same.
+/// Dropping it stops it.
 #[derive(Debug)]
 pub struct Remainder(Sending);
 
 impl Sending {
-    /// Has `sent` done by a task of its own.
+    /// Runs `sent` as a task of its own.
     pub fn spawn(sent: impl Future<Output = Result<(), Unsent>> + 'static) -> Self {
         Self(spawn_local(sent))
     }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, stderr, stdin, stdout};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What says that it is time for something.
+/// The sources of signals.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -48,7 +48,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Request::Stop(Stop::Terminate),
             _ = self.interrupt.recv() => Request::Stop(Stop::Interrupt),
-            // A terminal that is closed says so by the same signal, and is none any more.
+            // A terminal that is closed sends the same signal, and is none any more.
             _ = self.hangup.recv() => if terminals() < self.terminals {
                 Request::Stop(Stop::Interrupt)
             } else {

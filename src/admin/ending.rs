@@ -9,8 +9,8 @@ use crate::exchange;
 use crate::server::ShutdownWatch;
 use crate::sse::Reason;
 
-/// A page of another site can have a browser send a form here, but not with this field: for that the browser asks first (a CORS
-/// preflight), and is given no leave.
+/// A page of another site can make a browser send a form here, but not with this field: for that the browser first asks for
+/// permission (a CORS preflight), which is not given.
 pub(super) static INTENT: HeaderName = HeaderName::from_static("x-sse-sidecar");
 
 /// Whether a path is one of those that end a stream.

@@ -155,7 +155,7 @@ mod tests {
         let gaps: Vec<_> = gaps.collect();
         assert!(gaps.iter().all(|gap| *gap >= PACE), "{gaps:?}");
 
-        // Who comes in between gets the last one at once, and then goes along.
+        // A viewer that joins in between gets the last one at once, then the following ones.
         let start = Instant::now();
         let mut third = Feed::new(admin.clone());
         let (late, _) = event(&mut third).await;

@@ -17,7 +17,7 @@ fn wanted(path: &str) -> Option<&str> {
     path.strip_prefix("/log/level/")
 }
 
-/// The level in force.
+/// The current level.
 pub(super) fn show() -> Answer {
     text(StatusCode::OK, TEXT, format!("{}\n", log::level().name()))
 }

@@ -43,7 +43,7 @@ pub struct Admin {
     started: Instant,
 }
 
-/// What there is to say of the configuration in force, and of its file.
+/// The state of the configuration and of its file.
 #[derive(Debug)]
 struct Shown {
     max_connections: usize,
@@ -52,7 +52,7 @@ struct Shown {
     /// At these names the status page is shown.
     hosts: Vec<String>,
     text: String,
-    /// What the file says that waits for a restart.
+    /// The keys of the file that need a restart.
     waiting: Vec<Problem>,
     /// The errors of the current file, which is therefore not in use.
     rejected: Option<Problems>,

@@ -122,7 +122,7 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// What has not happened yet is left out.
+/// Reasons that have not occurred are left out.
 fn counts(counts: Vec<Count>) -> Vec<Value> {
     let happened = counts.into_iter().filter(|count| count.times > 0);
     let value = |Count { reason, times }: Count| json!({ "reason": reason.name(), "side": reason.side().name(), "title": reason.title(), "times": times });
@@ -169,7 +169,7 @@ fn detached(streams: &Streams) -> Vec<Value> {
     streams.iter().map(value).collect()
 }
 
-/// What its requests have come to, as long as it is in the configuration.
+/// The counters of a route, as long as it is configured.
 fn route((name, counters): &(Box<str>, RouteCounters)) -> Value {
     json!({
         "route": name,

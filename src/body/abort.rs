@@ -13,7 +13,7 @@ pub struct Aborted {
     pub code: Option<h2::Reason>,
 }
 
-/// An abort under way. hyper forgets what it has not flushed when a body fails, so the failure waits for the flush.
+/// An abort in progress. hyper discards unflushed bytes when a body fails, so the failure waits for the flush.
 #[derive(Debug)]
 pub(super) struct Abort {
     asked: bool,
@@ -29,7 +29,7 @@ impl Abort {
         }
     }
 
-    /// Ready when what was handed to hyper has left.
+    /// Ready when everything that was given to hyper has been sent.
     pub(super) fn poll(&mut self, cx: &Context<'_>, client: &Rc<dyn Downstream>) -> Poll<Aborted> {
         if !self.asked {
             // hyper flushes between two polls of a body that is pending.

@@ -20,7 +20,7 @@ pub struct DecodedSource {
 const READ_SIZE: usize = 8 * 1024;
 
 impl DecodedSource {
-    /// What `source` says, decoded.
+    /// `source`, decoded.
     pub fn new(source: Box<dyn EventSource>, decoder: Decoder) -> Self {
         Self {
             source,

@@ -1,4 +1,4 @@
-//! A file on its way to a client.
+//! A file that is sent to a client.
 
 use std::fmt;
 use std::fs::File;

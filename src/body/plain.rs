@@ -1,4 +1,4 @@
-//! A response that is no event stream: it passes as it is, counted, under the `read` timeout if an upstream sends it.
+//! A response that is no event stream: it passes unchanged and counted, under the `read` timeout if it comes from an upstream.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::client::Downstream;
 use crate::exchange::Exchange;
 use crate::reason::Reason;
 
-/// An upstream's response, or a file, on its way to a client.
+/// An upstream's response, or a file, that is sent to a client.
 pub struct PlainBody {
     incoming: Incoming,
     is_complete: bool,
@@ -30,7 +30,7 @@ pub struct PlainBody {
     abort: Option<Abort>,
     /// The client's protocol shows a cut body only by a reset.
     resets: bool,
-    /// Who wants to see the first bytes.
+    /// Inspects the first bytes.
     inspector: Option<Inspector>,
 }
 

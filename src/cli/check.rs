@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{ConfigSource, USAGE};
 use crate::config::{self, Config};
 
-/// Says whether `run` could start with this configuration: every problem on stderr, or one line on stdout.
+/// Checks whether `run` could start with this configuration: every problem on stderr, or one line on stdout.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,

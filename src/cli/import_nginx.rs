@@ -151,7 +151,7 @@ fn knows(key: &str) -> bool {
     }
 }
 
-/// What `check` says of the output, without a look at the files that it names.
+/// What `check` reports on the output, without reading the files that it names.
 fn checked(toml: &str) -> String {
     match config::parse(toml, "the imported configuration", &Overrides::default()) {
         Ok((_, warnings)) if warnings.is_empty() => {

@@ -220,7 +220,7 @@ impl AsyncWrite for Gate {
         flushed
     }
 
-    /// The connection's task closes the socket: it may have a last word to say first.
+    /// The connection's task closes the socket: it may have something left to send.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -267,7 +267,7 @@ impl Client {
         Poll::Ready(Ok(()))
     }
 
-    /// Why the request's head was refused, if it was: the reason, and what was wrong with it.
+    /// Why the request's head was refused, if it was: the reason, and the error.
     pub fn refusal(&self) -> Option<(Reason, Option<String>)> {
         if let Some(malformed) = self.refusal.get() {
             let reason = match malformed {

@@ -31,7 +31,7 @@ pub(super) struct State<T> {
     ahead: Vec<u8>,
     /// The upstream's head, in whose spelling hyper's is written.
     spelling: Bytes,
-    /// The client was asked for the body of the request under way.
+    /// The client has been asked for the body of the current request.
     has_asked: bool,
     /// hyper has written something that it has not flushed.
     is_dirty: bool,
@@ -67,7 +67,7 @@ enum Inbound {
     Whole { bytes: Vec<u8>, passed: usize },
     /// hyper has the head: whether a body follows is known once hyper has parsed it.
     Verdict,
-    /// So many bytes of a request's body.
+    /// This many bytes of a request's body.
     Length(u64),
     /// A request's body in chunks.
     Chunked(Chunked),
@@ -80,9 +80,9 @@ pub(super) enum Next {
     Nothing,
     /// Part of a head, which is here.
     Head,
-    /// What the socket says: up to so many bytes, to be [handled](State::handle_head) as part of a head.
+    /// Bytes from the socket, to be [handled](State::handle_head) as part of a head.
     ReadHead,
-    /// Bytes of a request's body, at most so many, to be [passed](State::pass_body).
+    /// Bytes of a request's body, at most this many, to be [passed](State::pass_body).
     ReadBody(usize),
 }
 
@@ -91,13 +91,13 @@ pub(super) enum Next {
 pub(super) enum Clock {
     /// A request's head has been awaited since then: the connection's first, or one that has begun.
     RequestHead(Instant),
-    /// Nothing is asked of the client since then.
+    /// Idle since then.
     KeepAlive(Instant),
     /// None of the connection's own.
     None,
 }
 
-/// What hyper says by itself when it wants a request's body. It goes out as any interim response.
+/// What hyper writes by itself when it wants a request's body. It is sent like any interim response.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Inbound {
@@ -141,7 +141,7 @@ impl<T> State<T> {
         }
     }
 
-    /// What was read and not yet looked at: it comes before anything that the socket says.
+    /// Bytes that were read but not yet parsed: they come before any from the socket.
     pub(super) fn unread(&mut self) -> &mut Vec<u8> {
         &mut self.unread
     }
@@ -237,8 +237,8 @@ impl<T> State<T> {
         }
     }
 
-    /// The client is asked for its request's body, unless it has been asked: hyper asks as soon as it is to read that, and the upstream
-    /// may have asked before.
+    /// Asks the client for its request's body, unless that was done: hyper asks as soon as it reads the body, and the upstream may
+    /// have asked before.
     pub(super) fn go_on(&mut self) {
         if !std::mem::replace(&mut self.has_asked, true) {
             self.inform(CONTINUE);
@@ -283,7 +283,7 @@ impl<T> State<T> {
         &self.ahead
     }
 
-    /// So many bytes of that were written.
+    /// This many of these bytes were written.
     pub(super) fn handle_written(&mut self, length: usize) {
         self.ahead.drain(..length);
         if self.ahead.is_empty() {
@@ -352,7 +352,7 @@ impl<T> State<T> {
         matches!(self.inbound, Inbound::Head { .. })
     }
 
-    /// Whether a request's head has begun that has no answer yet: what hyper says of it by itself goes nowhere.
+    /// Whether a request's head has begun that has no response yet: hyper's own response to it is discarded.
     pub(super) fn is_in_head(&self) -> bool {
         matches!(self.phase, Phase::Head { .. })
     }

@@ -25,7 +25,7 @@ use crate::tls::{ClientTls, PeerName};
 /// Who may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// The first that matches the client's address decides; whom none matches may.
+    /// The first rule that matches the client's address decides; without a match, access is allowed.
     pub rules: Vec<AccessRule>,
     /// The file of users with their passwords' hashes; `None` asks for no password.
     pub basic_auth: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct Access {
     pub forward_certificate: bool,
 }
 
-/// A service that is asked whether requests may pass.
+/// A service that decides about requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Where it is.
@@ -53,7 +53,7 @@ pub struct Service {
 pub struct AccessRule {
     /// Whether those it matches may.
     pub allows: bool,
-    /// Whom it matches; `None` are all, those without an address too.
+    /// The addresses it matches; `None` matches all clients, those without an address too.
     pub network: Option<IpNet>,
 }
 

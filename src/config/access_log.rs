@@ -15,7 +15,7 @@ use super::template::{Piece, pieces};
 pub struct AccessLog {
     /// It.
     pub form: AccessForm,
-    /// How the file says it.
+    /// As written in the file.
     written: String,
 }
 
@@ -113,7 +113,7 @@ const NAMES: [(&str, AccessValue); 29] = [
     ("referer", AccessValue::Header(REFERER)),
 ];
 
-/// The format of Apache's and nginx's of that name. A query may hold secrets, so the request is without its own.
+/// The format that Apache and nginx have under that name, but without the query, which may hold secrets.
 const COMBINED: &str = "{client_ip} - - [{time_common}] \"{method} {path} {protocol}\" {status} {bytes} \"{referer}\" \"{user_agent}\"";
 
 /// `off`, `json`, `combined` or a template, in which `{{` and `}}` are literal braces.

@@ -30,9 +30,9 @@ pub enum Action {
 pub struct Proxied {
     /// Where they go. Routes with the same URL share it, and so its pool of connections.
     pub upstream: Arc<Upstream>,
-    /// How they are spread over several, of which that is the first; `None` where there is one and nothing said of it.
+    /// How they are spread over several backends, of which `upstream` is the first; `None` for a single one without such keys.
     pub balance: Option<Arc<Balance>>,
-    /// What the Host field says there; `None` is what the client's says.
+    /// The Host field for it; `None` is the client's.
     pub host: Option<HeaderValue>,
     /// Edits of their request headers.
     pub request_headers: HeaderEdits,

@@ -1,4 +1,4 @@
-//! Settings that are allowed, but together do not do what was probably meant.
+//! Settings that are allowed, but probably do not do what was meant.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{ConnectRetry, Detect, Drain, DrainStreams, Events, Ids, OnUpstreamFa
 /// The time after which nginx and most load balancers close a silent connection.
 const PROXIES_GIVE_UP: Duration = Duration::from_secs(60);
 
-/// Kubernetes' default `terminationGracePeriodSeconds`: after so long it kills.
+/// Kubernetes' default `terminationGracePeriodSeconds`, after which it kills the process.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Streams that all end within less than this come back together.
@@ -235,7 +235,7 @@ fn before_head(settings: &Settings, warn: &mut impl FnMut(&[&str], Mistake)) {
     }
 }
 
-/// Warns about a drain that Kubernetes cuts short. The defaults are known to, so only a change of them is worth a word.
+/// Warns about a drain that Kubernetes cuts short. The defaults are documented to, so only changes are warned about.
 fn drain(drain: &Drain, report: &mut Report) {
     let whole = drain.delay + drain.timeout;
     if whole > GRACE_PERIOD && *drain != Drain::default() {

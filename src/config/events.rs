@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Events {
     /// How a response is recognised as an event stream.
     pub detect: Detect,
-    /// Every request here is treated as asking for an event stream: the upstream is asked not to compress.
+    /// Every request is treated as asking for an event stream: compression is not requested from the upstream.
     pub streaming: bool,
     /// What the client gets when the upstream fails in the middle of a stream.
     pub on_upstream_failure: OnUpstreamFailure,
@@ -18,7 +18,7 @@ pub struct Events {
 pub enum Detect {
     /// By its media type, `text/event-stream`.
     Auto,
-    /// Every 2xx response is one, whatever it says; it is relabelled.
+    /// Every 2xx response is one, whatever its media type; it is relabelled.
     Always,
     /// None is.
     Never,
@@ -48,7 +48,7 @@ pub struct Heartbeat {
     pub frame: Frame,
     /// The comment's text, without line ends.
     pub text: String,
-    /// How long a client that wants an event stream waits for its head before it gets one of ours; `None` waits for the upstream's.
+    /// How long a client that wants an event stream waits before it gets a head from the sidecar; `None` waits for the upstream's.
     pub before_head: Option<Duration>,
 }
 

@@ -50,7 +50,7 @@ pub(super) fn check_files(draft: &Draft, folder: &Path, report: &mut Report) {
         };
         let path = folder.join(root);
         let opened = Dir::open_ambient_dir(&path, ambient_authority());
-        // The folder is opened to be searched; that it can be read is not said by that.
+        // Opening a folder does not show that it can be read.
         let root = opened.and_then(|root| root.entries().map(|_| root));
         let root = match root {
             Ok(root) => root,

@@ -5,7 +5,7 @@ use super::file::Report;
 use super::problem::{Mistake, Problem, Problems, Severity};
 use super::{Admin, Config, Listener, Log, Server};
 
-/// Puts what cannot change back into `new` as it is in `running`, and says where that made a difference; or that the two do not
+/// Restores in `new` the keys that cannot change while `running`, and reports where that made a difference; or that the two do not
 /// go together.
 pub(super) fn keep(
     running: &Config,

@@ -71,15 +71,15 @@ pub(super) fn resolve(
     routes
 }
 
-/// What holds for the whole file.
+/// Context of the whole file.
 struct Scope<'a> {
-    /// Where it is.
+    /// Where its files are relative to.
     folder: &'a Path,
-    /// Those of the top level.
+    /// The limits of the top level.
     limits: &'a Limits,
 }
 
-/// Where the requests of a route go, if it does not answer by itself.
+/// The backend of a route, unless the route answers by itself.
 struct Destination {
     upstream: Option<Arc<Upstream>>,
     balance: Option<Balance>,
@@ -88,7 +88,7 @@ struct Destination {
     forwarded: Forwarded,
 }
 
-/// Upstreams that are the same share one, and so its connections.
+/// Equal upstreams share one instance, and so its connections.
 #[derive(Default)]
 struct Shared(HashMap<Upstream, Arc<Upstream>>);
 

@@ -38,14 +38,14 @@ impl Source {
         }
     }
 
-    /// The file, if it can be read again: of a pipe what was read is gone, and reading on would wait for its writer.
+    /// The file, if it can be read again: a pipe cannot, and reading on would wait for its writer.
     pub fn file(&self) -> Option<&Path> {
         let file = self.file.as_deref()?;
         let is_other = fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
         (!is_other).then_some(file)
     }
 
-    /// Whether the file says something else than when it was last loaded. While it is being written, two answers differ.
+    /// Whether the file differs from what was last loaded. While it is being written, two answers differ.
     pub fn change(&self) -> Option<impl PartialEq + use<>> {
         let text = open(Some(self.file()?));
         (text != self.seen).then_some(text)

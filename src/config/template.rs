@@ -16,7 +16,7 @@ pub struct Template(Vec<Part>);
 pub enum Part {
     /// Itself.
     Text(String),
-    /// What the request says.
+    /// A value of the request.
     Value(Placeholder),
 }
 
@@ -27,9 +27,9 @@ pub enum Placeholder {
     ClientIp,
     /// `http` or `https`, as the client sees it.
     Scheme,
-    /// The host that it asks for, without a port.
+    /// The requested host, without a port.
     Host,
-    /// The port that it asks for.
+    /// The requested port.
     Port,
     /// The path as it was sent, without its query.
     Path,

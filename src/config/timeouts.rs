@@ -33,12 +33,12 @@ pub struct Timeouts {
 /// connections for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectRetry {
-    /// For as long as the `connect` timeout where the request asks for events, since browsers never come back after an error; for a
-    /// second for others.
+    /// For the whole `connect` timeout if the request asks for events, since browsers never reconnect after an error; for a second
+    /// otherwise.
     Auto,
-    /// So long for every request.
+    /// This long for every request.
     For(Duration),
-    /// Not at all.
+    /// Never.
     Off,
 }
 

@@ -128,7 +128,7 @@ fn complaints(settings: &impl FileSettings) -> Vec<(String, Standing)> {
     certificates.iter().filter_map(complaint).collect()
 }
 
-/// A listener's TLS, if it has a whole one.
+/// A listener's TLS, if it is complete.
 pub(super) fn server(tls: &TlsDraft, folder: &Path) -> Option<ServerTls> {
     let mut others = tls.certificates.iter();
     let mut others = others.by_ref().map(|one| identity(one, folder));
@@ -140,7 +140,7 @@ pub(super) fn server(tls: &TlsDraft, folder: &Path) -> Option<ServerTls> {
     })
 }
 
-/// An upstream's TLS, if it speaks it.
+/// An upstream's TLS, if it uses it.
 pub(super) fn client(target: &Target, folder: &Path) -> Option<ClientTls> {
     client_at(target, target.address.as_ref()?, folder)
 }

@@ -1,4 +1,4 @@
-//! `upstream.host`: what the Host field says to an upstream.
+//! `upstream.host`: the Host field for an upstream.
 
 use std::net::IpAddr;
 
@@ -11,19 +11,20 @@ use super::{Scheme, UpstreamAddress};
 /// The value that means the client's host. No real host has this name; one that does can be written with its port.
 pub(super) const FROM_CLIENT: &str = "from-client";
 
-/// What the file says of it.
+/// As written in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum UpstreamHost {
     /// Not set: the URL decides.
     #[default]
     Default,
-    /// What the client says.
+    /// The client's.
     FromClient,
     /// This.
     Fixed(HeaderValue),
 }
 
-/// Names that only a machine or its network knows; a backend there is the application itself, which knows by what name it is asked for.
+/// Names that exist only on a machine or its network; a backend there is the application itself, which knows the name it is
+/// addressed by.
 const LOCAL: [&str; 9] = [
     "localhost",
     "local",

@@ -1,4 +1,4 @@
-//! Readers of single values: each takes what stands behind a key and gives what it means, or what is wrong with it.
+//! Readers of single values: each takes the value of a key and returns what it means, or an error.
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -264,7 +264,7 @@ pub(super) fn peer_name(text: &str) -> Result<PeerName, Mistake> {
     }
 }
 
-/// `upstream.host`: what a Host field says.
+/// `upstream.host`: the value of a Host field.
 pub(super) fn host(text: &str) -> Result<HeaderValue, Mistake> {
     let is_host = text.parse().is_ok_and(|authority: Authority| {
         !authority.host().is_empty() && !text.contains('@') && !text.ends_with(':')

@@ -16,7 +16,7 @@ use super::coding::FileCoding;
 /// milliseconds at least.
 const UNSETTLED: Duration = Duration::from_secs(2);
 
-/// What a request says about it.
+/// The conditions of a request.
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
     matches: Vec<HeaderValue>,
@@ -30,7 +30,7 @@ pub(super) struct Conditions {
 /// What follows from it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict<'a> {
-    /// The file is sent, or the range of it that this field asks for.
+    /// The file is sent, or the range that this field asks for.
     Send(Option<&'a HeaderValue>),
     /// The client has it: 304.
     NotModified,
@@ -142,7 +142,7 @@ impl Validators {
             .is_some_and(|tag| tag.opaque == other.opaque)
     }
 
-    /// Whether the range that is asked for belongs to what the client has.
+    /// Whether the requested range belongs to what the client has.
     fn allow_range(&self, condition: &HeaderValue) -> bool {
         let Ok(text) = condition.to_str() else {
             return false;

@@ -19,7 +19,7 @@ use crate::config;
 /// The file that is served for a folder.
 const INDEX: &str = "index.html";
 
-/// What a request asks for.
+/// What a request wants.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) target: Target,
@@ -57,7 +57,7 @@ pub(super) struct Opened {
     /// Its path below the root, without the extension of its coding.
     pub(super) path: PathBuf,
     pub(super) coding: Option<FileCoding>,
-    /// Which file it is also depends on whether a page was asked for.
+    /// The file also depends on whether the request was a navigation.
     pub(super) is_fallback: bool,
 }
 
@@ -127,7 +127,7 @@ fn open_regular(root: &Dir, path: &Path) -> io::Result<Option<(fs::File, fs::Met
     if kind(root, path)? != Kind::File {
         return Ok(None);
     }
-    // It may have become something else by now: a FIFO would block, and a terminal become the process's own.
+    // It may have been replaced by now: a FIFO would block, and a terminal would become the process's own.
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever is opened is inside: each file says in its content where it is.
+    /// Everything that is opened is inside: each file's content says where it is.
     fn tree() -> impl Strategy<Value = Vec<(String, String)>> {
         let place = r"(a|b|\.\.data|index\.html)(/(a|b|index\.html))?";
         let what = r"(file|file|a|b|\.\.|\.\./\.\./outside|\.\./outside/x|\.\./root/a|/|a/b|\.\.data/a|/etc/passwd|OUT|OUT/x)";

@@ -7,7 +7,7 @@ use http::HeaderValue;
 pub(super) enum Extent {
     /// All of it.
     Whole,
-    /// So many bytes, at least one, from this one on.
+    /// `length` bytes, at least one, from `first` on.
     Part { first: u64, length: u64 },
     /// Nothing: it has no such bytes.
     Unsatisfiable,

@@ -1,4 +1,4 @@
-//! Which file a request asks for.
+//! The file that a request wants.
 
 use std::path::PathBuf;
 

@@ -90,8 +90,8 @@ pub(super) fn respond(
     (head, part)
 }
 
-/// The response to a request for a folder at a path without its last slash, from which relative links would lead elsewhere. The target
-/// is relative, for a proxy in front may have taken a prefix off.
+/// The response to a request for a folder without its trailing slash, from which relative links would lead elsewhere. The target is
+/// relative, as a proxy in front may have removed a prefix.
 pub(super) fn redirect(uri: &Uri, now: SystemTime) -> response::Parts {
     let mut head = head(StatusCode::MOVED_PERMANENTLY, now);
     let name = uri.path().rsplit('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Lists in which the client says how much it wants each thing: `Accept`, `Accept-Encoding`.
+//! Lists with quality values: `Accept`, `Accept-Encoding`.
 
 use http::header::{HeaderMap, HeaderName};
 

@@ -31,7 +31,7 @@ pub struct HeadReader {
     interim: usize,
 }
 
-/// What was read.
+/// A head that was read.
 #[derive(Debug)]
 pub enum Head {
     /// An interim response (1xx other than 101).
@@ -57,7 +57,7 @@ pub struct Response {
     pub framing: Framing,
     /// It is an event stream by its label.
     pub is_event_stream: bool,
-    /// What was read after it.
+    /// Bytes that were read after it.
     pub rest: Bytes,
 }
 

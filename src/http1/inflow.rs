@@ -1,4 +1,4 @@
-//! A response's body on its way in.
+//! The body of a response as it arrives.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -26,11 +26,11 @@ pub struct Inflow {
     /// `None` once the body has ended.
     connection: Option<Connection>,
     left: Left,
-    /// What was read together with the head.
+    /// Bytes that were read together with the head.
     rest: Bytes,
     /// Who gets the connection when the body has ended, if another response may come on it.
     keeper: Option<Rc<dyn Keeper>>,
-    /// The request, if it is still on its way.
+    /// The request, if it is still being sent.
     sending: Option<Sending>,
     /// The trailer section; `None` where it is not wanted.
     trailers: Option<Trailers>,
@@ -48,7 +48,7 @@ enum Left {
     UntilClose,
 }
 
-/// How long an upstream that has sent as much as its `Content-Length` said may take to show that it did not mean it.
+/// How long an upstream that has sent its whole `Content-Length` has to show that the length was false.
 const LENGTH_DOUBT: Duration = Duration::from_millis(250);
 
 thread_local! {
@@ -57,8 +57,8 @@ thread_local! {
 }
 
 impl Inflow {
-    /// The body after a head that says `framing`; `rest` was read with it. The connection goes to `keeper` after it. An event stream
-    /// is healed where its length is false.
+    /// The body after a head with this `framing`; `rest` was read with it. The connection goes to `keeper` afterwards. A false
+    /// length of an event stream is ignored.
     pub fn new(
         mut connection: Connection,
         framing: Framing,
@@ -170,7 +170,7 @@ impl Inflow {
         Poll::Ready(Ok(length))
     }
 
-    /// Takes the framing out of what was read. Returns how much of it is the body, at the front of `read`.
+    /// Removes the framing from the bytes that were read. Returns how many of them are body, at the front of `read`.
     fn pass(&mut self, read: &mut [u8]) -> Result<usize, UpstreamEnd> {
         match &mut self.left {
             Left::Nothing => Ok(0),
@@ -280,7 +280,7 @@ impl Inflow {
         SCRATCH.with_borrow_mut(|scratch| {
             let room = limit.min(scratch.len());
             let length = ready!(self.poll_decoded(cx, &mut scratch[..room]))?;
-            // What waits for a slow client takes no more memory than it is long.
+            // Data that waits for a slow client takes no more memory than its length.
             Poll::Ready(Ok(Bytes::copy_from_slice(&scratch[..length])))
         })
     }

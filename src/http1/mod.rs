@@ -1,7 +1,8 @@
 //! One request over HTTP/1.1 on an upstream's socket: its head and body out, the response's in.
 //!
-//! Both ways go on at once, as HTTP/1.1 allows: a response may begin, and end, while the request's body is still on its way. What
-//! is on its way then has a task of its own ([`Sending`](crate::sending::Sending)), since nobody polls a response whose client takes nothing.
+//! Both directions run at once, as HTTP/1.1 allows: a response may begin, and end, while the request's body is still being sent.
+//! The rest of the request then has a task of its own ([`Sending`](crate::sending::Sending)), since a response is not polled while
+//! its client accepts nothing.
 
 mod connection;
 mod head;

@@ -1,4 +1,4 @@
-//! A request on its way out.
+//! A request as it is sent.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

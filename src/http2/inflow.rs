@@ -17,12 +17,12 @@ pub struct Inflow {
     stream: RecvStream,
     /// The length that the message's head declares.
     length: Option<u64>,
-    /// Bytes that were handed out, and are done with when more is asked for.
+    /// Bytes that were returned, and are released when more is asked for.
     handed_out: usize,
     data_ended: bool,
     /// The message has no body, whatever comes.
     is_void: bool,
-    /// What asks the peer for the body.
+    /// Asks the peer for the body.
     ask: Option<Box<dyn FnOnce()>>,
     /// The request that a response answers.
     request: Option<Box<dyn Lease>>,
@@ -68,12 +68,12 @@ impl Inflow {
         self.request.as_mut()?.take_remainder()
     }
 
-    /// The peer waits to be asked for the body (`Expect: 100-continue`): `ask` is called when it is first read.
+    /// Has `ask` called when the body is first read, as the peer waits for that (`Expect: 100-continue`).
     pub fn ask_with(&mut self, ask: impl FnOnce() + 'static) {
         self.ask = Some(Box::new(ask));
     }
 
-    /// The next bytes; the peer may send so many more once they are [released](Self::release).
+    /// The next bytes; the peer may send as many more once they are [released](Self::release).
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
         if let Some(ask) = self.ask.take() {
             ask();

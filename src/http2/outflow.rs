@@ -1,4 +1,4 @@
-//! A body on its way into a stream.
+//! A body that is sent on a stream.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 
-/// How much of one stream waits in h2, at the most, in bytes. What a body gives at once may come on top.
+/// The most bytes of one stream that wait in h2, apart from a single larger piece of a body.
 const QUEUED: usize = 32 * 1024;
 
 /// How many bytes of a stream h2 has and has not yet been able to send: the peer's windows or its socket are full.
@@ -124,8 +124,8 @@ where
         }
     }
 
-    /// Ready when the body is sent, or will not be. `timeout` is for the peer to take a byte of those that wait, unless the whole
-    /// connection `is_held_up`; `code` says with which code the stream is reset when the body breaks off.
+    /// Ready when the body is sent, or cannot be. `timeout` limits how long the peer may accept none of the waiting bytes, unless
+    /// the whole connection `is_held_up`; `code` returns the code with which the stream is reset if the body fails.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Finding out whether a peer that says nothing is still there.
+//! Detects a silent peer that is gone.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 
-/// How long a peer may say nothing before it is asked with a PING.
+/// How long a peer may be silent before it gets a PING.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -43,7 +43,7 @@ where
     }
 }
 
-/// A line on its way: an object without its end.
+/// An unfinished line: an object without its end.
 struct Line(String);
 
 impl Line {

@@ -21,7 +21,7 @@ use crate::output::{STDERR, STDOUT};
 /// How long the process waits at exit for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The level in force.
+/// The current level.
 static LEVEL: Mutex<Level> = Mutex::new(Level::Info);
 
 /// What decides which lines are written.
@@ -71,7 +71,7 @@ pub fn start(log: &Log) -> io::Result<Logging> {
     Ok(Logging(()))
 }
 
-/// From now on it is logged as `log` says, whatever was set meanwhile.
+/// Applies the settings `log`, whatever was set meanwhile.
 pub fn adopt(log: &Log) {
     set_level(log.level, "configuration");
     if log.access.is_some()
@@ -84,7 +84,7 @@ pub fn adopt(log: &Log) {
     }
 }
 
-/// The level in force.
+/// The current level.
 pub fn level() -> Level {
     *lock_level()
 }

@@ -23,9 +23,9 @@ pub use crate::upstream_stats::{Cause, Phase};
 /// What came of reading the configuration again; the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
-    /// It is in force.
+    /// It is active.
     Applied,
-    /// It has a mistake, and what was in force stays.
+    /// It has an error, and the previous one stays active.
     Rejected,
 }
 

@@ -111,7 +111,7 @@ impl RouteCounters {
         self.time_to_first_event.observe(&SECONDS, micros(time));
     }
 
-    /// A read brought events, so long after the one before that did.
+    /// Notes a read that brought events, with the time since the one before.
     pub fn events_after(&self, gap: Duration) {
         self.event_gap.observe(&SECONDS, micros(gap));
     }
@@ -122,7 +122,7 @@ impl RouteCounters {
         self.stream_age.observe(&AGES, micros(age));
     }
 
-    /// A stream that ended brought so many `events` in the `time` between its first and its last.
+    /// Notes that a stream had this many `events` in the `time` between its first and its last.
     pub fn events_came_within(&self, events: u64, time: Duration) {
         let millionths = u128::from(events) * 1_000_000_000_000;
         if let Some(rate) = millionths.checked_div(micros(time).into()) {

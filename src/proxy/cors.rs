@@ -24,7 +24,7 @@ pub(super) struct Allowance {
     varies: bool,
 }
 
-/// What a preflight asks for (section 3.3.5); `None` if the request is none.
+/// The preflight (section 3.3.5); `None` if the request is none.
 pub(super) fn preflight<B>(request: &Request<B>) -> Option<&HeaderValue> {
     let headers = request.headers();
     let is_one = request.method() == Method::OPTIONS && headers.contains_key(ORIGIN);
@@ -33,7 +33,7 @@ pub(super) fn preflight<B>(request: &Request<B>) -> Option<&HeaderValue> {
         .filter(|_| is_one)
 }
 
-/// Whether a preflight asks to send a field of this name.
+/// Whether a preflight asks to send this field.
 pub(super) fn asks_for(headers: &HeaderMap, name: &HeaderName) -> bool {
     super::request::names(headers, ACCESS_CONTROL_REQUEST_HEADERS, name.as_str())
 }

@@ -32,7 +32,7 @@ pub(super) fn find<'a, B>(
     }
 }
 
-/// What a request asks for, as routes compare it: found out once for all of them, and not at all if none has such a condition.
+/// The parts of a request that routes compare: computed once for all of them, and not at all if none has such a condition.
 struct RouteKey<'a, B> {
     request: &'a Request<B>,
     listener: Option<&'a str>,

@@ -12,7 +12,7 @@ use crate::config::{PathPattern, Redirect, Respond, Scheme};
 use crate::files::Files;
 use crate::upstream::{Answer, AnswerBody, Error};
 
-/// An answer with this head, as if a backend had given it.
+/// A response with this head, as if from a backend.
 pub(super) fn answer(mut head: response::Parts, body: Bytes) -> Answer {
     head.headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));

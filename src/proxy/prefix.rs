@@ -16,7 +16,7 @@ use crate::wire::{origin_form, request_target};
 pub(super) struct Replacement {
     segments: usize,
     text: String,
-    /// That beginning, as the client knows it.
+    /// That prefix, as the client sees it.
     pub(super) of_client: String,
 }
 
@@ -127,7 +127,7 @@ fn first(path: &[u8], segments: usize) -> &[u8] {
     }
 }
 
-/// The first `segments` of a request's path as its client knows them.
+/// The first `segments` of a request's path as the client sees them.
 fn of_client(path: &str, segments: usize) -> String {
     let normal;
     let path = if is_plain(path.as_bytes()) {
@@ -139,7 +139,7 @@ fn of_client(path: &str, segments: usize) -> String {
     String::from_utf8_lossy(first(path.as_bytes(), segments)).into_owned()
 }
 
-/// How what a backend says of its own addresses becomes what the client can use.
+/// Maps a backend's own URLs back to ones that the client can use.
 #[derive(Debug)]
 pub(super) struct WayBack {
     /// What the backend's paths begin with, and the client's do instead. `None` if they are the same.
@@ -208,8 +208,8 @@ impl WayBack {
         }
     }
 
-    /// A path of the backend's as the client has it; `None` if it is the same, or known to be the client's already: a backend may
-    /// have read `X-Forwarded-Prefix`.
+    /// A path of the backend as the client sees it; `None` if it is the same, or already the client's: a backend may have read
+    /// `X-Forwarded-Prefix`.
     fn path(&self, path: &str) -> Option<String> {
         let (theirs, ours) = self.prefix.as_ref()?;
         let is_below = |prefix: &str| {

@@ -44,7 +44,7 @@ impl Probe {
         }))
     }
 
-    /// The answer to a request for it; `None` if it is none, or has not the token.
+    /// The response to a probe request; `None` if it is none, or does not have the token.
     pub(super) fn answer<B>(
         &self,
         request: &Request<B>,

@@ -21,7 +21,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// What `Content-Encoding` says.
+    /// The value of `Content-Encoding`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         // A value that is no text is an unknown coding too.
         let values = headers
@@ -89,7 +89,7 @@ pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
-/// Does the same to the head of a stream of another format, whose bytes pass as they are unless they have to be decoded.
+/// Edits the head of a stream of another format, whose bytes pass unchanged unless they have to be decoded.
 pub(super) fn edit_other_stream_head(headers: &mut HeaderMap, coding: &Coding) {
     headers.remove(CONTENT_LENGTH);
     if let Coding::Known(_) = coding {

@@ -36,7 +36,7 @@ pub(super) struct Route {
     pub(super) resuming: Option<Rc<Resuming>>,
     /// What its requests have to pass.
     pub(super) guard: Option<Arc<Guard>>,
-    /// Who is asked by the guard whether they may pass.
+    /// The authorizing service of its guard.
     pub(super) authorizer: Option<Authorizer>,
     /// Both of them in the log and on the status page.
     pub(super) info: Arc<RouteInfo>,
@@ -229,7 +229,7 @@ fn frame_choice(frame: Frame, context: &RequestContext) -> FrameChoice {
     match frame {
         Frame::Line => FrameChoice::Line,
         Frame::Block => FrameChoice::Block,
-        // `@google/genai` wants every block to start with `data:` (F79), whatever its `Accept` says.
+        // `@google/genai` wants every block to start with `data:`, whatever its `Accept` says.
         Frame::Auto if is_google_genai(context) => FrameChoice::Block,
         Frame::Auto if asks_for_events(&context.accept) || is_old_openai_go(agent) => {
             FrameChoice::Line
@@ -245,13 +245,13 @@ pub(super) fn is_google_genai(context: &RequestContext) -> bool {
     texts.any(|text| text.contains("google-genai-sdk"))
 }
 
-/// What a field says; nothing if it is not there, or no text.
+/// The value of a field; empty if it is missing or no text.
 fn text(field: Option<&HeaderValue>) -> &str {
     let text = field.and_then(|value| value.to_str().ok());
     text.unwrap_or_default()
 }
 
-/// openai-go before 3.43 takes the blank line for an empty event and fails (F77). It says `OpenAI/Go 3.42.0`.
+/// openai-go before 3.43 treats the blank line as an empty event and fails. Its `User-Agent` is `OpenAI/Go 3.42.0`.
 fn is_old_openai_go(agent: &str) -> bool {
     let version = || {
         let mut numbers = agent

@@ -48,7 +48,7 @@ fn may_pass(protocol: &[u8]) -> bool {
         .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
 }
 
-/// Says in a head that was freed of hop-by-hop fields that the connection changes to `protocols`.
+/// Announces in a head without hop-by-hop fields that the connection switches to `protocols`.
 pub(super) fn announce(headers: &mut HeaderMap, protocols: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocols);

@@ -40,12 +40,12 @@ impl<'a> Values<'a> {
         self.scheme
     }
 
-    /// The host that the client asks for, without a port.
+    /// The requested host, without a port.
     pub(super) fn host(&self) -> Option<&'a str> {
         self.host
     }
 
-    /// The port that it asks for, if it names one.
+    /// The requested port, if the request names one.
     pub(super) fn stated_port(&self) -> Option<&'a str> {
         let authority = match self.uri.authority() {
             Some(authority) => authority.as_str(),

@@ -20,7 +20,7 @@ use crate::tls::{Reloading, ServerConfig};
 
 /// How long accepting pauses when the process is out of file descriptors or memory: some will come free.
 pub const PAUSE: Duration = Duration::from_millis(50);
-/// How long nothing may have failed before that is called over: with each that comes free accepting succeeds once.
+/// How long no failure must occur before the shortage counts as over: each descriptor that becomes free lets one accept succeed.
 const CALM: Duration = Duration::from_secs(1);
 
 /// Accepts on one thread, and reports once when it cannot and once when it can again.
@@ -60,7 +60,7 @@ pub enum Accepted {
     Unix(UnixStream),
 }
 
-/// A connection on its way to another thread.
+/// A connection that moves to another thread.
 #[derive(Debug)]
 pub(super) enum Detached {
     Tcp(std::net::TcpStream, SocketAddr),
@@ -148,7 +148,7 @@ impl Accepting {
         }
     }
 
-    /// Lets no more connections in. Returns those that are in, and wait.
+    /// Closes the listener. Returns the connections that were already waiting.
     pub(super) fn close(self) -> impl Iterator<Item = Accepted> {
         let listener = match self.socket {
             Listening::Tcp(socket) => socket.into_std().map(Listener::Tcp),
@@ -170,7 +170,7 @@ impl Accepting {
 }
 
 impl Reserve {
-    /// Keeps so many descriptors.
+    /// Reserves this many descriptors.
     pub fn new(size: usize) -> Self {
         let reserve = Self {
             size,
@@ -255,7 +255,7 @@ impl Detached {
     }
 }
 
-/// Whether an error is of the connection that was about to be accepted, and says nothing of the next.
+/// Whether an error concerns only the connection that was about to be accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -32,7 +32,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until `open` is false. What has come until then, and waits to be accepted, is taken as well: it would be reset.
+    /// Accepts until `open` is false. Connections that are waiting by then are accepted as well: they would be reset.
     pub(super) async fn run<H: Handler>(
         &self,
         mut connections: Accepting,

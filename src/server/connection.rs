@@ -9,9 +9,9 @@ use crate::alarm::Alarm;
 use crate::client::Client;
 use crate::metrics::Metrics;
 
-/// Serves `client`, whichever HTTP it speaks, until one side is done.
+/// Serves `client`, whichever HTTP it speaks, until the connection ends.
 ///
-/// Each phase is in a box of its own: a task is as large as its largest phase, and the longest one, a stream, is not that.
+/// Each phase is boxed: a task is as large as its largest phase, and the longest one, a stream, is not that.
 pub async fn serve<H: Handler>(
     client: Rc<Client>,
     handler: Rc<H>,
@@ -21,7 +21,7 @@ pub async fn serve<H: Handler>(
     let speaks_http2 = Box::pin(speaks_http2(&client, &shutdown));
     match speaks_http2.await {
         Some(true) => {
-            // A `Client` of its own in here would be room that every connection keeps.
+            // A `Client` in here would take room in every connection.
             let serve = |client| Box::pin(http2::serve(client, handler, shutdown, metrics));
             if let Some(served) = Rc::into_inner(client).map(serve) {
                 served.await;

@@ -44,9 +44,9 @@ enum Lost {
     Draining,
 }
 
-/// The client on a connection, once it has passed what `settings` ask for; `None` if it is closed instead.
+/// The client on a connection, once it has passed what `settings` require; `None` if it is closed instead.
 ///
-/// A PROXY protocol header and the TLS handshake are waited for together, as long as the `request_head` timeout allows.
+/// A PROXY protocol header and the TLS handshake together have the `request_head` timeout.
 pub(super) async fn admit(
     accepted: Accepted,
     settings: ListenerSettings,
@@ -88,7 +88,7 @@ pub(super) async fn admit(
 
 type Introduced = Result<(Socket, Option<SocketAddr>), Lost>;
 
-/// Says who is on a connection that was opened from `peer`, and decrypts it.
+/// Identifies the client of a connection from `peer`, and sets up TLS.
 async fn pass(
     settings: &ListenerSettings,
     mut socket: Socket,

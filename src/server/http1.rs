@@ -141,7 +141,7 @@ async fn serve_requests<H: Handler>(
     .await
 }
 
-/// Lets a response be written past hyper.
+/// Runs a takeover that writes a response past hyper.
 async fn relay(mut relay: Taken, client: &Client, shutdown: &ShutdownWatch) -> ServiceEnd {
     let mut deadlines = Deadlines::new(client, shutdown);
     let mut registration = shutdown.register();
@@ -161,7 +161,7 @@ async fn relay(mut relay: Taken, client: &Client, shutdown: &ShutdownWatch) -> S
     .await
 }
 
-/// Lets bytes pass both ways until that is done or the shutdown cuts it.
+/// Runs a tunnel until it is done or the shutdown aborts it.
 async fn until_cut(mut tunnel: Taken, client: &Client, shutdown: &ShutdownWatch) -> ServiceEnd {
     let mut registration = shutdown.register();
     poll_fn(|cx| {

@@ -30,9 +30,9 @@ impl Listener {
         Self::bind_first(address, mode).await?.listen()
     }
 
-    /// Binds `address` for so many threads. Over TCP each gets a socket of its own, and the kernel spreads the connections over
-    /// them (`SO_REUSEPORT`, socket(7)): all threads waiting at one would wake each other for nothing. A Unix socket is one, and its file
-    /// gets this `mode`.
+    /// Binds `address` for this many threads. Over TCP each gets a socket of its own, and the kernel spreads the connections over
+    /// them (`SO_REUSEPORT`, socket(7)): threads waiting on one socket would wake each other for nothing. A Unix socket is one, and
+    /// its file gets this `mode`.
     pub async fn bind_for(
         address: &ListenAddress,
         mode: u32,
@@ -64,7 +64,7 @@ impl Listener {
         }
     }
 
-    /// Lets connections in; they wait until they are accepted.
+    /// Starts to listen; connections wait until they are accepted.
     fn listen(self) -> io::Result<Self> {
         match &self {
             Self::Tcp(socket) => SockRef::from(socket).listen(BACKLOG)?,

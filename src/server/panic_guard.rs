@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Held by the tasks that a worker cannot do without. Dropped in a panic, it says so.
+/// Held by the tasks that a worker cannot do without. Dropped in a panic, it reports that.
 #[derive(Debug, Clone)]
 pub(super) struct PanicGuard {
     failed: Arc<AtomicBool>,

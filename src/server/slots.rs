@@ -18,7 +18,7 @@ pub(super) struct Slot {
 }
 
 impl ConnectionSlots {
-    /// That of so many workers, without connections.
+    /// The slots of this many workers, without connections.
     pub(super) fn new(workers: usize) -> Self {
         Self {
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
@@ -31,7 +31,7 @@ impl ConnectionSlots {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Whether `worker` has a connection, or was given one and has not begun.
+    /// Whether `worker` has no connection, not even one that it has yet to begin.
     pub(super) fn is_idle(&self, worker: usize) -> bool {
         self.load(worker) == 0
     }

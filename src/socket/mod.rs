@@ -1,4 +1,4 @@
-//! A stream socket, TCP or Unix, with TLS or without: what the proxy asks of one, whichever it is.
+//! A stream socket, TCP or Unix, with TLS or without: what the proxy needs of it.
 
 mod stall;
 #[cfg(test)]
@@ -199,9 +199,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits until the peer has sent FIN or RST, however many unread bytes lie before it.
+    /// Waits until the peer has sent FIN or RST, however many unread bytes precede it.
     ///
-    /// It is asked again only when something may have changed: who waits for it wakes for each event of a stream.
+    /// It checks again only when something may have changed: its task wakes for each event of a stream.
     pub async fn closed(&self) {
         let mut closed = pin!(self.until_closed());
         let mut polled = PollCache::default();
@@ -238,7 +238,7 @@ impl Socket {
         }
     }
 
-    /// Whether there is nothing to read, not even an end. It is the kernel that is asked: what epoll has shown may be late.
+    /// Whether there is nothing to read, not even an end. This asks the kernel: epoll's last report may be outdated.
     pub fn is_quiet(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let seen = match self {

@@ -18,12 +18,12 @@ use super::Socket;
 /// how much of what was written is not acknowledged yet.
 #[derive(Debug, Default)]
 pub struct Stall {
-    /// The socket takes no more.
+    /// The socket accepts no more.
     is_full: Cell<bool>,
     /// How many bytes were written since the last look.
     written: Cell<usize>,
     waiting: Cell<Option<Waiting>>,
-    /// When to look next, and for which timeout that was reckoned: it is asked at each event.
+    /// When to check next, and for which timeout that was computed: it is needed at each event.
     next_look: Cell<Option<(Instant, Duration)>>,
 }
 
@@ -43,7 +43,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LOOKS: u32 = 4;
 
 impl Stall {
-    /// So many bytes were written, or it was tried.
+    /// Notes a write, or the attempt.
     #[inline]
     pub fn note(&self, written: Poll<usize>) {
         let is_full = written.is_pending();
@@ -70,12 +70,12 @@ impl Stall {
         }));
     }
 
-    /// Whether the socket takes no more.
+    /// Whether the socket accepts no more.
     pub fn is_full(&self) -> bool {
         self.is_full.get()
     }
 
-    /// When to look at the peer again, if it is to take a byte within `timeout`.
+    /// When to check the peer again, if it has to accept a byte within `timeout`.
     #[inline]
     pub fn due(&self, timeout: Option<Duration>) -> Option<Instant> {
         match (self.next_look.get(), timeout) {
@@ -119,7 +119,7 @@ impl Stall {
     }
 }
 
-/// Whether the kernel has asked the peer of a TCP socket again, and has no answer: an acknowledgement may also just be late.
+/// Whether the kernel has probed the peer of a TCP socket without a response: an acknowledgement may also just be late.
 pub(super) fn is_unanswered(socket: BorrowedFd<'_>) -> bool {
     let mut info = [0_u8; 8]; // the beginning of `tcp_info`: the kernel fills as much as there is room for
     let mut length: libc::socklen_t = 8;
@@ -139,7 +139,7 @@ pub(super) fn is_unanswered(socket: BorrowedFd<'_>) -> bool {
     result == 0 && (retransmits > 0 || probes > 0 || backoff > 0)
 }
 
-/// What a write, or an attempt at one, says of the peer; a failed one shows where it fails.
+/// What a write, or an attempt at one, shows about the peer; a failed one is handled elsewhere.
 pub fn taken(written: &Poll<io::Result<usize>>) -> Poll<usize> {
     match written {
         Poll::Ready(Ok(length)) => Poll::Ready(*length),

@@ -1,7 +1,7 @@
-//! TLS over a socket: rustls between the bytes that are asked for and those on the wire.
+//! TLS over a socket: rustls between the plain bytes and those on the wire.
 //!
-//! tokio-rustls shakes hands. Afterwards reading, writing and waiting for the peer's leaving all go through `&self` and on one
-//! thread, so the session is in a `RefCell` that is never borrowed across a wait.
+//! tokio-rustls performs the handshake. Afterwards reading, writing and waiting for the peer's disconnect all go through `&self`
+//! and on one thread, so the session is in a `RefCell` that is never borrowed across a wait.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Read, Write};
@@ -184,7 +184,7 @@ fn limit<Data>(session: &mut ConnectionCommon<Data>) {
     session.set_buffer_limit(Some(BUFFER));
 }
 
-/// The socket as rustls knows one, in the course of one poll.
+/// The socket as rustls needs it, during one poll.
 struct TlsIo<'a, 'b> {
     socket: &'a Socket,
     cx: &'a mut Context<'b>,

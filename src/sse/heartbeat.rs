@@ -23,7 +23,7 @@ pub enum FrameChoice {
 }
 
 impl Heartbeat {
-    /// A heartbeat that says `text`, which has no line end in it.
+    /// A heartbeat with `text`, which has no line end in it.
     pub fn new(text: &str) -> Self {
         debug_assert!(
             !text.contains(['\r', '\n']),

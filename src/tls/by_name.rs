@@ -50,7 +50,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// The DNS names in a certificate, in lower case. Subjects count for nothing, as they do for clients.
+/// The DNS names in a certificate, in lower case. Subjects are ignored, as clients do.
 pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let parsed = EndEntityCert::try_from(certificate);
     let names = parsed.as_ref().map(|parsed| parsed.valid_dns_names());

@@ -3,7 +3,7 @@
 pub(super) const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xA0;
 
-/// What a certificate says from its issuer on, and what comes after: the issuer, the validity, the subject and more.
+/// A certificate from its issuer on: the issuer, the validity, the subject and more.
 pub(super) fn from_issuer(certificate: &[u8]) -> Option<&[u8]> {
     let (_, certificate, _) = element(certificate)?;
     let (_, signed, _) = element(certificate)?;

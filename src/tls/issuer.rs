@@ -5,7 +5,7 @@ use super::der::{SEQUENCE, element, from_issuer};
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0A];
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-/// The issuer's organization and name; `None` if the certificate says neither, or is none.
+/// The issuer's organization and name; `None` if the certificate has neither, or is invalid.
 pub(super) fn issuer(certificate: &[u8]) -> Option<String> {
     let (tag, mut name, _) = element(from_issuer(certificate)?)?;
     if tag != SEQUENCE {

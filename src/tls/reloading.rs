@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Reloading<C>(channel::Receiver<Loaded<C>>);
 
-/// What was made of the files.
+/// The configuration made from the files.
 #[derive(Debug)]
 struct Loaded<C> {
     config: Arc<C>,
@@ -33,7 +33,7 @@ pub struct Watcher<S: FileSettings> {
     settings: S,
     seen: Files,
     newest: channel::Sender<Loaded<S::Config>>,
-    /// What was reported last of how its certificates stand.
+    /// The standing of its certificates that was last reported.
     reported: Standing,
 }
 

@@ -49,7 +49,7 @@ pub struct ServerTls {
     pub identity: Identity,
     /// What those are shown who ask for a name in one of these.
     pub others: Vec<Identity>,
-    /// The CAs of which each client has to show a certificate; `None` asks for none.
+    /// The CAs one of which must have issued each client's certificate; `None` requests none.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -58,13 +58,13 @@ pub struct ServerTls {
 pub struct ClientTls {
     /// The CAs of which the upstream has to show a certificate; `None` are those of the system.
     pub ca: Option<PathBuf>,
-    /// What the upstream is shown if it asks.
+    /// The certificate for the upstream, if it asks for one.
     pub identity: Option<Identity>,
     /// Whose certificate the upstream has to show.
     pub server_name: PeerName,
 }
 
-/// Whose certificate an upstream has to show, and for whose it is asked (SNI).
+/// The name that an upstream's certificate must have, and that is sent as SNI.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PeerName {
     /// Always this one's.
@@ -189,7 +189,7 @@ impl Identity {
         CertifiedKey::from_der(chain, key, &provider()).map_err(|error| self.fault(error))
     }
 
-    /// What rustls says of the two.
+    /// The fault that rustls finds in the pair.
     fn fault(&self, error: rustls::Error) -> Error {
         match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {

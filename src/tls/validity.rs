@@ -65,7 +65,7 @@ pub fn now() -> i64 {
 }
 
 impl Validity {
-    /// That of a certificate in DER; `None` if it is none.
+    /// The validity of a certificate in DER; `None` if it is malformed.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
         let (_, _, rest) = element(from_issuer(certificate)?)?;
         let (tag, times, _) = element(rest)?;

@@ -11,7 +11,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// Decides whether a server's certificate is accepted.
 pub(super) trait Policy: Debug + Send + Sync {
-    /// Accepts `presented`, or says what is wrong with it.
+    /// Accepts `presented`, or returns an error.
     fn verify(&self, presented: &Presented<'_>) -> Result<ServerCertVerified, Error>;
 }
 

@@ -22,7 +22,7 @@ use crate::tls::{self, ClientConfig, ClientTls, PeerName};
 /// How long an address has to answer before the next one is tried beside it (RFC 8305, section 5, "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to `upstream`, whose name `resolver` knows, and shakes hands if it speaks TLS.
+/// Connects to `upstream`, whose name `resolver` looks up, with a TLS handshake if it uses TLS.
 pub(super) async fn connect(
     upstream: &Upstream,
     resolver: &Resolver,

@@ -51,7 +51,7 @@ pub(super) async fn send(
     let head = wait_for_head(terms, &mut connection.alarm, |cx| {
         if !is_sent && let Poll::Ready(sent) = outflow.poll(cx, &socket, request.body_mut()) {
             match sent {
-                // An upstream that takes no more may have answered all the same.
+                // An upstream that accepts no more may have responded all the same.
                 Ok(()) | Err(Unsent::Refused) => is_sent = true,
                 Err(Unsent::Body | Unsent::Abandoned) => {
                     return Poll::Ready(Err(broken_body(terms)));

@@ -160,8 +160,8 @@ impl Connection {
         is_in_use && self.takes_streams()
     }
 
-    /// Whether it is neither too old, nor over, nor about to be: an upstream that has sent GOAWAY finishes its streams and takes
-    /// no more.
+    /// Whether it is neither too old, nor closed, nor closing: an upstream that has sent GOAWAY finishes its streams and accepts no
+    /// more.
     fn takes_streams(&self) -> bool {
         let mut send = self.send.clone();
         let ready = send.poll_ready(&mut Context::from_waker(Waker::noop()));
@@ -308,7 +308,7 @@ fn into_answer(
     Ok(Answer { head, raw, body })
 }
 
-/// What interim responses may have of memory, each that is queued for its client included.
+/// How much memory interim responses may take, each that is queued for its client included.
 fn bytes_of(headers: &HeaderMap) -> usize {
     const OVERHEAD: usize = 32; // as HTTP/2 reckons a header list's size (RFC 9113, section 6.5.2)
     let fields = headers.iter();

@@ -36,7 +36,7 @@ pub(super) fn is_offered(request: &HeaderMap) -> bool {
         .any(|name| names_one(request, name))
 }
 
-/// Whether a response asks for one.
+/// Whether a response asks for a login.
 pub(super) fn is_demanded(response: &HeaderMap) -> bool {
     [WWW_AUTHENTICATE, PROXY_AUTHENTICATE]
         .iter()

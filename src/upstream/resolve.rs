@@ -55,7 +55,7 @@ impl Resolver {
         self.best.set(Some(best.ip()));
     }
 
-    /// None of them has answered: they may have changed.
+    /// Forgets the addresses: none has responded, so they may have changed.
     pub(super) fn forget(&self) {
         *self.known.borrow_mut() = None;
     }

@@ -6,7 +6,7 @@ use super::Terms;
 use crate::config::ConnectRetry;
 use crate::reason::Reason;
 
-/// How long requests that do not ask for events are held up by an upstream that may not be there at all.
+/// How long requests that do not ask for events wait for an upstream that may be down.
 const BRIEF: Duration = Duration::from_secs(1);
 /// A year: any point in time can carry it.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -32,7 +32,7 @@ impl Backoff {
     }
 }
 
-/// How long connecting is tried again for such a request; `None` is not at all.
+/// How long connecting is retried for such a request; `None` is never.
 pub(super) fn patience(terms: &Terms<'_>) -> Option<Duration> {
     let patience = match terms.connect_retry {
         ConnectRetry::Off => return None,

@@ -14,7 +14,7 @@ use crate::sse::UpstreamEnd;
 /// The upstream of an event stream.
 #[derive(Debug)]
 pub enum Source {
-    /// A connection of its own.
+    /// A separate connection.
     Http1(http1::Inflow),
     /// A stream of an HTTP/2 connection.
     Http2(StreamBody),
@@ -97,7 +97,7 @@ impl StreamBody {
         }
     }
 
-    /// What has arrived, other than the end.
+    /// Data that has arrived, other than the end.
     fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         if self.end.is_some() {
             return Poll::Pending;

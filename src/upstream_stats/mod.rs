@@ -69,7 +69,7 @@ pub struct UpstreamStats {
     active: AtomicUsize,
     requests: AtomicU64,
     last_failure: Mutex<Option<(Reason, Instant)>>,
-    /// Whether it is to be asked, where there are others.
+    /// Whether it is available, if it is one of several.
     pub standing: Standing,
     /// Those to be woken when a request to it ends: it is as busy as it may be.
     waiting: Mutex<Vec<Weak<Notify>>>,
@@ -98,7 +98,7 @@ pub struct Report {
     pub active: usize,
     /// Requests that were sent to it, or were to be.
     pub requests: u64,
-    /// How much longer it is not asked, since it has failed too often.
+    /// How much longer it stays ejected.
     pub ejected: Option<Duration>,
     /// How often that has happened.
     pub ejections: u64,
@@ -220,7 +220,7 @@ impl Upstreams {
         self.failovers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many requests more wait, or fewer.
+    /// Counts `more` waiting requests, or fewer if negative.
     pub fn queue(&self, more: i64) {
         self.queued.fetch_add(more, Ordering::Relaxed);
     }
@@ -261,7 +261,7 @@ impl UpstreamStats {
         InFlight(self.clone())
     }
 
-    /// The same unless so many are with it already.
+    /// Like [`engage`](Self::engage), unless it already has `most` requests.
     pub fn engage_below(self: &Arc<Self>, most: usize) -> Option<InFlight> {
         let one_more = |active| (active < most).then_some(active + 1);
         self.active

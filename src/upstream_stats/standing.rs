@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// How long a backend is left alone the first time: about what a process takes to restart.
 const FIRST: u64 = 1_000;
-/// How long at most, in milliseconds: so long after it has come back it is found.
+/// The longest ejection, in milliseconds: a backend that recovers is used after this at the latest.
 const LONGEST: u64 = 60_000;
 /// How many responses in a row have to be missing or bad. One may be the request's fault.
 const BAD_RESPONSES: u32 = 3;
@@ -18,7 +18,7 @@ pub struct Standing {
     in_a_row: AtomicU32,
     /// How often it has been ejected without proving itself in between: the exponent of the time.
     level: AtomicU32,
-    /// Until when it is not asked; 0 is not at all. A time that is over stays until it is ejected again.
+    /// The end of its ejection; 0 is none. A time that has passed stays until the next ejection.
     until: AtomicU64,
     ejections: AtomicU64,
     /// Its health check fails.
@@ -40,7 +40,7 @@ impl Standing {
         self.is_well() && self.ejected_until(now).is_none()
     }
 
-    /// Whether its health check says nothing against it.
+    /// Whether its health check passes.
     pub fn is_well(&self) -> bool {
         !self.is_unwell.load(Ordering::Acquire)
     }
@@ -53,13 +53,13 @@ impl Standing {
         }
     }
 
-    /// Until when it is not asked, if it is not asked now.
+    /// The end of its ejection, if it is ejected now.
     pub fn ejected_until(&self, now: u64) -> Option<u64> {
         let until = self.until.load(Ordering::Acquire);
         Some(until).filter(|&until| until > now)
     }
 
-    /// How much longer it is not asked, if it is not asked now.
+    /// How much longer it is ejected, if it is now.
     pub fn ejected_for(&self, now: u64) -> Option<Duration> {
         let until = self.ejected_until(now)?;
         Some(Duration::from_millis(until - now))
@@ -70,9 +70,10 @@ impl Standing {
         self.ejections.load(Ordering::Relaxed)
     }
 
-    /// It has failed a request. For how long it is left alone from now on, if this was one too many and it `may_go`.
+    /// Notes a failed request. Returns for how long the backend is ejected from now on, if this was one failure too many and it
+    /// `may_go`.
     ///
-    /// What was asked of it before it was ejected, and fails after, does not count again.
+    /// Requests from before the ejection that fail after it do not count again.
     pub fn failed(
         &self,
         fault: Fault,

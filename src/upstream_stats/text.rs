@@ -87,7 +87,7 @@ impl Upstreams {
     }
 }
 
-/// The URL of the configuration in the name of an upstream, which may have one of its addresses behind it.
+/// The configured URL in the name of an upstream, which may end in one of its addresses.
 fn configured(name: &str) -> &str {
     let parts = name
         .strip_suffix(')')

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What one element says. Other parameters, such as `by`, are of no concern here.
+/// One element. Other parameters, such as `by`, are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ForwardedElement<'a> {
-    /// Whom the hop has served: `for`.
+    /// The client of the hop: `for`.
     pub node: Option<&'a str>,
     /// The host that its request named.
     pub host: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! What a response's head says of the body after it, and of the connection: the one place that decides it.
+//! The framing of a response's body, and whether its connection persists: the one place that decides it.
 
 use super::fields::{elements, has_element};
 use super::response_head::{BadHead, ResponseHead};
@@ -6,11 +6,11 @@ use super::response_head::{BadHead, ResponseHead};
 /// How the end of a body is found (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
-    /// There is none, whatever the head says.
+    /// There is no body, whatever the head says.
     None,
     /// By its last chunk.
     Chunked,
-    /// After so many bytes.
+    /// After this many bytes.
     Bytes(u64),
     /// When the connection closes.
     UntilClose,
@@ -34,8 +34,8 @@ pub fn has_no_body(status: u16) -> bool {
 }
 
 impl ResponseHead {
-    /// How the end of the body is found, of the answer to a request with HEAD if `to_head`. An event stream may well have a length
-    /// that cannot be meant: servers send 2^64 - 1 for "endless".
+    /// How the end of the body is found; `to_head` means that the request was HEAD. An event stream may have a length that cannot
+    /// be meant: servers send 2^64 - 1 for "endless".
     pub fn framing(&self, head: &[u8], to_head: bool, is_events: bool) -> Result<Framing, BadHead> {
         let connection = self.values(head, "connection");
         let keeps = if self.is_http10 {

@@ -1,4 +1,5 @@
-//! The header of the PROXY protocol, versions 1 and 2: what a load balancer says of its client before the client's first byte.
+//! The header of the PROXY protocol, versions 1 and 2, by which a load balancer announces its client before the client's first
+//! byte.
 //!
 //! The specification is <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>.
 
@@ -8,7 +9,7 @@ use std::str::FromStr;
 /// How far a PROXY protocol header has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// So many more bytes belong to it for certain, and perhaps others after these. Never zero.
+    /// At least this many more bytes belong to it, and perhaps others after these. Never zero.
     Needs(usize),
     /// Complete. It names the client, or none if the connection is the proxy's own.
     Whole(Option<SocketAddr>),
@@ -173,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// What the whole says, having seen that every beginning of it needs more, and never more than there is.
+    /// The result for the whole header, having checked that each prefix of it needs more, and never more than there is.
     fn verdict(header: &[u8]) -> Result<ProxyHeader, BadProxyHeader> {
         let whole = ProxyHeader::parse(header);
         if let Ok(ProxyHeader::Whole(_)) = whole {
@@ -359,7 +360,8 @@ mod tests {
     }
 
     proptest! {
-        /// Read as it asks for, whatever comes ends in a verdict, the same as that of the whole, and takes nothing after a header.
+        /// Read in the sizes that it asks for, any input ends in a result, the same as that of the whole, and nothing after a
+        /// header is consumed.
         #[test]
         fn whatever_comes_is_judged_by_its_own_bytes(bytes in nearly()) {
             let mut taken = 0;

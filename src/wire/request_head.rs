@@ -90,7 +90,7 @@ impl RequestHead {
         !matches!(self.state, State::Start | State::StartLf)
     }
 
-    /// Reads on. Returns how many of `bytes` belong to the head if it ends in them.
+    /// Scans `bytes`. Returns how many of them belong to the head if it ends in them.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
         let mut position = 0;
         while position < bytes.len() {
@@ -184,7 +184,7 @@ pub fn request_target(head: &[u8]) -> &[u8] {
     target.unwrap_or_default()
 }
 
-/// A request's target as a server gets it that is no proxy: without the scheme and the authority, if it has them.
+/// A request's target in the form for an origin server: without the scheme and the authority.
 pub fn origin_form(target: &[u8]) -> Cow<'_, [u8]> {
     if target.starts_with(b"/") || target == b"*" {
         return target.into();
@@ -199,11 +199,11 @@ pub fn origin_form(target: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// A whole head whose target hyper takes, if it does not take that of `head`: with what no URI may have percent-encoded. curl, Go,
-/// PHP, Python and Node send such bytes as they are, and backends read them.
+/// A whole head whose target hyper accepts, if it does not accept that of `head`: with bytes that no URI may have percent-encoded.
+/// curl, Go, PHP, Python and Node send such bytes as they are, and backends read them.
 pub fn with_valid_target(head: &[u8]) -> Option<Vec<u8>> {
     let target = request_target(head);
-    // hyper takes quotation marks in a path, and shows them as they were sent.
+    // hyper accepts quotation marks in a path, and shows them as they were sent.
     let query = memchr(b'?', target).unwrap_or(target.len());
     let is_refused =
         |index: usize, byte: u8| is_invalid_in_uri(byte) && !(byte == b'"' && index < query);

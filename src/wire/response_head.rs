@@ -61,7 +61,7 @@ pub enum BadHead {
 }
 
 impl ResponseHead {
-    /// Where the head at the front of `bytes` ends, after its empty line; the first `seen` bytes were asked of before. Empty lines
+    /// Where the head at the front of `bytes` ends, after its empty line; the first `seen` bytes were checked before. Empty lines
     /// before the head belong to it.
     pub fn end(bytes: &[u8], seen: usize) -> Option<usize> {
         let blank = bytes
@@ -271,7 +271,7 @@ mod tests {
 
     type Parsed = (u16, String, Vec<(String, String)>, usize);
 
-    /// The head as it is passed on: its status line, its fields, and how many lines were dropped.
+    /// The head as it is forwarded: its status line, its fields, and how many lines were dropped.
     fn parsed(head: &[u8]) -> Result<Parsed, BadHead> {
         let mut head = head.to_vec();
         let parsed = ResponseHead::parse(&mut head, 5)?;

@@ -30,7 +30,7 @@ def test_the_backend_misses_a_client_of_an_idle_stream(sidecar, backend, client,
 
 @pytest.mark.parametrize("backend", ["express"], indirect=True)
 def test_the_backend_misses_a_client_before_the_head(sidecar, backend, key):
-    """It asks and goes while the backend is still thinking (F65)."""
+    """It asks and goes while the backend is still thinking."""
     with ask(f"{sidecar.url}/headless?key={key}"):
         backend.wait_opened(key)
         left = now_ms()

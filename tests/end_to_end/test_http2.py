@@ -89,7 +89,7 @@ def test_heartbeats_over_http2_go_unheard(chatty, client):
     ("door", "upstream"), [("h2c", "http"), ("h2c", "h2c")], indirect=True
 )
 def test_a_stream_that_nobody_reads_starves_no_other(door):
-    """Also if both come from the backend on one connection (F102)."""
+    """Also if both come from the backend on one connection."""
     heard = listen("http2_node", door.url + EVENTS, unread="/flood", **door.options)
     expect.one_by_one(heard, COUNT, GAP_MS)
 
@@ -98,7 +98,7 @@ def test_a_stream_that_nobody_reads_starves_no_other(door):
     ("door", "tabs_heard"), [("http", 6), ("h2", 8)], indirect=["door"]
 )
 def test_a_browser_has_no_limit_of_tabs_with_http2(door, tabs_heard, key):
-    """With HTTP/1.1, the control, it has: the seventh waits without a word (F100)."""
+    """With HTTP/1.1, the control, it has: the seventh waits without a word."""
     patience = {"tabs": 8, "patience_ms": 2000 if tabs_heard < 8 else 15_000}
     heard = listen("tabs", f"{door.url}/endless?key={key}", **patience)
     assert len(heard.events) == tabs_heard
@@ -124,7 +124,7 @@ def test_many_pages_at_once_are_all_whole(door):
 
 @over_http2
 def test_a_hundred_streams_share_a_connection(door):
-    """64 KiB in each event, and none waits for another (F101)."""
+    """64 KiB in each event, and none waits for another."""
     many = ["--requests", "100", "--clients", "1", "--max-concurrent-streams", "100"]
     report = h2load(door, "/events?n=4&gap_ms=150&padding=65536", *many)
     assert "100 succeeded, 0 failed, 0 errored, 0 timeout" in report, report

@@ -70,9 +70,9 @@ def test_the_model_stops_when_the_sdk_leaves(sidecar, backend, sdk, api, key):
 @pytest.mark.parametrize(
     ("sdk", "api", "manner", "frame", "count"),
     [
-        # Raises on the empty event that a blank line makes once an id was seen (F78).
+        # Raises on the empty event that a blank line makes once an id was seen.
         ("openai_python", "chat", "ids", "block", 8),
-        # Loses the event after a comment that has no blank line (F79).
+        # Loses the event after a comment that has no blank line.
         ("genai_node", "generateContent", "plain", "line", 7),
     ],
 )

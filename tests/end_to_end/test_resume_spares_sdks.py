@@ -9,7 +9,7 @@ from test_llm_sdks import MANNERS, SDKS, meaning
 
 pytestmark = pytest.mark.parametrize("backend", ["llm"], indirect=True)
 
-# A comment with its blank line, which becomes an event in some once an id was seen (F78).
+# A comment with its blank line, which becomes an event in some once an id was seen.
 ALL = [*MANNERS, *((*sdk, "comments") for sdk in SDKS)]
 
 

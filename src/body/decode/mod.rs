@@ -197,7 +197,7 @@ fn is_identity(name: &str) -> bool {
 /// Why a `Content-Encoding` cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
-    /// One of the codings is not known here.
+    /// One of the codings is unknown.
     #[error("the content coding is unknown")]
     UnknownCoding,
     /// More codings than any honest upstream applies.

@@ -1,7 +1,7 @@
 //! What the sidecar is compared with: a model of nginx with `proxy_pass` and `proxy_ignore_client_abort on`, up to nginx 1.29.6.
 //!
-//! Such an nginx asks its backend with HTTP/1.0, whose response ends with the connection, and passes that response on in
-//! pages of 4 KiB; the head waits for the first page. That a client has left it finds out when it has a page to write.
+//! Such an nginx uses HTTP/1.0 to its backend, where the response ends with the connection, and forwards that response in pages of
+//! 4 KiB; the head waits for the first page. It notices that a client has left when it has a page to write.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ pub(super) struct Pages {
     rest: UnboundedReceiver<hyper::Result<Bytes>>,
 }
 
-/// Asks `backend` what the client asks, and answers when a page is full. The page of the demo is of another origin.
+/// Forwards the client's request to `backend`, and responds when a page is full. The demo's page has another origin.
 pub(super) async fn pass(
     backend: SocketAddr,
     request: Request<Incoming>,

@@ -22,7 +22,7 @@ pub struct Matcher {
     pub headers: Vec<HeaderMatch>,
     /// Its query has all of these parameters.
     pub query: Vec<QueryMatch>,
-    /// It came in at one of the listeners of these names.
+    /// The connection came in at one of the listeners with these names.
     pub listeners: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ pub struct PathPattern {
     has_wildcards: bool,
 }
 
-/// A header that a route asks for.
+/// A header condition of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderMatch {
     /// The field name.
@@ -54,7 +54,7 @@ pub struct HeaderMatch {
     pub value: Option<HeaderValue>,
 }
 
-/// A query parameter that a route asks for, decoded.
+/// A query condition of a route, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryMatch {
     /// Its name.

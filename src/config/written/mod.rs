@@ -1,5 +1,5 @@
-//! A configuration as its file could be written, for a person to see what is in force. Read back it is the same one,
-//! but for secrets.
+//! A configuration as its file could be written, for a person to see what is active. Reading it gives the same configuration,
+//! except for secrets.
 
 mod routing;
 
@@ -240,7 +240,7 @@ fn upstream(route: &Route) -> Keys {
             keys.push(("tls.certificate", text(identity.certificate.display())));
             keys.push(("tls.private_key", text(identity.private_key.display())));
         }
-        // Each of several has a name of its own, unless one is given for all of them.
+        // Each of several has its own name, unless one is given for all of them.
         let names = route
             .upstreams()
             .filter_map(|upstream| upstream.tls.as_ref());

@@ -1,4 +1,4 @@
-//! What a route takes, and what it does with it.
+//! The conditions and the action of a route.
 
 use http::HeaderName;
 

@@ -61,7 +61,7 @@ pub(super) fn add(
     }
 }
 
-/// Whether `Forwarded` says nothing else than the `X-Forwarded-*` that came with it.
+/// Whether `Forwarded` agrees with the `X-Forwarded-*` that came with it.
 fn agrees(headers: &HeaderMap, elements: &[Element<'_>]) -> bool {
     let nodes = || elements.iter().filter_map(|element| element.node);
     let is_same = |(one, other)| match (node_address(one), node_address(other)) {

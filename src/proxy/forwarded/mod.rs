@@ -310,7 +310,7 @@ mod tests {
                 &[("forwarded", "nonsense")],
                 "for=10.1.2.3;host=\"in.example\";proto=http|10.1.2.3||http|in.example|80",
             ),
-            // A proxy that says only `Forwarded`.
+            // A proxy that sends only `Forwarded`.
             (
                 &[(
                     "forwarded",

@@ -1,5 +1,5 @@
-//! Asks a service whether a request may pass (`access.authorize`): with the request's head and without its body. It fails closed: only a
-//! 2xx lets pass, and whatever is no answer is a refusal.
+//! Asks a service about each request (`access.authorize`): with the request's head and without its body. It fails closed: only a
+//! 2xx admits, and anything that is no response refuses.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -40,7 +40,7 @@ static X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
 /// How much of a refusal's body is passed on, and of another body read so that its connection can be kept.
 const MOST_OF_BODY: usize = 64 * 1024;
 
-/// The service, as one thread asks it.
+/// One thread's view of the service.
 #[derive(Debug)]
 pub(in crate::proxy) struct Authorizer {
     service: config::Service,
@@ -79,7 +79,7 @@ impl Authorizer {
         (self.service.upstream.clone(), self.upstream.clone())
     }
 
-    /// Lets the request pass, and notes what the service says of it.
+    /// Admits the request, and takes over fields of the service's response.
     pub(super) async fn check<B>(
         &self,
         request: &Request<B>,
@@ -226,7 +226,7 @@ async fn read(mut body: Incoming) -> Option<Bytes> {
     Some(whole.into())
 }
 
-/// What the service says to the client. Without its body, if that is broken or too long.
+/// The service's response to the client. Without its body, if that is broken or too long.
 fn refused(status: StatusCode, headers: &HeaderMap, body: Option<Bytes>) -> Refusal {
     let mut refusal = Refusal::new(Reason::AuthorizationRefused);
     let of_body = body.as_ref().map(|_| CONTENT_TYPE);

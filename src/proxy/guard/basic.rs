@@ -11,11 +11,11 @@ use super::passwords::{Busy, Passwords};
 use super::users::UserList;
 use crate::reason::Reason;
 
-/// How the client is asked for them.
+/// The challenge to the client.
 const CHALLENGE: HeaderValue =
     HeaderValue::from_static("Basic realm=\"restricted\", charset=\"UTF-8\"");
 
-/// Lets those pass who are among the `users`.
+/// Admits requests of `users`.
 pub(super) async fn check(
     headers: &HeaderMap,
     users: &UserList,

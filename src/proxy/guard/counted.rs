@@ -23,7 +23,7 @@ pub(super) struct Counted {
     streams: Arc<Streams>,
 }
 
-/// A stream that its client may have no place for: whether it is one shows in the response.
+/// A stream that may exceed its client's limit: the response shows whether it is a stream.
 #[derive(Debug)]
 pub(in crate::proxy) struct StreamLimit {
     counted: Arc<Counted>,
@@ -82,7 +82,7 @@ impl StreamLimit {
     }
 }
 
-/// Refuses for now. Clients that were turned away together do not come back together (F112).
+/// Refuses for now. Clients that were rejected together do not come back together.
 fn too_many(reason: Reason, wait: Duration) -> Refusal {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let seconds = seconds + fastrand::u64(0..=seconds.max(1));

@@ -1,7 +1,7 @@
-//! Who may call: what a request has to pass between its route and its upstream. A route that asks for nothing of it has no guard.
+//! Access control: the checks between a request's route and its upstream. A route without such settings has no guard.
 //!
-//! The checks go from the cheapest to the dearest: the rules for addresses, the limits, the password,
-//! then the service that is asked.
+//! The checks go from the cheapest to the most expensive: the rules for addresses, the limits, the password, then the authorizing
+//! service.
 
 mod authorize;
 mod basic;
@@ -116,7 +116,7 @@ impl Guards {
 }
 
 impl Guard {
-    /// Lets a request pass, or says why not.
+    /// Admits a request, or refuses it.
     pub(super) async fn check<B: Body>(
         &self,
         request: &Request<B>,

@@ -9,7 +9,7 @@ use crate::proxy::headers::found;
 /// What follows from the checks.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Passed {
-    /// The client may have no place for another stream.
+    /// The stream may exceed the client's limit.
     pub(in crate::proxy) stream_limit: Option<StreamLimit>,
     /// Fields that only the sidecar may set, each with all of its values.
     fields: Vec<(HeaderName, Vec<HeaderValue>)>,

@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a changed file has to stay the same: half of it may be a good one, without some users.
 const SETTLING: Duration = Duration::from_millis(200);
 
-/// The users of a file, as it is now.
+/// The users of the current file.
 #[derive(Debug, Clone)]
 pub(super) struct Users(watch::Receiver<Arc<UserList>>);
 
@@ -30,7 +30,7 @@ pub(super) struct UserList {
 pub(super) struct User {
     /// Of the password.
     pub(super) hash: Arc<str>,
-    /// A keyed hash of the password, once it was given.
+    /// A keyed hash of the password, once it was verified.
     pub(super) verified: OnceLock<Vec<u8>>,
 }
 

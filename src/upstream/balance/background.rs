@@ -93,7 +93,7 @@ impl Background {
                         resolve(upstream, host.to_owned(), port, metrics.clone())
                     });
                 }
-                // The first route that has the backend says how it is asked.
+                // The first route with the backend decides how it is checked.
                 let is_asked = self.known.keys().any(
                     |job| matches!(job, Job::Health { upstream: known, .. } if known == upstream),
                 );
@@ -205,7 +205,7 @@ async fn resolve(upstream: Rc<Upstream>, host: String, port: u16, metrics: Arc<M
     }
 }
 
-/// Asks an upstream for its health, each of its addresses by itself, for ever.
+/// Checks an upstream's health, each of its addresses separately, for ever.
 async fn watch(
     upstream: Rc<Upstream>,
     check: HealthCheck,

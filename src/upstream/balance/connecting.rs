@@ -26,7 +26,7 @@ impl Connecting {
         }
     }
 
-    /// How long the next one of so many has.
+    /// How long the next attempt has, with `left` to go.
     pub(super) fn share(&self, left: usize) -> Option<Duration> {
         let shares = u32::try_from(left).unwrap_or(u32::MAX).clamp(1, SHARES);
         self.left.map(|time| time / shares)

@@ -307,7 +307,7 @@ impl Pool {
         self.blame(member, fault, reason.name());
     }
 
-    /// Leaves `member` alone for a while, if it has failed often enough and there is another one.
+    /// Ejects `member` for a while, if it has failed often enough and there is another one.
     fn blame(&self, member: &Rc<Member>, fault: Fault, why: &str) {
         let upstreams = &self.metrics.upstreams;
         let now = upstreams.now();

@@ -9,7 +9,7 @@ const SLOTS: usize = 1 << 14;
 /// A slot that has not been used yet.
 const UNKNOWN: u16 = u16::MAX;
 
-/// A backend as it is scored.
+/// A backend with what its score depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     /// Its identity, the same on every machine.
@@ -58,7 +58,7 @@ impl Slots {
         owner
     }
 
-    /// Which of two is to be asked for `key`: the greater one.
+    /// Compares the scores of two for `key`: the greater one wins.
     pub(super) fn compare(&self, key: u64, a: usize, b: usize) -> Ordering {
         let slot = slot_of(key) as u64;
         let hash = |at: usize| mix(self.candidates[at].identity ^ mix(slot));

@@ -1,4 +1,4 @@
-//! Who is in a pool, and who of them is asked.
+//! The members of a pool, and which of them are available.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ pub(super) struct Member {
     backup: bool,
 }
 
-/// A pool's members, and the table of those who are asked.
+/// A pool's members, and the table of those that are available.
 #[derive(Debug)]
 pub(super) struct Roster {
     pub(super) members: Vec<Rc<Member>>,
@@ -121,7 +121,7 @@ impl Roster {
         chosen.map(|index| self.members[index].clone())
     }
 
-    /// Who of those that are asked is `free`.
+    /// One of the available members that is `free`.
     pub(super) fn choose_free(
         &self,
         key: Option<u64>,
@@ -134,7 +134,7 @@ impl Roster {
         chosen.map(|index| self.members[index].clone())
     }
 
-    /// Who is asked next.
+    /// The member for the next request.
     pub(super) fn choose(&mut self, key: Option<u64>) -> Rc<Member> {
         let members = &self.members;
         let chosen = self

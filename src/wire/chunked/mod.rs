@@ -45,11 +45,11 @@ enum State {
 /// What the front of the input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
-    /// So many bytes of sizes, extensions and line ends.
+    /// This many bytes of sizes, extensions and line ends.
     Framing(usize),
-    /// So many bytes of the trailer section, its empty line included.
+    /// This many bytes of the trailer section, its empty line included.
     Trailers(usize),
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     Data(usize),
     /// The body ended before this byte: the rest belongs to the next message.
     End,

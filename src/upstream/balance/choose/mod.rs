@@ -7,7 +7,7 @@ use super::rendezvous::{Candidate, Slots};
 use super::sampler::Sampler;
 use crate::config::Policy;
 
-/// A backend as the table is made of it.
+/// A backend in the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     /// Its index in the pool.
@@ -18,7 +18,7 @@ pub(super) struct Entry {
     pub(super) weight: u32,
 }
 
-/// Those who are asked, ready to be chosen from.
+/// The available backends, prepared for choosing.
 #[derive(Debug)]
 pub(super) struct Table {
     entries: Vec<Entry>,
