@@ -152,23 +152,23 @@ impl Side {
     }
 }
 
-impl From<sse::Reason> for Reason {
-    fn from(reason: sse::Reason) -> Self {
+impl From<sse::EndReason> for Reason {
+    fn from(reason: sse::EndReason) -> Self {
         match reason {
-            sse::Reason::Complete => Self::Complete,
-            sse::Reason::Superseded => Self::Superseded,
-            sse::Reason::Lagged => Self::Lagged,
-            sse::Reason::Stopped => Self::Stopped,
-            sse::Reason::GraceOver => Self::GraceOver,
-            sse::Reason::Total => Self::Total,
-            sse::Reason::Operator => Self::EndedByOperator,
-            sse::Reason::Rotated => Self::Rotated,
-            sse::Reason::Shutdown => Self::Shutdown,
-            sse::Reason::FirstEventTimeout => Self::UpstreamFirstEventTimeout,
-            sse::Reason::ReadTimeout => Self::UpstreamReadTimeout,
-            sse::Reason::UpstreamClosed => Self::UpstreamClosed,
-            sse::Reason::UpstreamFailed => Self::UpstreamFailed,
-            sse::Reason::NotEvents => Self::UpstreamNotEvents,
+            sse::EndReason::Complete => Self::Complete,
+            sse::EndReason::Superseded => Self::Superseded,
+            sse::EndReason::Lagged => Self::Lagged,
+            sse::EndReason::Stopped => Self::Stopped,
+            sse::EndReason::GraceOver => Self::GraceOver,
+            sse::EndReason::Total => Self::Total,
+            sse::EndReason::Operator => Self::EndedByOperator,
+            sse::EndReason::Rotated => Self::Rotated,
+            sse::EndReason::Shutdown => Self::Shutdown,
+            sse::EndReason::FirstEventTimeout => Self::UpstreamFirstEventTimeout,
+            sse::EndReason::ReadTimeout => Self::UpstreamReadTimeout,
+            sse::EndReason::UpstreamClosed => Self::UpstreamClosed,
+            sse::EndReason::UpstreamFailed => Self::UpstreamFailed,
+            sse::EndReason::NotEvents => Self::UpstreamNotEvents,
         }
     }
 }
@@ -186,16 +186,16 @@ mod tests {
             assert_eq!(reason.index(), index, "{reason:?}");
         }
         for reason in [
-            sse::Reason::Complete,
-            sse::Reason::Total,
-            sse::Reason::Operator,
-            sse::Reason::Rotated,
-            sse::Reason::Shutdown,
-            sse::Reason::FirstEventTimeout,
-            sse::Reason::ReadTimeout,
-            sse::Reason::UpstreamClosed,
-            sse::Reason::UpstreamFailed,
-            sse::Reason::NotEvents,
+            sse::EndReason::Complete,
+            sse::EndReason::Total,
+            sse::EndReason::Operator,
+            sse::EndReason::Rotated,
+            sse::EndReason::Shutdown,
+            sse::EndReason::FirstEventTimeout,
+            sse::EndReason::ReadTimeout,
+            sse::EndReason::UpstreamClosed,
+            sse::EndReason::UpstreamFailed,
+            sse::EndReason::NotEvents,
         ] {
             assert_eq!(Reason::from(reason).name(), reason.as_str());
         }

@@ -7,7 +7,7 @@ use super::status::PATIENCE;
 use super::{Admin, Answer, TEXT, host, text};
 use crate::exchange;
 use crate::server::ShutdownWatch;
-use crate::sse::Reason;
+use crate::sse::EndReason;
 
 /// A page of another site can make a browser send a form here, but not with this field: for that the browser first asks for
 /// permission (a CORS preflight), which is not given.
@@ -30,7 +30,7 @@ fn number(path: &str) -> Option<&str> {
 fn end_kept(admin: &Admin, number: u64) -> Answer {
     let streams = admin.streams.unread_streams();
     let stream = streams.iter().find(|stream| stream.number() == number);
-    if stream.is_some_and(|stream| stream.stop(Reason::Operator)) {
+    if stream.is_some_and(|stream| stream.stop(EndReason::Operator)) {
         tracing::info!(number, "an operator ends a stream without a client");
         text(StatusCode::ACCEPTED, TEXT, "its upstream is cancelled\n")
     } else {

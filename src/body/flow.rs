@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, anywhere_in};
 use crate::client::Downstream;
 use crate::exchange::Exchange;
-use crate::reason;
+use crate::reason::Reason;
 use crate::sending::Remainder;
 use crate::sse::{
-    Client, End, EventStream, Failure, FailureEvent, Manner, Output, Reason, UpstreamEnd,
+    Client, End, EndReason, EventStream, Failure, FailureEvent, Manner, Output, UpstreamEnd,
 };
 
 /// Where the bytes of an event stream come from, decoded and without framing. Dropping it cancels the upstream's request.
@@ -53,16 +53,16 @@ pub struct Late {
     /// When its head came, if one did.
     pub head: Option<Instant>,
     /// The event stream that it has begun with this status, if that is what it said.
-    pub outcome: Result<(StatusCode, Box<dyn EventSource>), Refusal>,
+    pub outcome: Result<(StatusCode, Box<dyn EventSource>), NoEventStream>,
     /// What tells the client of a failure, this one or a later one.
     pub failure: FailureEvent,
 }
 
 /// Why there is no event stream after an early head.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct NoEventStream {
     /// Why.
-    pub reason: reason::Reason,
+    pub reason: Reason,
     /// What the client is told of it.
     pub failure: Failure,
 }
@@ -80,7 +80,7 @@ pub(super) trait Sink {
 /// An event stream between its upstream and its client.
 pub struct EventFlow {
     stream: EventStream,
-    upstream: Upstream,
+    upstream: UpstreamState,
     client: Rc<dyn Downstream>,
     exchange: Exchange,
     alarm: Alarm,
@@ -93,7 +93,7 @@ pub struct EventFlow {
 const ROTATION: f64 = 0.8;
 
 /// The upstream's part.
-enum Upstream {
+enum UpstreamState {
     /// Its head is still to come.
     Thinking(LateAnswer),
     /// Its event stream is open.
@@ -122,7 +122,7 @@ impl EventFlow {
         client: Rc<dyn Downstream>,
         exchange: Exchange,
     ) -> Self {
-        let upstream = Upstream::Speaking(source);
+        let upstream = UpstreamState::Speaking(source);
         Self::with(stream, upstream, client, exchange)
     }
 
@@ -133,12 +133,12 @@ impl EventFlow {
         client: Rc<dyn Downstream>,
         exchange: Exchange,
     ) -> Self {
-        Self::with(stream, Upstream::Thinking(answer), client, exchange)
+        Self::with(stream, UpstreamState::Thinking(answer), client, exchange)
     }
 
     fn with(
         stream: EventStream,
-        upstream: Upstream,
+        upstream: UpstreamState,
         client: Rc<dyn Downstream>,
         exchange: Exchange,
     ) -> Self {
@@ -176,13 +176,13 @@ impl EventFlow {
             self.choose_moment(until);
         }
         if self.exchange.is_to_end() {
-            let end = pass(&self.stream.handle_planned_end(Reason::Operator), sink);
+            let end = pass(&self.stream.handle_planned_end(EndReason::Operator), sink);
             if end.is_some() {
                 return Poll::Ready(self.note(end));
             }
         }
         // Of a client that takes nothing too: it is the upstream's clocks that run meanwhile.
-        if matches!(self.upstream, Upstream::Thinking(_))
+        if matches!(self.upstream, UpstreamState::Thinking(_))
             && let Poll::Ready(Some(end)) = self.poll_answer(cx, sink)
         {
             return Poll::Ready(Some(end));
@@ -193,7 +193,7 @@ impl EventFlow {
             return Poll::Ready(end);
         }
         if stalled
-            && let Upstream::Speaking(source) = &mut self.upstream
+            && let UpstreamState::Speaking(source) = &mut self.upstream
             && let Poll::Ready(end) = source.park(cx)
         {
             let end = pass(&self.stream.handle_end(end), sink);
@@ -234,7 +234,7 @@ impl EventFlow {
     /// Ready when the upstream of a stream that was ahead has answered; with an end if it has no event stream to give.
     #[cold]
     fn poll_answer(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
-        let Upstream::Thinking(answer) = &mut self.upstream else {
+        let UpstreamState::Thinking(answer) = &mut self.upstream else {
             return Poll::Pending;
         };
         let Late {
@@ -249,10 +249,10 @@ impl EventFlow {
             Ok((status, source)) => {
                 self.exchange.open_stream(status, false);
                 self.stream.handle_head(Instant::now().into_std(), event);
-                self.upstream = Upstream::Speaking(source);
+                self.upstream = UpstreamState::Speaking(source);
                 Poll::Ready(None)
             }
-            Err(Refusal { reason, failure }) => {
+            Err(NoEventStream { reason, failure }) => {
                 let end = pass(&self.stream.handle_refusal(&failure, &event), sink);
                 self.exchange.fail(reason, failure.detail.as_deref());
                 Poll::Ready(self.note(end))
@@ -262,7 +262,7 @@ impl EventFlow {
 
     fn poll_source(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Option<End>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let Upstream::Speaking(source) = &mut self.upstream else {
+            let UpstreamState::Speaking(source) = &mut self.upstream else {
                 return Poll::Pending;
             };
             let read = ready!(source.poll_read(cx, &mut buffer[FRONT..FRONT + READ_SIZE]));
@@ -297,12 +297,12 @@ impl EventFlow {
     fn note(&mut self, end: Option<End>) -> Option<End> {
         self.exchange.passed(&self.stream.counts());
         let ended = end?;
-        if let Upstream::Speaking(source) = &mut self.upstream {
+        if let UpstreamState::Speaking(source) = &mut self.upstream {
             source.dismiss(ended);
         }
-        self.upstream = Upstream::Dismissed;
+        self.upstream = UpstreamState::Dismissed;
         match (ended.reason, ended.manner) {
-            (Reason::Shutdown, Manner::Abort) => self.exchange.cut(),
+            (EndReason::Shutdown, Manner::Abort) => self.exchange.cut(),
             (reason, _) => self.exchange.end(reason.into()),
         }
         end

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::flow::{BACK, EventFlow, FRONT, Sink};
 use crate::client::{ClientStream, Disposition};
-use crate::sse::{End, Manner, Reason};
+use crate::sse::{End, EndReason, Manner};
 
 /// Writes an event stream to the connection of an HTTP/1 client, from its head to its end.
 ///
@@ -16,7 +16,7 @@ use crate::sse::{End, Manner, Reason};
 pub struct Relay {
     flow: EventFlow,
     near: ClientStream,
-    framing: Framing,
+    framing: RelayFraming,
     /// What the client has not taken yet. Empty, and without a buffer, while it takes everything.
     unsent: Vec<u8>,
     /// Nothing was written yet.
@@ -28,7 +28,7 @@ pub struct Relay {
 
 /// How the body's end is shown to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub enum RelayFraming {
     /// By a last chunk.
     Chunked,
     /// By the end of the connection: HTTP/1.0.
@@ -44,7 +44,7 @@ impl Relay {
         flow: EventFlow,
         near: ClientStream,
         head: Vec<u8>,
-        framing: Framing,
+        framing: RelayFraming,
         disposition: Disposition,
     ) -> Self {
         Self {
@@ -97,13 +97,13 @@ impl Relay {
         };
         if let Some(end) = ready!(self.flow.poll(cx, &mut writer)) {
             self.end = Some(end);
-            if matches!(end.reason, Reason::Superseded | Reason::Lagged) {
+            if matches!(end.reason, EndReason::Superseded | EndReason::Lagged) {
                 self.unsent.clear(); // nobody reads here, or not fast enough
             }
             match (end.manner, self.framing) {
-                (Manner::Clean, Framing::Chunked) => self.unsent.extend(b"0\r\n\r\n"),
-                (Manner::Abort, Framing::Close) => self.flow.client().reset_on_close(),
-                (Manner::Clean, Framing::Close) | (Manner::Abort, Framing::Chunked) => {}
+                (Manner::Clean, RelayFraming::Chunked) => self.unsent.extend(b"0\r\n\r\n"),
+                (Manner::Abort, RelayFraming::Close) => self.flow.client().reset_on_close(),
+                (Manner::Clean, RelayFraming::Close) | (Manner::Abort, RelayFraming::Chunked) => {}
             }
         }
         Poll::Ready(())
@@ -127,7 +127,7 @@ impl Future for Relay {
 /// Writes as much as the client takes at once, and leaves the rest for later.
 struct Writer<'a> {
     near: &'a ClientStream,
-    framing: Framing,
+    framing: RelayFraming,
     unsent: &'a mut Vec<u8>,
 }
 
@@ -150,8 +150,8 @@ impl Writer<'_> {
 impl Sink for Writer<'_> {
     fn whole(&mut self, buffer: &mut [u8], place: Range<usize>) {
         let framed = match self.framing {
-            Framing::Chunked => enclose(buffer, place),
-            Framing::Close => place,
+            RelayFraming::Chunked => enclose(buffer, place),
+            RelayFraming::Close => place,
         };
         self.write(&buffer[framed]);
     }

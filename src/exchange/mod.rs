@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::access::Record;
 pub use self::access::{AccessLine, AccessLog, AccessSink};
 pub use self::ids::{Ids, TraceId};
-use self::open::Open;
+use self::open::OpenRequest;
 pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
 use crate::client::{ClientAddress, Downstream};
 use crate::counters::{Counter, Local};
@@ -31,10 +31,10 @@ use crate::upstream_stats::UpstreamStats;
 pub struct Exchange {
     metrics: Arc<Metrics>,
     /// What others see of it.
-    open: Rc<Open>,
+    open: Rc<OpenRequest>,
     /// What this thread counts of its route; none before it has one.
     counters: Option<Local<RouteCounters>>,
-    stream: Option<Stream>,
+    stream: Option<StreamTiming>,
     /// Of the response that the client gets.
     status: Option<StatusCode>,
     /// When the upstream's head came.
@@ -48,7 +48,7 @@ pub struct Exchange {
 
 /// What else is known of an event stream.
 #[derive(Debug)]
-struct Stream {
+struct StreamTiming {
     /// How many events came together with it.
     first_events: u64,
     /// When a read last brought events.
@@ -72,7 +72,7 @@ impl Exchange {
     ) -> Self {
         Self {
             metrics,
-            open: Open::new(client, request, trusted_proxies),
+            open: OpenRequest::new(client, request, trusted_proxies),
             counters: None,
             stream: None,
             status: None,
@@ -183,14 +183,14 @@ impl Exchange {
         }
     }
 
-    fn begin_stream(&self) -> Stream {
+    fn begin_stream(&self) -> StreamTiming {
         let now = Instant::now();
         self.open.opened.set(Some(now));
         if let Some(counters) = &self.counters {
             counters.streams.increment();
             counters.streams_active.increment();
         }
-        Stream {
+        StreamTiming {
             first_events: 0,
             last_events: None,
             longest_silence: Duration::ZERO,

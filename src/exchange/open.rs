@@ -23,7 +23,7 @@ use crate::upstream_stats::InFlight;
 
 thread_local! {
     /// Those of this thread, in no order.
-    static LIST: RefCell<Vec<Rc<Open>>> = const { RefCell::new(Vec::new()) };
+    static LIST: RefCell<Vec<Rc<OpenRequest>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The next number; they are of the whole process.
@@ -31,7 +31,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A request that is being answered, as its [`Exchange`](super::Exchange) and the list share it.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenRequest {
     number: u64,
     /// Where it stands in the list.
     slot: Cell<usize>,
@@ -62,10 +62,10 @@ pub(super) struct Open {
 
 /// How far a request has come, as whoever sends it to the upstream sees it and moves it on.
 #[derive(Debug)]
-pub struct Progress(Rc<Open>);
+pub struct Progress(Rc<OpenRequest>);
 
 impl Progress {
-    pub(super) fn of(open: &Rc<Open>) -> Self {
+    pub(super) fn of(open: &Rc<OpenRequest>) -> Self {
         Self(open.clone())
     }
 
@@ -119,7 +119,7 @@ impl Progress {
 
 /// A request, as whoever may outlive it sees it.
 #[derive(Debug)]
-pub struct WeakProgress(Weak<Open>);
+pub struct WeakProgress(Weak<OpenRequest>);
 
 impl WeakProgress {
     /// Whether the request is still being answered.
@@ -176,7 +176,7 @@ pub struct Snapshot {
     pub is_ending: bool,
 }
 
-impl Open {
+impl OpenRequest {
     /// Puts a request on this thread's list.
     pub(super) fn new<B>(
         client: Rc<dyn Downstream>,
@@ -284,7 +284,7 @@ impl Open {
 pub fn snapshots(most: usize) -> (Vec<Snapshot>, usize) {
     LIST.with_borrow(|list| {
         let now = Instant::now();
-        let mut youngest: Vec<&Rc<Open>> = list.iter().collect();
+        let mut youngest: Vec<&Rc<OpenRequest>> = list.iter().collect();
         if most < youngest.len() {
             youngest.select_nth_unstable_by_key(most, |open| std::cmp::Reverse(open.number));
             youngest.truncate(most);

@@ -12,7 +12,8 @@ use super::guard::StreamLimit;
 use super::headers::remove_hop_by_hop;
 use super::request::{asks_for_events, names};
 use super::response::{
-    Coding, edit_event_stream_head, edit_other_stream_head, opens_event_stream, opens_other_stream,
+    StreamCoding, edit_event_stream_head, edit_other_stream_head, opens_event_stream,
+    opens_other_stream,
 };
 use super::resume::{self, After, KeepCell};
 use super::route::{Route, is_google_genai};
@@ -149,13 +150,13 @@ impl Delivery {
         saved: Option<SavedHead>,
     ) -> Option<Response<ResponseBody>> {
         remove_hop_by_hop(&mut head.headers);
-        let coding = Coding::of(&head.headers);
+        let coding = StreamCoding::of(&head.headers);
         edit_event_stream_head(&mut head.headers, &coding);
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.open_stream(head.status, coding.is_opaque());
         let failure = self.route.failure_event(&self.request_body);
         let mut stream = self.route.event_stream(&self.context, failure);
-        if let Coding::Unknown(error) = &coding {
+        if let StreamCoding::Unknown(error) = &coding {
             tracing::warn!(
                 error = error as &dyn Error,
                 "opaque event stream: it passes without heartbeats"
@@ -191,7 +192,7 @@ impl Delivery {
         source: Source,
     ) -> Option<Response<ResponseBody>> {
         remove_hop_by_hop(&mut head.headers);
-        let coding = Coding::of(&head.headers);
+        let coding = StreamCoding::of(&head.headers);
         edit_other_stream_head(&mut head.headers, &coding);
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.open_stream(head.status, false);
@@ -240,11 +241,11 @@ impl Delivery {
         let is_head = self.context.is_head();
         let is_backends = self.route.backend.is_some();
         if is_head && is_backends && opens_event_stream(head, self.route.config.events.detect) {
-            let coding = Coding::of(&head.headers);
+            let coding = StreamCoding::of(&head.headers);
             edit_event_stream_head(&mut head.headers, &coding);
             self.exchange.ids().tell_client(&mut head.headers);
         } else if is_head && opens_other_stream(head, &self.route.config.events) {
-            let coding = Coding::of(&head.headers);
+            let coding = StreamCoding::of(&head.headers);
             edit_other_stream_head(&mut head.headers, &coding);
             self.exchange.ids().tell_client(&mut head.headers);
         }

@@ -14,12 +14,12 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::deliver::{Delivery, send_events};
-use super::response::{Coding, edit_event_stream_head};
+use super::response::{StreamCoding, edit_event_stream_head};
 use super::resume::{self, KeepCell};
 use super::route::Route;
 use super::upstream_request::UpstreamRequest;
 use crate::body::{
-    EventFlow, EventSource, Incoming, Late, Refusal, RequestBodyProgress, ResponseBody,
+    EventFlow, EventSource, Incoming, Late, NoEventStream, RequestBodyProgress, ResponseBody,
 };
 use crate::client::Downstream;
 use crate::exchange::{Exchange, Progress};
@@ -92,7 +92,7 @@ impl Delivery {
         if let Some(changes) = &self.changes {
             changes.apply(&mut head.headers);
         }
-        edit_event_stream_head(&mut head.headers, &Coding::Identity);
+        edit_event_stream_head(&mut head.headers, &StreamCoding::Identity);
         self.exchange.ids().tell_client(&mut head.headers);
         self.exchange.early_head();
         let stream = self
@@ -142,7 +142,7 @@ async fn answer(
     let outcome = match answer {
         Err(Error { reason, detail }) => Err(refusal(reason, detail)),
         Ok(Answer { head, body, .. }) => {
-            let coding = Coding::of(&head.headers);
+            let coding = StreamCoding::of(&head.headers);
             match body {
                 AnswerBody::Events(source) if has_events(head.status) && !coding.is_opaque() => {
                     let mut source = coding.decode(Box::new(source));
@@ -168,7 +168,7 @@ fn has_events(status: StatusCode) -> bool {
     status.is_success() && !has_no_body(status.as_u16())
 }
 
-fn refusal(reason: Reason, detail: Option<String>) -> Refusal {
+fn refusal(reason: Reason, detail: Option<String>) -> NoEventStream {
     let failure = Failure {
         name: reason.name(),
         message: reason.title(),
@@ -176,20 +176,20 @@ fn refusal(reason: Reason, detail: Option<String>) -> Refusal {
         status: None,
         body: None,
     };
-    Refusal { reason, failure }
+    NoEventStream { reason, failure }
 }
 
 /// Why a response with this `head` is nothing that the client can be given as it is, with what it says.
 async fn refused(
     head: &response::Parts,
-    coding: Coding,
+    coding: StreamCoding,
     body: AnswerBody,
     route: &Route,
-) -> Refusal {
+) -> NoEventStream {
     let refusal = if head.status.is_success() {
         let content_type = head.headers.get(CONTENT_TYPE);
         let detail = match (&coding, content_type) {
-            (Coding::Unknown(_), _) => "its Content-Encoding is unknown".to_owned(),
+            (StreamCoding::Unknown(_), _) => "its Content-Encoding is unknown".to_owned(),
             (_, Some(value)) => format!("its Content-Type is {}", value.as_bytes().escape_ascii()),
             (_, None) => "it has no Content-Type".to_owned(),
         };
@@ -218,7 +218,7 @@ async fn refused(
         body: text,
         ..refusal.failure
     };
-    Refusal { failure, ..refusal }
+    NoEventStream { failure, ..refusal }
 }
 
 /// Whether a body is one that can be quoted: text of any kind, or JSON.

@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 
-use super::response::{Coding, edit_event_stream_head};
+use super::response::{StreamCoding, edit_event_stream_head};
 use crate::body::{Aborted, ForeignBody, ResponseBody};
 use crate::client::Downstream;
 use crate::config::{Config, normal_path};
@@ -59,7 +59,7 @@ impl Probe {
         let labels = headers.get_all(CONTENT_TYPE).iter();
         if is_event_stream(labels.map(HeaderValue::as_bytes)) {
             // The hops see what they see of every event stream.
-            edit_event_stream_head(headers, &Coding::of(&http::HeaderMap::new()));
+            edit_event_stream_head(headers, &StreamCoding::of(&http::HeaderMap::new()));
         }
         Some(response.map(|answer| ResponseBody::Foreign(ForeignBody::new(Unfailing(answer)))))
     }

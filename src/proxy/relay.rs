@@ -5,7 +5,7 @@ use http::{Version, response};
 use hyper::ext::ReasonPhrase;
 
 use super::deliver::RequestContext;
-use crate::body::{EventFlow, Framing, Relay};
+use crate::body::{EventFlow, Relay, RelayFraming};
 use crate::client::{ClientStream, Disposition, Downstream, Takeover};
 use crate::wire::HeadWriter;
 
@@ -22,15 +22,19 @@ pub(super) fn begin(
     let relay = move |near: ClientStream| {
         let chunked = ("transfer-encoding", "chunked");
         let (framing, disposition, fields) = if version == Version::HTTP_10 {
-            (Framing::Close, Disposition::Close, &[][..])
+            (RelayFraming::Close, Disposition::Close, &[][..])
         } else if wants_close || near.client().is_last_response() {
             (
-                Framing::Chunked,
+                RelayFraming::Chunked,
                 Disposition::Close,
                 &[("connection", "close"), chunked][..],
             )
         } else {
-            (Framing::Chunked, Disposition::KeepAlive, &[chunked][..])
+            (
+                RelayFraming::Chunked,
+                Disposition::KeepAlive,
+                &[chunked][..],
+            )
         };
         let head = write_head(&head, version, &raw, fields);
         Relay::new(flow, near, head, framing, disposition)

@@ -11,7 +11,7 @@ use crate::wire::{has_no_body, is_event_stream, is_event_stream_type, is_other_s
 
 /// How an event stream is coded.
 #[derive(Debug)]
-pub(super) enum Coding {
+pub(super) enum StreamCoding {
     /// Not encoded.
     Identity,
     /// In a way that can be decoded.
@@ -20,7 +20,7 @@ pub(super) enum Coding {
     Unknown(Undecodable),
 }
 
-impl Coding {
+impl StreamCoding {
     /// The value of `Content-Encoding`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         // A value that is no text is an unknown coding too.
@@ -75,7 +75,7 @@ fn is_labelled(headers: &HeaderMap) -> bool {
 }
 
 /// Edits an upstream's head so that no proxy on the way to the client buffers, compresses or caches the stream.
-pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
+pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &StreamCoding) {
     for name in found(headers, is_of_bytes) {
         headers.remove(name);
     }
@@ -90,9 +90,9 @@ pub(super) fn edit_event_stream_head(headers: &mut HeaderMap, coding: &Coding) {
 }
 
 /// Edits the head of a stream of another format, whose bytes pass unchanged unless they have to be decoded.
-pub(super) fn edit_other_stream_head(headers: &mut HeaderMap, coding: &Coding) {
+pub(super) fn edit_other_stream_head(headers: &mut HeaderMap, coding: &StreamCoding) {
     headers.remove(CONTENT_LENGTH);
-    if let Coding::Known(_) = coding {
+    if let StreamCoding::Known(_) = coding {
         for name in found(headers, is_of_bytes) {
             headers.remove(name);
         }
@@ -151,7 +151,7 @@ fn merge_cache_control(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn edited(fields: &[(&'static str, &'static str)], coding: &Coding) -> HeaderMap {
+    fn edited(fields: &[(&'static str, &'static str)], coding: &StreamCoding) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for &(name, value) in fields {
             headers.append(name, HeaderValue::from_static(value));
@@ -179,7 +179,7 @@ mod tests {
                 "no-cache=\"x\", no-cache, no-transform",
             ),
         ] {
-            let headers = edited(fields, &Coding::Identity);
+            let headers = edited(fields, &StreamCoding::Identity);
             assert_eq!(
                 headers.get_all(CACHE_CONTROL).iter().collect::<Vec<_>>(),
                 [expected]
@@ -201,7 +201,7 @@ mod tests {
         ];
         let compressed =
             HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("compress"))]);
-        let headers = edited(&fields, &Coding::Identity);
+        let headers = edited(&fields, &StreamCoding::Identity);
         assert_eq!(headers["content-type"], "Text/Event-Stream; charset=utf-8");
         assert_eq!(headers["vary"], "origin");
         assert_eq!(headers["access-control-allow-origin"], "*");
@@ -215,11 +215,11 @@ mod tests {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(
-            edited(&fields, &Coding::of(&compressed))["content-encoding"],
+            edited(&fields, &StreamCoding::of(&compressed))["content-encoding"],
             "gzip"
         );
         assert_eq!(
-            edited(&[("content-type", "text/plain")], &Coding::Identity)["content-type"],
+            edited(&[("content-type", "text/plain")], &StreamCoding::Identity)["content-type"],
             "text/event-stream"
         );
     }
@@ -227,15 +227,18 @@ mod tests {
     #[test]
     fn codings_are_known_or_not() {
         let of = |value| {
-            Coding::of(&HeaderMap::from_iter([(
+            StreamCoding::of(&HeaderMap::from_iter([(
                 CONTENT_ENCODING,
                 HeaderValue::from_bytes(value).unwrap(),
             )]))
         };
-        assert!(matches!(of(b"gzip"), Coding::Known(_)));
-        assert!(matches!(of(b"identity"), Coding::Identity));
-        assert!(matches!(of(b"compress"), Coding::Unknown(_)));
-        assert!(matches!(of(b"\xFF"), Coding::Unknown(_)));
-        assert!(matches!(Coding::of(&HeaderMap::new()), Coding::Identity));
+        assert!(matches!(of(b"gzip"), StreamCoding::Known(_)));
+        assert!(matches!(of(b"identity"), StreamCoding::Identity));
+        assert!(matches!(of(b"compress"), StreamCoding::Unknown(_)));
+        assert!(matches!(of(b"\xFF"), StreamCoding::Unknown(_)));
+        assert!(matches!(
+            StreamCoding::of(&HeaderMap::new()),
+            StreamCoding::Identity
+        ));
     }
 }

@@ -91,7 +91,7 @@ impl Claim {
     /// Another request takes its place: what is there of it is to end.
     pub fn replace(&self) {
         if let Some(stream) = self.kept() {
-            stream.stop(crate::sse::Reason::Superseded);
+            stream.stop(crate::sse::EndReason::Superseded);
         }
         self.decide(State::Replaced);
     }

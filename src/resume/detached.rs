@@ -15,8 +15,8 @@ use crate::alarm::Alarm;
 use crate::body::EventSource;
 use crate::exchange::Progress;
 use crate::metrics::{Cause, Phase};
-use crate::reason::{Reason as Why, Side};
-use crate::sse::{Reason, UpstreamEnd};
+use crate::reason::{Reason, Side};
+use crate::sse::{EndReason, UpstreamEnd};
 use crate::upstream_stats::InFlight;
 
 /// A future that is ready when the upstream's part of the stream is over. Dropping it cancels the upstream's request.
@@ -100,19 +100,23 @@ impl Detached {
         &self,
         unread_since: Option<Instant>,
         has_event: bool,
-    ) -> Option<(Instant, Reason)> {
+    ) -> Option<(Instant, EndReason)> {
         let after = |since: Instant, timeout: Option<Duration>, reason| {
             Some((since.checked_add(timeout?)?, reason))
         };
         let settings = &self.stream.origin().settings;
         let first_event = settings.timeouts.first_event.filter(|_| !has_event);
         let grace = settings.resume.grace;
-        let grace = unread_since.and_then(|since| after(since, grace, Reason::GraceOver));
+        let grace = unread_since.and_then(|since| after(since, grace, EndReason::GraceOver));
         [
             grace,
-            after(self.opened, first_event, Reason::FirstEventTimeout),
-            after(self.last_read, settings.timeouts.read, Reason::ReadTimeout),
-            after(self.opened, self.total, Reason::Total),
+            after(self.opened, first_event, EndReason::FirstEventTimeout),
+            after(
+                self.last_read,
+                settings.timeouts.read,
+                EndReason::ReadTimeout,
+            ),
+            after(self.opened, self.total, EndReason::Total),
         ]
         .into_iter()
         .flatten()
@@ -142,7 +146,7 @@ impl Detached {
             };
             // Half an event is still completed, within its other timeouts.
             if self.is_ending && is_whole {
-                return Poll::Ready(UpstreamEnd::Judged(Reason::Total));
+                return Poll::Ready(UpstreamEnd::Judged(EndReason::Total));
             }
             if let Some(reason) = self.local.verdict(&self.stream) {
                 return Poll::Ready(UpstreamEnd::Judged(reason));
@@ -170,7 +174,7 @@ impl Detached {
             if self.alarm.poll(cx, at).is_pending() {
                 return Poll::Pending;
             }
-            if reason != Reason::Total {
+            if reason != EndReason::Total {
                 return Poll::Ready(UpstreamEnd::Judged(reason));
             }
             self.total = None;
@@ -180,10 +184,10 @@ impl Detached {
 
     fn finish(&mut self, end: UpstreamEnd) {
         let why = match end {
-            UpstreamEnd::Judged(reason) => Why::from(reason),
-            UpstreamEnd::Finished => Why::Complete,
-            UpstreamEnd::ShortOfLength | UpstreamEnd::WithoutLastChunk => Why::UpstreamClosed,
-            UpstreamEnd::Failed => Why::UpstreamFailed,
+            UpstreamEnd::Judged(reason) => Reason::from(reason),
+            UpstreamEnd::Finished => Reason::Complete,
+            UpstreamEnd::ShortOfLength | UpstreamEnd::WithoutLastChunk => Reason::UpstreamClosed,
+            UpstreamEnd::Failed => Reason::UpstreamFailed,
         };
         if let Some(in_flight) = self.in_flight.take() {
             if let Some(cause) = Cause::of(why) {

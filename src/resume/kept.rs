@@ -15,7 +15,7 @@ use super::saved::SavedHead;
 use super::streams::Streams;
 use crate::config;
 use crate::exchange::RouteInfo;
-use crate::sse::{Gap, History, Place, Reason, UpstreamEnd, parse};
+use crate::sse::{EndReason, Gap, History, Place, UpstreamEnd, parse};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -83,7 +83,7 @@ pub(super) struct State {
     /// How the upstream has ended.
     pub(super) end: Option<UpstreamEnd>,
     /// The stream is to end, for this reason.
-    pub(super) stop: Option<Reason>,
+    pub(super) stop: Option<EndReason>,
     /// Since when nobody reads it.
     pub(super) unread_since: Option<Instant>,
     /// It counts as one that goes on while nobody reads it.
@@ -242,7 +242,7 @@ impl KeptStream {
     }
 
     /// Has the stream end, whoever reads it; false if it has ended.
-    pub fn stop(&self, reason: Reason) -> bool {
+    pub fn stop(&self, reason: EndReason) -> bool {
         let mut state = self.lock();
         if state.end.is_some() || state.stop.is_some() {
             return false;
@@ -332,7 +332,7 @@ impl KeptStream {
         }
         Some(match end {
             UpstreamEnd::Finished
-            | UpstreamEnd::Judged(Reason::Complete | Reason::Total | Reason::Stopped) => {
+            | UpstreamEnd::Judged(EndReason::Complete | EndReason::Total | EndReason::Stopped) => {
                 if state.history.last_event_terminal() || is_answer(state.history.last_event()) {
                     Ended::Terminal
                 } else {
@@ -386,12 +386,12 @@ impl KeptStream {
 
 impl State {
     /// Why the reader `id` is to end, if it is.
-    pub(super) fn verdict(&self, id: u32) -> Option<Reason> {
+    pub(super) fn verdict(&self, id: u32) -> Option<EndReason> {
         let reader = self.readers.iter().find(|reader| reader.id == id)?;
         if reader.is_superseded {
-            return Some(Reason::Superseded);
+            return Some(EndReason::Superseded);
         }
-        (!self.history.has(reader.place)).then_some(Reason::Lagged)
+        (!self.history.has(reader.place)).then_some(EndReason::Lagged)
     }
 
     /// The reader `id` has come to `place`.

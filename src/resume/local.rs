@@ -14,7 +14,7 @@ use super::kept::KeptStream;
 use super::streams::Streams;
 use crate::body::EventSource;
 use crate::config::DrainStreams;
-use crate::sse::{Reason, UpstreamEnd};
+use crate::sse::{EndReason, UpstreamEnd};
 
 /// What one thread does for kept streams whose clients are away.
 #[derive(Debug)]
@@ -87,14 +87,14 @@ impl LocalStreams {
     }
 
     /// Why a detached stream is to end, as far as the process goes.
-    pub(super) fn verdict(&self, stream: &KeptStream) -> Option<Reason> {
+    pub(super) fn verdict(&self, stream: &KeptStream) -> Option<EndReason> {
         match self.stage.get() {
             Stage::Running => None,
             Stage::Draining => {
                 let rotates = stream.origin().settings.drain_streams == DrainStreams::Rotate;
-                rotates.then_some(Reason::Rotated)
+                rotates.then_some(EndReason::Rotated)
             }
-            Stage::Cutting => Some(Reason::Shutdown),
+            Stage::Cutting => Some(EndReason::Shutdown),
         }
     }
 
@@ -147,7 +147,7 @@ impl LocalStreams {
 
     /// Nobody can come back for `stream`.
     pub(super) fn forget(&self, stream: &Arc<KeptStream>) {
-        stream.end(UpstreamEnd::Judged(Reason::GraceOver));
+        stream.end(UpstreamEnd::Judged(EndReason::GraceOver));
         self.streams.remove(stream);
     }
 }

@@ -14,8 +14,8 @@ use crate::body::EventSource;
 use crate::client::Downstream;
 use crate::config::OnReset;
 use crate::exchange::Progress;
-use crate::reason::Reason as Why;
-use crate::sse::{End, Gap, Place, Reason, UpstreamEnd};
+use crate::reason::Reason;
+use crate::sse::{End, EndReason, Gap, Place, UpstreamEnd};
 
 /// What a client reads of a kept stream: its history from some place on, and then what comes.
 pub struct Reader {
@@ -155,7 +155,7 @@ impl Reader {
     fn departure(&self) -> &'static str {
         match self.client.cancellation() {
             _ if self.client.has_reset() => "reset",
-            Why::ClientStalled => "vanished",
+            Reason::ClientStalled => "vanished",
             _ => "closed",
         }
     }
@@ -222,11 +222,11 @@ impl EventSource for Reader {
 
     /// The client's stream has ended by itself: unless its client may come back for the rest, the upstream's has too.
     fn dismiss(&mut self, end: End) {
-        let is_of_reader = matches!(end.reason, Reason::Superseded | Reason::Lagged);
+        let is_of_reader = matches!(end.reason, EndReason::Superseded | EndReason::Lagged);
         if matches!(self.role, Role::Driver(_)) && !is_of_reader {
             self.ended(UpstreamEnd::Judged(end.reason));
-        } else if end.reason == Reason::Operator {
-            self.stream.stop(Reason::Operator);
+        } else if end.reason == EndReason::Operator {
+            self.stream.stop(EndReason::Operator);
         }
     }
 }
@@ -255,7 +255,7 @@ impl Drop for Reader {
         if has_ended {
             // It has been stopped since this was polled: the source is dropped here.
             self.local
-                .ended(&self.stream, UpstreamEnd::Judged(Reason::Stopped));
+                .ended(&self.stream, UpstreamEnd::Judged(EndReason::Stopped));
         } else if is_last && !self.may_return() {
             self.local.forget(&self.stream);
         } else {

@@ -16,7 +16,7 @@ use super::kept::{Attachment, KeptStream, Origin};
 use super::saved::SavedHead;
 use crate::config::{Credential, History};
 use crate::metrics::{Deduplicated, Eviction, Metrics, Resumed};
-use crate::sse::Reason;
+use crate::sse::EndReason;
 
 /// All kept streams of the process.
 pub struct Streams {
@@ -209,7 +209,7 @@ impl Streams {
         let Some(victim) = victim else {
             return false;
         };
-        victim.stop(Reason::GraceOver);
+        victim.stop(EndReason::GraceOver);
         self.remove(&victim);
         victim.discard(); // whoever still reads its upstream may take a moment to let it go
         self.metrics.resume.evicted(why);

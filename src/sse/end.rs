@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
     /// Why.
-    pub reason: Reason,
+    pub reason: EndReason,
     /// What the client must see.
     pub manner: Manner,
 }
@@ -20,7 +20,7 @@ pub enum Manner {
 
 /// Why a stream ended, as far as the stream itself can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum EndReason {
     /// The upstream ended it.
     Complete,
     /// The `total` timeout.
@@ -63,10 +63,10 @@ pub enum UpstreamEnd {
     /// Reset, malformed, or impossible to decode.
     Failed,
     /// Whoever reads the upstream for this client has ended the stream, for this reason.
-    Judged(Reason),
+    Judged(EndReason),
 }
 
-impl Reason {
+impl EndReason {
     /// The reason's name in logs, metrics and in-band events.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 //! Once the head has been sent, an HTTP status can say nothing more, and many SDKs take a stream that just stops for a complete,
 //! empty response. Nothing is ever fabricated for OpenAI's Chat Completions: its only ending is `[DONE]`, and that would be a lie.
 
-use super::end::Reason;
+use super::end::EndReason;
 
 /// The event that reports an upstream failure to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub struct Failure {
     pub body: Option<String>,
 }
 
-impl From<Reason> for Failure {
-    fn from(reason: Reason) -> Self {
+impl From<EndReason> for Failure {
+    fn from(reason: EndReason) -> Self {
         Self {
             name: reason.as_str(),
             message: reason.message(),
@@ -186,11 +186,11 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                told(&dialect, &Reason::ReadTimeout.into()),
+                told(&dialect, &EndReason::ReadTimeout.into()),
                 (name.to_owned(), data)
             );
         }
-        let none = FailureEvent::None.bytes(&Reason::ReadTimeout.into());
+        let none = FailureEvent::None.bytes(&EndReason::ReadTimeout.into());
         assert!(none.is_empty());
     }
 
@@ -201,7 +201,7 @@ mod tests {
             detail: Some("429 \"Too\" Many".to_owned()),
             status: Some(status),
             body: Some(body.to_owned()),
-            ..Reason::NotEvents.into()
+            ..EndReason::NotEvents.into()
         };
         let message = "The upstream's response is no event stream: 429 \"Too\" Many";
         for (dialect, place, sentence, kind) in [

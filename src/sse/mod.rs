@@ -31,7 +31,7 @@ mod stream;
 mod tests;
 mod timeouts;
 
-pub use self::end::{End, Manner, Reason, UpstreamEnd};
+pub use self::end::{End, EndReason, Manner, UpstreamEnd};
 pub use self::failure::{Failure, FailureEvent};
 pub use self::heartbeat::{FrameChoice, Heartbeat};
 pub use self::history::{Gap, History, LONGEST_ID, Place, base36};

@@ -23,7 +23,7 @@ pub enum Insertion {
     reason = "independent facts about the lines seen, not states"
 )]
 pub struct Position {
-    place: Place,
+    place: LineState,
     /// A field of the current event was seen; its blank line was not.
     inside_event: bool,
     /// The current event has a `data` field, so its blank line dispatches it.
@@ -37,7 +37,7 @@ pub struct Position {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum LineState {
     /// The stream's start, after so many bytes of a BOM: 0, 1 or 2.
     Start(u8),
     /// The start of a line, after LF or CRLF (or a whole BOM).
@@ -52,7 +52,7 @@ impl Position {
     /// The position before the first byte.
     pub fn start() -> Self {
         Self {
-            place: Place::Start(0),
+            place: LineState::Start(0),
             inside_event: false,
             has_data: false,
             is_terminal: false,
@@ -66,9 +66,13 @@ impl Position {
     /// What may be inserted here.
     pub fn insertion(&self) -> Insertion {
         match (self.place, self.inside_event) {
-            (Place::Start(0), _) | (Place::LineStart | Place::AfterCr, false) => Insertion::Block,
-            (Place::LineStart, true) => Insertion::Line,
-            (Place::Start(_) | Place::Line, _) | (Place::AfterCr, true) => Insertion::Nothing,
+            (LineState::Start(0), _) | (LineState::LineStart | LineState::AfterCr, false) => {
+                Insertion::Block
+            }
+            (LineState::LineStart, true) => Insertion::Line,
+            (LineState::Start(_) | LineState::Line, _) | (LineState::AfterCr, true) => {
+                Insertion::Nothing
+            }
         }
     }
 
@@ -79,7 +83,7 @@ impl Position {
 
     /// Whether no byte was seen yet.
     pub fn is_start(&self) -> bool {
-        self.place == Place::Start(0)
+        self.place == LineState::Start(0)
     }
 
     /// Events that a client has dispatched: blank lines after at least one `data` field.
@@ -99,7 +103,7 @@ impl Position {
 
     /// Whether the last byte was a CR whose LF may still come.
     pub(super) fn is_after_cr(&self) -> bool {
-        self.place == Place::AfterCr
+        self.place == LineState::AfterCr
     }
 
     /// Moves over `bytes`.
@@ -117,19 +121,20 @@ impl Position {
         let mut rest = bytes;
         while let [first, after @ ..] = rest {
             rest = match (self.place, *first) {
-                (Place::LineStart, b'\n') => {
+                (LineState::LineStart, b'\n') => {
                     self.end_event();
                     after
                 }
-                (Place::LineStart | Place::AfterCr, b'\r' | b'\n') | (Place::Start(_), _) => {
+                (LineState::LineStart | LineState::AfterCr, b'\r' | b'\n')
+                | (LineState::Start(_), _) => {
                     self.step(*first);
                     after
                 }
-                (Place::LineStart | Place::AfterCr, _) => {
+                (LineState::LineStart | LineState::AfterCr, _) => {
                     self.begin_line(*first);
                     self.pass_line(rest)
                 }
-                (Place::Line, _) => self.pass_rest_of_line(rest),
+                (LineState::Line, _) => self.pass_rest_of_line(rest),
             };
             if self.events != events {
                 return Some(bytes.len() - rest.len());
@@ -145,7 +150,7 @@ impl Position {
             return &[];
         };
         self.note_field(line); // all of it is here: nothing is to be kept
-        self.place = Place::after(terminator);
+        self.place = LineState::after(terminator);
         after
     }
 
@@ -163,26 +168,26 @@ impl Position {
     /// Moves over one byte.
     pub fn step(&mut self, byte: u8) {
         match (self.place, byte) {
-            (Place::Start(seen), _) if byte == BOM[usize::from(seen)] => {
+            (LineState::Start(seen), _) if byte == BOM[usize::from(seen)] => {
                 self.place = match seen {
-                    2 => Place::LineStart,
-                    seen => Place::Start(seen + 1),
+                    2 => LineState::LineStart,
+                    seen => LineState::Start(seen + 1),
                 };
             }
-            (Place::Start(seen @ 1..), _) => {
+            (LineState::Start(seen @ 1..), _) => {
                 // Not a BOM after all: what looked like one is the start of a line.
                 self.line.push(&BOM[..usize::from(seen)]);
                 self.inside_event = true;
-                self.place = Place::Line;
+                self.place = LineState::Line;
                 self.step(byte);
             }
-            (Place::AfterCr, b'\n') => self.place = Place::LineStart, // the second half of a CRLF
+            (LineState::AfterCr, b'\n') => self.place = LineState::LineStart, // the second half of a CRLF
             (_, b'\r' | b'\n') => {
                 self.end_line();
-                self.place = Place::after(byte);
+                self.place = LineState::after(byte);
             }
-            (Place::Line, _) => self.line.push(&[byte]),
-            (Place::Start(_) | Place::LineStart | Place::AfterCr, _) => {
+            (LineState::Line, _) => self.line.push(&[byte]),
+            (LineState::Start(_) | LineState::LineStart | LineState::AfterCr, _) => {
                 self.begin_line(byte);
                 self.line.push(&[byte]);
             }
@@ -192,11 +197,11 @@ impl Position {
     /// A line begins with `first`, which is still to be pushed.
     fn begin_line(&mut self, first: u8) {
         self.inside_event |= first != b':';
-        self.place = Place::Line;
+        self.place = LineState::Line;
     }
 
     fn end_line(&mut self) {
-        if self.place == Place::Line {
+        if self.place == LineState::Line {
             let line = std::mem::replace(&mut self.line, LineHead::EMPTY);
             return self.note_field(line.as_slice());
         }
@@ -226,7 +231,7 @@ impl Position {
     }
 }
 
-impl Place {
+impl LineState {
     /// After a line that ended with `terminator`.
     fn after(terminator: u8) -> Self {
         if terminator == b'\r' {

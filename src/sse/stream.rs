@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::end::{End, Manner, Reason, UpstreamEnd};
+use super::end::{End, EndReason, Manner, UpstreamEnd};
 use super::failure::{Failure, FailureEvent};
 use super::heartbeat::{FrameChoice, Heartbeat};
 use super::position::{BOM, Insertion, Position};
@@ -28,7 +28,7 @@ pub struct EventStream {
     /// A heartbeat is due and waits for a position that allows it.
     heartbeat_held: bool,
     /// The stream is to end at the next boundary, for this reason.
-    planned_end: Option<Reason>,
+    planned_end: Option<EndReason>,
     ended: bool,
     counts: Counts,
     /// The in-band failure event, kept here so that an [`Output`] can borrow it.
@@ -181,7 +181,7 @@ impl EventStream {
             dialect => dialect.bytes(failure),
         };
         let end = End {
-            reason: Reason::NotEvents,
+            reason: EndReason::NotEvents,
             manner: Manner::Clean,
         };
         Output {
@@ -257,9 +257,9 @@ impl EventStream {
         if self.ended {
             Output::default()
         } else if self.awaits_first_event() && due(self.deadlines.first_event()) {
-            self.fail(Reason::FirstEventTimeout)
+            self.fail(EndReason::FirstEventTimeout)
         } else if due(self.read_deadline()) {
-            self.fail(Reason::ReadTimeout)
+            self.fail(EndReason::ReadTimeout)
         } else if self.planned_end.is_none() && due(self.deadlines.total()) {
             self.end_at_boundary(self.deadlines.end_of_life())
         } else if !self.heartbeat_held && !self.is_opaque() && due(self.deadlines.heartbeat()) {
@@ -295,10 +295,10 @@ impl EventStream {
         if !is_complete {
             return self.fail(match end {
                 UpstreamEnd::Judged(reason) => reason,
-                UpstreamEnd::Failed => Reason::UpstreamFailed,
+                UpstreamEnd::Failed => EndReason::UpstreamFailed,
                 UpstreamEnd::Finished
                 | UpstreamEnd::ShortOfLength
-                | UpstreamEnd::WithoutLastChunk => Reason::UpstreamClosed,
+                | UpstreamEnd::WithoutLastChunk => EndReason::UpstreamClosed,
             });
         }
         self.ended = true;
@@ -307,7 +307,7 @@ impl EventStream {
             Bom::Drop(seen) => &BOM[..usize::from(seen)],
         };
         let end = End {
-            reason: Reason::Complete,
+            reason: EndReason::Complete,
             manner: Manner::Clean,
         };
         Output {
@@ -318,34 +318,34 @@ impl EventStream {
     }
 
     /// Somebody else has read the upstream, and ended the stream for this `reason`.
-    fn end_as_judged(&mut self, reason: Reason) -> Judgement {
+    fn end_as_judged(&mut self, reason: EndReason) -> Judgement {
         let manner = match reason {
-            Reason::Complete => return Judgement::Complete,
+            EndReason::Complete => return Judgement::Complete,
             // The connection is dead already, or something is missing after it.
-            Reason::Superseded | Reason::Lagged | Reason::GraceOver => Manner::Abort,
-            Reason::Total
-            | Reason::Operator
-            | Reason::Rotated
-            | Reason::Shutdown
-            | Reason::Stopped => {
+            EndReason::Superseded | EndReason::Lagged | EndReason::GraceOver => Manner::Abort,
+            EndReason::Total
+            | EndReason::Operator
+            | EndReason::Rotated
+            | EndReason::Shutdown
+            | EndReason::Stopped => {
                 if self.is_at_boundary() {
                     Manner::Clean
                 } else {
                     Manner::Abort
                 }
             }
-            Reason::FirstEventTimeout
-            | Reason::ReadTimeout
-            | Reason::UpstreamClosed
-            | Reason::UpstreamFailed
-            | Reason::NotEvents => return Judgement::Broken,
+            EndReason::FirstEventTimeout
+            | EndReason::ReadTimeout
+            | EndReason::UpstreamClosed
+            | EndReason::UpstreamFailed
+            | EndReason::NotEvents => return Judgement::Broken,
         };
         self.ended = true;
         Judgement::Over(End { reason, manner })
     }
 
     /// The stream is to end: now if no event is half sent, else at the next boundary.
-    pub fn handle_planned_end(&mut self, reason: Reason) -> Output<'_> {
+    pub fn handle_planned_end(&mut self, reason: EndReason) -> Output<'_> {
         if self.ended || self.planned_end.is_some() {
             return Output::default();
         }
@@ -356,7 +356,7 @@ impl EventStream {
     /// An opaque stream shows no boundary, and goes on.
     pub fn handle_drain(&mut self, at: Instant) {
         if !self.is_opaque() {
-            self.deadlines.shorten_life(at, Reason::Rotated);
+            self.deadlines.shorten_life(at, EndReason::Rotated);
         }
     }
 
@@ -378,7 +378,7 @@ impl EventStream {
         };
         Output {
             end: Some(End {
-                reason: Reason::Shutdown,
+                reason: EndReason::Shutdown,
                 manner,
             }),
             ..Output::default()
@@ -499,7 +499,7 @@ impl EventStream {
         }
     }
 
-    fn end_at_boundary(&mut self, reason: Reason) -> Output<'_> {
+    fn end_at_boundary(&mut self, reason: EndReason) -> Output<'_> {
         if self.is_opaque() || self.is_at_boundary() {
             // An opaque stream shows no boundary: it is cut, and visibly so.
             let manner = if self.is_opaque() {
@@ -518,7 +518,7 @@ impl EventStream {
     }
 
     /// Ends the stream as broken. Inside a half-sent event nothing can be said without dispatching the half.
-    fn fail(&mut self, reason: Reason) -> Output<'_> {
+    fn fail(&mut self, reason: EndReason) -> Output<'_> {
         if self.is_at_boundary() {
             self.last_words = self.failure.bytes(&reason.into());
         }

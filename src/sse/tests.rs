@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::parse::parse;
 use super::{
-    Client, End, EventStream, Failure, FailureEvent, FrameChoice, Heartbeat, Manner, Output,
-    Reason, Timeouts, UpstreamEnd,
+    Client, End, EndReason, EventStream, Failure, FailureEvent, FrameChoice, Heartbeat, Manner,
+    Output, Timeouts, UpstreamEnd,
 };
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -276,7 +276,7 @@ proptest! {
         let mut trace = Trace::default();
         let at = at.min(input.len());
         trace.push(&stream.handle_data(start, &input[..at]));
-        let reason = if ordered { Reason::Operator } else { Reason::Total };
+        let reason = if ordered { EndReason::Operator } else { EndReason::Total };
         if ordered {
             trace.push(&stream.handle_planned_end(reason));
             prop_assert_eq!(stream.handle_planned_end(reason), Output::default(), "once is enough");
@@ -406,7 +406,7 @@ fn heartbeats_do_not_hide_a_dead_upstream() {
     assert_eq!(
         end,
         Some(End {
-            reason: Reason::ReadTimeout,
+            reason: EndReason::ReadTimeout,
             manner: Manner::Abort
         })
     );
@@ -465,50 +465,50 @@ fn an_upstream_that_fails_is_never_a_clean_end() {
         (
             &b"data: x\n\n"[..],
             Finished,
-            Reason::Complete,
+            EndReason::Complete,
             Manner::Clean,
         ),
-        (b"data: half", Finished, Reason::Complete, Manner::Clean),
+        (b"data: half", Finished, EndReason::Complete, Manner::Clean),
         (
             b"data: x\n\n",
             Failed,
-            Reason::UpstreamFailed,
+            EndReason::UpstreamFailed,
             Manner::Abort,
         ),
         (
             b"data: [DONE]\n\n",
             Failed,
-            Reason::UpstreamFailed,
+            EndReason::UpstreamFailed,
             Manner::Abort,
         ),
         (
             b"data: x\n\n",
             WithoutLastChunk,
-            Reason::UpstreamClosed,
+            EndReason::UpstreamClosed,
             Manner::Abort,
         ),
         (
             b"data: [DONE]\n\n",
             WithoutLastChunk,
-            Reason::Complete,
+            EndReason::Complete,
             Manner::Clean,
         ),
         (
             b"data: [DONE]\n\ndata: ha",
             WithoutLastChunk,
-            Reason::UpstreamClosed,
+            EndReason::UpstreamClosed,
             Manner::Abort,
         ),
         (
             b"data: x\n\n",
             ShortOfLength,
-            Reason::Complete,
+            EndReason::Complete,
             Manner::Clean,
         ),
         (
             b"data: half",
             ShortOfLength,
-            Reason::UpstreamClosed,
+            EndReason::UpstreamClosed,
             Manner::Abort,
         ),
     ] {
@@ -571,7 +571,7 @@ fn a_shutdown_is_clean_between_events_only() {
         assert_eq!(
             stream.handle_shutdown().end,
             Some(End {
-                reason: Reason::Shutdown,
+                reason: EndReason::Shutdown,
                 manner
             })
         );
@@ -605,7 +605,7 @@ fn a_planned_end_leaves_no_half_line_end() {
     let planned = || {
         let mut stream = stream(FrameChoice::Line, Timeouts::default(), now);
         let _ = stream.handle_data(now, b"data: x\r");
-        let _ = stream.handle_planned_end(Reason::Total);
+        let _ = stream.handle_planned_end(EndReason::Total);
         stream
     };
     for (data, passes) in [
@@ -638,7 +638,7 @@ fn a_stream_that_never_pauses_ends_at_its_time_too() {
     let output = stream.handle_data(now + INTERVAL, b"\n\ndata: z\n\n");
     assert_eq!(written(&output), b"\n\n");
     let end = End {
-        reason: Reason::Total,
+        reason: EndReason::Total,
         manner: Manner::Clean,
     };
     assert_eq!(output.end, Some(end));
@@ -651,7 +651,7 @@ fn a_drain_never_lengthens_a_life() {
         total: Some(INTERVAL),
         ..Timeouts::default()
     };
-    for (after, reason) in [(5, Reason::Rotated), (500, Reason::Total)] {
+    for (after, reason) in [(5, EndReason::Rotated), (500, EndReason::Total)] {
         let mut stream = stream(FrameChoice::Line, timeouts, now);
         let at = now + Duration::from_secs(after);
         stream.handle_drain(at);
@@ -685,7 +685,7 @@ fn an_upstreams_timeouts_wait_for_its_head() {
     let mut stream = ahead();
     let end = stream.handle_timeout(start + 100 * INTERVAL, Client::Taking);
     let total = End {
-        reason: Reason::Total,
+        reason: EndReason::Total,
         manner: Manner::Clean,
     };
     assert_eq!(end.end, Some(total), "the life of the client's stream");
@@ -700,7 +700,7 @@ fn a_stream_without_heartbeats_gets_none_ahead_either() {
 
 #[test]
 fn an_upstream_without_an_event_stream_is_reported_in_band() {
-    let failure = Failure::from(Reason::NotEvents);
+    let failure = Failure::from(EndReason::NotEvents);
     for (event, told) in [
         (FailureEvent::None, FailureEvent::Event),
         (FailureEvent::Anthropic, FailureEvent::Anthropic),
@@ -709,7 +709,7 @@ fn an_upstream_without_an_event_stream_is_reported_in_band() {
         let output = stream.handle_refusal(&failure, &event);
         assert_eq!(output.inserted, told.bytes(&failure));
         let end = End {
-            reason: Reason::NotEvents,
+            reason: EndReason::NotEvents,
             manner: Manner::Clean,
         };
         assert_eq!(output.end, Some(end));
@@ -725,7 +725,7 @@ fn a_failure_after_a_late_head_is_reported_in_the_routes_dialect() {
     let mut stream = stream(FrameChoice::Line, heartbeats_only(), start).ahead();
     stream.handle_head(start, FailureEvent::Event);
     let output = stream.handle_end(UpstreamEnd::Failed);
-    let failed = Reason::UpstreamFailed.into();
+    let failed = EndReason::UpstreamFailed.into();
     assert_eq!(output.inserted, FailureEvent::Event.bytes(&failed));
     assert_eq!(output.end.unwrap().manner, Manner::Abort);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::end::Reason;
+use super::end::EndReason;
 
 /// The timeouts of a stream; `None` switches one off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub(super) struct Deadlines {
     last_read: Instant,
     silent_since: Instant,
     /// Why the stream ends when `clocks.total` has run out.
-    end_of_life: Reason,
+    end_of_life: EndReason,
 }
 
 impl Deadlines {
@@ -35,12 +35,12 @@ impl Deadlines {
             opened,
             last_read: opened,
             silent_since: opened,
-            end_of_life: Reason::Total,
+            end_of_life: EndReason::Total,
         }
     }
 
     /// The stream's life is over at `at`, for `reason`, unless it is sooner.
-    pub(super) fn shorten_life(&mut self, at: Instant, reason: Reason) {
+    pub(super) fn shorten_life(&mut self, at: Instant, reason: EndReason) {
         let life = at.saturating_duration_since(self.opened);
         if self.timeouts.total.is_none_or(|total| life < total) {
             self.timeouts.total = Some(life);
@@ -99,7 +99,7 @@ impl Deadlines {
     }
 
     /// Why it is.
-    pub(super) fn end_of_life(&self) -> Reason {
+    pub(super) fn end_of_life(&self) -> EndReason {
         self.end_of_life
     }
 }

@@ -11,7 +11,7 @@ use super::{Step, preflight};
 use crate::body::{EventFlow, EventSource, ResponseBody};
 use crate::proxy::deliver::{Delivery, RequestContext, send_events};
 use crate::proxy::own_answer;
-use crate::proxy::response::{Coding, edit_event_stream_head};
+use crate::proxy::response::{StreamCoding, edit_event_stream_head};
 use crate::reason::Reason;
 use crate::resume::{KeptStream, Reader};
 use crate::sse::{End, Failure, FailureEvent, UpstreamEnd};
@@ -91,7 +91,7 @@ impl Delivery {
         if let Some(changes) = &self.changes {
             changes.apply(&mut head.headers);
         }
-        edit_event_stream_head(&mut head.headers, &Coding::Identity);
+        edit_event_stream_head(&mut head.headers, &StreamCoding::Identity);
         let no_store = HeaderValue::from_static("no-store, no-cache, no-transform");
         head.headers.insert(CACHE_CONTROL, no_store);
         head.headers.insert("sse-sidecar-resumed", resumed);

@@ -114,7 +114,7 @@ impl After {
             preflight::answer(&mut head.headers);
         }
         if let Some(stream) = self.stops.filter(|_| head.status.is_success()) {
-            stream.stop(crate::sse::Reason::Stopped);
+            stream.stop(crate::sse::EndReason::Stopped);
         }
         if self.is_restart {
             let none = HeaderValue::from_static("none");
@@ -235,7 +235,7 @@ impl Resuming {
         let nothing = Step::Status(StatusCode::NO_CONTENT);
         match (find(&key), request.method()) {
             (Some(stream), &Method::DELETE) => {
-                stream.stop(crate::sse::Reason::Stopped);
+                stream.stop(crate::sse::EndReason::Stopped);
                 Some(nothing)
             }
             (Some(stream), &Method::GET) => {
@@ -360,7 +360,7 @@ impl Resuming {
     fn stop(&self, cursor: &Cursor, scope: &Scope) {
         let found = self.local.streams().find(&cursor.token, &scope.identity);
         if let Found::Own(stream) = found {
-            stream.stop(crate::sse::Reason::Stopped);
+            stream.stop(crate::sse::EndReason::Stopped);
         }
     }
 
@@ -373,7 +373,7 @@ impl Resuming {
             return;
         };
         for stream in self.local.streams().of_session(session) {
-            stream.stop(crate::sse::Reason::Stopped);
+            stream.stop(crate::sse::EndReason::Stopped);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::body::EventSource;
 use crate::exchange::Progress;
 use crate::proxy::early::PendingAnswer;
 use crate::proxy::headers::remove_hop_by_hop;
-use crate::proxy::response::Coding;
+use crate::proxy::response::StreamCoding;
 use crate::proxy::upstream_request::UpstreamRequest;
 use crate::reason::Reason;
 use crate::resume::{Left, SavedHead};
@@ -104,7 +104,7 @@ fn keepable(
     head: &response::Parts,
     source: Box<dyn EventSource>,
 ) -> Option<(SavedHead, Box<dyn EventSource>)> {
-    let coding = Coding::of(&head.headers);
+    let coding = StreamCoding::of(&head.headers);
     if !head.status.is_success() || coding.is_opaque() {
         return None;
     }

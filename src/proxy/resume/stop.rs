@@ -7,7 +7,7 @@ use super::body;
 use crate::body::{Incoming, ResponseBody};
 use crate::client::Downstream;
 use crate::resume::{Cursor, Streams};
-use crate::sse::Reason;
+use crate::sse::EndReason;
 
 /// Takes a cursor.
 pub(in crate::proxy) const STOP_PATH: &str = "/.well-known/sse-sidecar/stop";
@@ -35,7 +35,7 @@ pub(in crate::proxy) async fn stop_by_cursor(
     if let Some(cursor) = cursor
         && let Some(stream) = streams.find_as_shown(&cursor.token, request.headers())
     {
-        stream.stop(Reason::Stopped);
+        stream.stop(EndReason::Stopped);
     }
     response
 }
