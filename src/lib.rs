@@ -1,15 +1,15 @@
 //! `sse-sidecar`: a reverse proxy that makes event streams work in front of any HTTP backend.
 //!
-//! The way of a request, and the modules it passes (`docs/life-of-a-request.md` tells it whole):
+//! The modules that a request passes (`docs/life-of-a-request.md` has the whole story):
 //!
 //! ```text
 //! server    accepts a connection and serves it on one thread, for its whole life
 //! client    that connection: hyper's side of its socket, and its timeouts
 //! proxy     the story of one request, top to bottom
-//! upstream  a connection to the backend, the request sent, the head looked at
-//! body      what passes: uploads, ordinary responses, event streams
-//! files     what a route answers with by itself: files of a folder
-//! sse       the event stream itself: positions, heartbeats, clocks, endings; no I/O
+//! upstream  a connection to the backend, the request sent, the head awaited
+//! body      bodies: of requests, ordinary responses, event streams
+//! files     files of a folder, for routes without an upstream
+//! sse       the event stream itself: positions, heartbeats, timeouts, endings; no I/O
 //! wire      HTTP/1 as bytes: heads, chunks, lists; no I/O
 //! http1     a request on an upstream's socket
 //! http2     what both sides need of HTTP/2
@@ -17,8 +17,8 @@
 //! exchange  the request counted, logged, and ended exactly once, for a [`reason`]
 //! ```
 //!
-//! Beside it: [`config`] (the file), [`tls`] (certificates and keys), [`app`] (puts everything together, starts and stops it), [`reload`] (has another
-//! configuration take the place of the one in force), [`cli`] (the command), [`admin`] (health, metrics and the status page).
+//! Beside it: [`config`] (the file), [`tls`] (certificates and keys), [`app`] (assembles everything, starts and stops it), [`reload`] (switches to
+//! a new configuration), [`cli`] (the command), [`admin`] (health, metrics and the status page).
 //!
 //! The library is there for the tests and the fuzz targets; it promises no stable interface.
 

@@ -15,7 +15,7 @@ use crate::sse::Manner;
 /// The body of an event stream on its way to a client.
 pub struct EventStreamBody {
     flow: EventFlow,
-    /// What is left to be done.
+    /// What remains to be done.
     ending: Option<Ending>,
     /// The client's protocol shows a cut body only by a reset.
     resets: bool,

@@ -1,5 +1,5 @@
-//! The driver of [`sse::EventStream`](EventStream): reads its upstream, keeps its one timer, ends its exchange. What comes out goes
-//! to whoever writes for the client.
+//! The driver of [`sse::EventStream`](EventStream): reads its upstream, keeps its one timer, ends its exchange. Its output goes to
+//! a [`Sink`].
 
 use std::cell::RefCell;
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::sse::{
 
 /// Where the bytes of an event stream come from, decoded and without framing. Dropping it cancels the upstream's request.
 pub trait EventSource: fmt::Debug {
-    /// Reads what is there: everything that arrived together, as far as it fits. Never `Ok(0)`.
+    /// Reads what has arrived, as far as it fits. Never `Ok(0)`.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -38,7 +38,7 @@ pub trait EventSource: fmt::Debug {
     /// The client's stream has ended like this, and not because its upstream's did.
     fn dismiss(&mut self, _: End) {}
 
-    /// What is left to be sent of the request, once the stream has ended.
+    /// The rest of the request, once the stream has ended.
     fn take_remainder(&mut self) -> Option<Remainder> {
         None
     }
@@ -47,14 +47,14 @@ pub trait EventSource: fmt::Debug {
 /// What the upstream of a stream that is ahead of it says at last. Dropping it cancels the upstream's request.
 pub type LateAnswer = Pin<Box<dyn Future<Output = Late>>>;
 
-/// What an upstream has said to a request whose client already has the head of an event stream.
+/// The upstream's response to a request whose client already has the head of an event stream.
 #[derive(Debug)]
 pub struct Late {
     /// When its head came, if one did.
     pub head: Option<Instant>,
-    /// The event stream that it has begun with this status, if that is what it said.
+    /// The event stream that it has begun, with its status; or why there is none.
     pub outcome: Result<(StatusCode, Box<dyn EventSource>), NoEventStream>,
-    /// What tells the client of a failure, this one or a later one.
+    /// The event that reports a failure to the client, this one or a later one.
     pub failure: FailureEvent,
 }
 
@@ -63,14 +63,14 @@ pub struct Late {
 pub struct NoEventStream {
     /// Why.
     pub reason: Reason,
-    /// What the client is told of it.
+    /// What is reported to the client.
     pub failure: Failure,
 }
 
-/// Who writes for the client.
+/// Writes to the client.
 pub(super) trait Sink {
-    /// What was read, and nothing else: the bytes of `buffer` at `place`, with [`FRONT`] bytes before and [`BACK`] bytes after
-    /// them that may be written over.
+    /// A read as it is: the bytes of `buffer` at `place`, with [`FRONT`] bytes before and [`BACK`] bytes after them that may be
+    /// overwritten.
     fn whole(&mut self, buffer: &mut [u8], place: Range<usize>);
 
     /// Anything else, in order.
@@ -84,17 +84,16 @@ pub struct EventFlow {
     client: Rc<dyn Downstream>,
     exchange: Exchange,
     alarm: Alarm,
-    /// The stream is to end when the process drains, at a moment still to be chosen.
+    /// The stream ends when the process drains, at a moment still to be chosen.
     rotates: bool,
 }
 
-/// Streams that rotate do so in this part of what is left of a drain. The rest of it is for those that are then in the middle of
-/// an event.
+/// Streams rotate in this part of the rest of a drain. What remains is for those that are in the middle of an event by then.
 const ROTATION: f64 = 0.8;
 
-/// The upstream's part.
+/// The state of the upstream.
 enum UpstreamState {
-    /// Its head is still to come.
+    /// Its head has not arrived yet.
     Thinking(LateAnswer),
     /// Its event stream is open.
     Speaking(Box<dyn EventSource>),
@@ -102,7 +101,7 @@ enum UpstreamState {
     Dismissed,
 }
 
-/// How much is read, and so written, at once.
+/// The most that is read, and so written, at once.
 const READ_SIZE: usize = 32 * 1024;
 /// Room for a chunk's size.
 pub(super) const FRONT: usize = 8;
@@ -110,7 +109,7 @@ pub(super) const FRONT: usize = 8;
 pub(super) const BACK: usize = 2;
 
 thread_local! {
-    /// What is read is passed on before the next stream reads: all streams of a thread share one buffer.
+    /// A read is forwarded before the next stream reads: all streams of a thread share one buffer.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; FRONT + READ_SIZE + BACK].into());
 }
 
@@ -181,13 +180,13 @@ impl EventFlow {
                 return Poll::Ready(self.note(end));
             }
         }
-        // Of a client that takes nothing too: it is the upstream's clocks that run meanwhile.
+        // Also for a stalled client: the upstream's timeouts continue meanwhile.
         if matches!(self.upstream, UpstreamState::Thinking(_))
             && let Poll::Ready(Some(end)) = self.poll_answer(cx, sink)
         {
             return Poll::Ready(Some(end));
         }
-        // Data wins over a clock that ran out meanwhile. While the client takes nothing, nothing is read for it.
+        // Data wins over a timeout that expired meanwhile. While the client accepts nothing, nothing is read for it.
         let stalled = self.client.is_stalled();
         if !stalled && let Poll::Ready(end) = self.poll_source(cx, sink) {
             return Poll::Ready(end);

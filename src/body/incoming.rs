@@ -53,7 +53,7 @@ pub enum Broken {
 }
 
 impl Incoming {
-    /// What is left to be sent of the request that this responds to, if the response has ended before it.
+    /// The rest of the request that this responds to, if the response has ended before it.
     pub fn take_remainder(&mut self) -> Option<Remainder> {
         match self {
             Self::Client(_) | Self::Kept(_) | Self::Begun { .. } | Self::File(_) => None,

@@ -19,14 +19,14 @@ pub struct Relay {
     framing: RelayFraming,
     /// What the client has not taken yet. Empty, and without a buffer, while it takes everything.
     unsent: Vec<u8>,
-    /// Nothing was written yet.
+    /// Nothing has been written yet.
     begins: bool,
     end: Option<End>,
-    /// What becomes of the connection if the stream ends cleanly.
+    /// What happens to the connection if the stream ends cleanly.
     disposition: Disposition,
 }
 
-/// How the body's end is shown to the client.
+/// How the client sees the end of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayFraming {
     /// By a last chunk.
@@ -35,7 +35,7 @@ pub enum RelayFraming {
     Close,
 }
 
-/// As much of the stream waits for its head's write, if it is there already.
+/// The most of the stream that is written together with the head, if it has already arrived.
 const MOST_WITH_HEAD: usize = 8 * 1024;
 
 impl Relay {
@@ -98,7 +98,7 @@ impl Relay {
         if let Some(end) = ready!(self.flow.poll(cx, &mut writer)) {
             self.end = Some(end);
             if matches!(end.reason, EndReason::Superseded | EndReason::Lagged) {
-                self.unsent.clear(); // nobody reads here, or not fast enough
+                self.unsent.clear(); // the client does not read, or not fast enough
             }
             match (end.manner, self.framing) {
                 (Manner::Clean, RelayFraming::Chunked) => self.unsent.extend(b"0\r\n\r\n"),
@@ -135,7 +135,7 @@ impl Writer<'_> {
     fn write(&mut self, bytes: &[u8]) {
         let mut written = 0;
         if self.unsent.is_empty() {
-            // Who is to be woken is said when the rest is written; a failure shows again then.
+            // The rest is written with the task's waker; a failure shows again then.
             let mut cx = Context::from_waker(Waker::noop());
             if let Poll::Ready(Ok(length)) =
                 self.near.poll_write_shared(&mut cx, &[IoSlice::new(bytes)])

@@ -47,17 +47,17 @@ impl Hold {
         self.wanted.notify_one();
     }
 
-    /// Waits until the client is being asked. Nobody else may wait for it too.
+    /// Waits until the client is being asked. There must be only one such waiter.
     pub async fn over(&self) {
         self.over.notified().await;
     }
 }
 
-/// How long an upstream may take to say `100 Continue` before the client is asked to go on without: many never do (RFC 9110,
-/// section 10.1.1: a client that waits "SHOULD NOT wait for an indefinite period").
+/// How long an upstream may take to send `100 Continue` before the client is asked without it: many never do (RFC 9110, section
+/// 10.1.1: a client that waits "SHOULD NOT wait for an indefinite period").
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is known of a request's body while it is on its way.
+/// The progress of a request's body while it is sent.
 #[derive(Debug)]
 pub struct RequestBodyProgress {
     empty: bool,
@@ -67,9 +67,9 @@ pub struct RequestBodyProgress {
     /// When that last changed, or bytes last passed.
     moved: Cell<Instant>,
     failure: Cell<Option<Reason>>,
-    /// The response that has begun: what the client still has to say meanwhile comes when it likes, as in a gRPC call.
+    /// The response that has begun: the rest of the request may take its time from then on, as in a gRPC call.
     response: RefCell<Option<WeakProgress>>,
-    /// The first bytes, kept for whoever must know what was asked.
+    /// The first bytes, kept to see what was asked.
     kept: RefCell<Vec<u8>>,
     keep: Cell<usize>,
     /// How long the whole body is, if it says so.
@@ -154,7 +154,7 @@ impl RequestBody {
 }
 
 impl RequestBodyProgress {
-    /// Of a body that nobody reads.
+    /// For a body that is not read.
     pub fn of_none() -> Rc<Self> {
         Rc::new(Self::new(true, 0, Some(0)))
     }
@@ -188,8 +188,8 @@ impl RequestBodyProgress {
         self.failure.get()
     }
 
-    /// The response has begun. Until it has ended the timeout does not run: nobody waits for the rest of the body with nothing to
-    /// tell the client.
+    /// The response has begun. Until it has ended, the timeout does not run: nothing waits for the rest of the body that could
+    /// report it to the client.
     pub fn answered(&self, response: &Progress) {
         *self.response.borrow_mut() = Some(response.downgrade());
     }

@@ -22,11 +22,11 @@ pub enum ResponseBody {
     Foreign(ForeignBody),
     /// What the sidecar says itself.
     Own(Bytes),
-    /// Nothing, of a length that only the head tells: hyper leaves `Content-Length` out where a body says that it is empty.
+    /// Nothing, of a length that only the head states: hyper leaves out `Content-Length` where a body is known to be empty.
     Unsent(u64),
 }
 
-/// A body of somebody above this module.
+/// A body from a module above this one.
 pub struct ForeignBody(Pin<Box<dyn Body<Data = Bytes, Error = Aborted>>>);
 
 impl ForeignBody {

@@ -17,7 +17,7 @@ use crate::http1::Connection;
 use crate::reason::Reason;
 use crate::sending::Remainder;
 
-/// Whoever made a request and reads its response: an HTTP/1 connection, or one stream of an HTTP/2 connection.
+/// The client of one request: an HTTP/1 connection, or one stream of an HTTP/2 connection.
 pub trait Downstream: fmt::Debug {
     /// The client's address; none on a Unix socket.
     fn peer(&self) -> Option<SocketAddr>;
@@ -25,12 +25,12 @@ pub trait Downstream: fmt::Debug {
     /// Whether the request came over TLS.
     fn is_tls(&self) -> bool;
 
-    /// The name of the listener that it came in at, if that has one.
+    /// The name of the listener of the connection, if that has one.
     fn listener(&self) -> Option<&str> {
         None
     }
 
-    /// The certificate that the client has shown and that was verified, and those between it and a CA's, in DER; none without.
+    /// The verified certificate of the client, and those between it and a CA's, in DER; empty without one.
     fn certificates(&self) -> Vec<Vec<u8>> {
         Vec::new()
     }
@@ -38,56 +38,56 @@ pub trait Downstream: fmt::Debug {
     /// The `write` timeout of the request's route.
     fn set_write_timeout(&self, timeout: Option<Duration>);
 
-    /// Whether bytes wait that the client does not take.
+    /// Whether bytes wait that the client does not accept.
     fn is_stalled(&self) -> bool;
 
-    /// Whether streams are to end now, because the process does.
+    /// Whether streams have to end now, because the process does.
     fn is_cut(&self) -> bool;
 
     /// When open requests have to be done, if the process drains.
     fn drains_until(&self) -> Option<Instant>;
 
-    /// Why the request is about to be dropped before its end; the client's own leaving if nobody has said.
+    /// Why the request is about to be dropped before its end; by default, the client's disconnect.
     fn cancellation(&self) -> Reason;
 
-    /// Whether the client has given up this request alone, while its connection lives on.
+    /// Whether the client has cancelled this request alone, while its connection continues.
     fn has_reset(&self) -> bool {
         false
     }
 
-    /// Makes the end of the connection a reset: for a client whose protocol version has no other sign that a body was cut.
+    /// Makes the end of the connection a reset: for a client whose protocol version has no other sign of a truncated body.
     fn reset_on_close(&self);
 
     /// Sends an interim response (1xx), ahead of the response.
     fn inform(&self, interim: Response<()>);
 
-    /// Asks the client for the body of its request (100 Continue), if it was not asked before.
+    /// Asks the client for the body of its request (100 Continue), unless that was done.
     fn go_on(&self);
 
-    /// Whether the whole connection can go to somebody else: it is one of HTTP/1, and the request's body was read.
+    /// Whether the whole connection can be taken over: it is HTTP/1, and the request's body was read.
     fn can_hand_over(&self) -> bool;
 
-    /// The connection goes to whoever takes it over, and writes the response, its head included.
+    /// Has `takeover` take the connection over; it writes the response, its head included.
     fn hand_over(&self, takeover: Takeover);
 
-    /// The request's head as the client wrote it; none over HTTP/2, and at a second time.
+    /// The request's head as the client wrote it; empty over HTTP/2, and when called again.
     fn take_raw_head(&self) -> Bytes;
 
-    /// The fields of the response are to be spelled as they are in the head `raw`.
+    /// Has the fields of the response spelled as in the head `raw`.
     fn spell(&self, raw: Bytes);
 
-    /// An upstream connection on which the client has logged in waits for its next request, and closes with its own.
+    /// Keeps an upstream connection on which the client has authenticated for its next request; it closes with the client's own.
     fn keep_login(&self, login: Login);
 
-    /// The connection on which it has logged in to `upstream`, if there is one.
+    /// The connection on which the client has authenticated to `upstream`, if there is one.
     fn take_login(&self, upstream: &config::Upstream) -> Option<Connection>;
 
-    /// The upstreams to which it has logged in.
+    /// The upstreams to which the client has authenticated.
     fn logins(&self) -> Vec<Arc<config::Upstream>> {
         Vec::new()
     }
 
-    /// What is left to be sent of the request goes on after the response, for as long as the client is there.
+    /// Has the rest of the request sent after the response, for as long as the client is connected.
     fn outlive(&self, remainder: Remainder);
 }
 
@@ -102,13 +102,13 @@ pub enum Takeover {
 /// What a takeover makes of the connection.
 pub type Taker = Box<dyn FnOnce(ClientStream) -> Taken>;
 
-/// What is done with a connection that was taken over.
+/// The future that serves a connection after a takeover.
 pub type Taken = Pin<Box<dyn Future<Output = Disposition>>>;
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// It is there for the next request.
+    /// It serves the next request.
     KeepAlive,
     /// It is closed in order.
     Close,

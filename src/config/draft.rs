@@ -31,7 +31,7 @@ use crate::tls::PeerName;
 /// Every network, since the clients of a sidecar come from outside its pod.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 
-/// Only the host itself, since the admin port tells what goes on.
+/// Only this host, since the admin port shows internals.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// The whole file. A key beside a value is whom to blame for it: the full path of a key in the file, or the name of a flag.
@@ -80,7 +80,7 @@ pub(super) struct RouteDraft {
     pub(super) name: Option<String>,
     pub(super) matcher: Matcher,
     pub(super) upstream: Target,
-    /// What it does by itself.
+    /// What it does without a backend.
     pub(super) own_action: Option<OwnAction>,
     pub(super) replace_prefix: Option<String>,
     pub(super) settings: Settings,
@@ -106,11 +106,11 @@ pub(super) struct Settings {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) key: String,
-    /// Named, rightly or wrongly.
+    /// Given, valid or not.
     pub(super) is_given: bool,
     /// `None` if it is not given, or wrong and reported.
     pub(super) address: Option<UpstreamAddress>,
-    /// What its Host field is to say.
+    /// Its Host field.
     pub(super) host: UpstreamHost,
     pub(super) forwarded: Option<Forwarded>,
     pub(super) tls: TlsDraft,
@@ -266,7 +266,7 @@ impl Default for Draft {
 }
 
 impl ListenerDraft {
-    /// A listener of which nothing is known but its address.
+    /// A listener with nothing but its address.
     pub(super) fn plain(key: &str, address: ListenAddress) -> Self {
         Self {
             key: key.to_owned(),
@@ -328,7 +328,7 @@ impl Settings {
             timeouts,
             heartbeat,
             events,
-            drain_streams: _, // beside clocks that only the top level has
+            drain_streams: _, // beside settings that only the top level has
             request_headers,
             response_headers,
             cors,
@@ -466,7 +466,7 @@ impl Target {
         target
     }
 
-    /// An upstream of which nothing else is known.
+    /// An upstream that is not given.
     fn missing(key: &str) -> Self {
         Self {
             key: key.to_owned(),

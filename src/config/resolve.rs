@@ -40,9 +40,10 @@ pub struct Override {
     pub value: String,
 }
 
-/// Reads a configuration and the warnings about it, or everything that is wrong with it.
+/// Reads a configuration and the warnings about it, or all of its errors.
 ///
-/// `file_name` is only shown, and the files that the text names are not looked at. Warnings are left out where there are errors: they would be about values that nobody chose.
+/// `file_name` is only shown, and the files that the text names are not read. Warnings are left out where there are errors: they
+/// would be about values that were not chosen.
 pub fn parse(
     text: &str,
     file_name: &str,
@@ -157,7 +158,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<(String, String), Problems> {
     }
 }
 
-/// Reads the file, and puts the flags and the environment in the place of what it says.
+/// Reads the file, and replaces its values by flags and environment variables.
 fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Report), Problems> {
     let mut draft = Draft::default();
     let mut report = walk(file_name, text, |root| draft = Draft::read(root))?;
@@ -198,8 +199,8 @@ fn read(text: &str, file_name: &str, overrides: &Overrides) -> Result<(Draft, Re
     Ok((draft, report))
 }
 
-/// Has the addresses of `listen` take the place of those in the file. They stand for its listener, and so keep its TLS and its PROXY
-/// protocol, if it has one; of several nobody knows which.
+/// Replaces the addresses of the file by those of `listen`. They keep the TLS and the PROXY protocol of its only listener; of
+/// several, it is unknown which.
 fn listen_instead(listen: &[Override], listeners: &mut Vec<ListenerDraft>, report: &mut Report) {
     let Some(Override { source, .. }) = listen.first() else {
         return;
@@ -286,7 +287,7 @@ fn check_addresses(draft: &Draft, report: &mut Report) {
     }
 }
 
-/// The listeners that routes name are there, and no two have the same name.
+/// Checks that the listeners that routes name exist, and that no two have the same name.
 fn check_listener_names(draft: &Draft, report: &mut Report) {
     let names: Vec<&str> = draft
         .listeners

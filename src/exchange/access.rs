@@ -29,7 +29,7 @@ pub struct AccessLog {
 /// Takes whole lines.
 pub type AccessSink = Rc<dyn Fn(&[u8])>;
 
-/// What is kept of a request for its line, besides what its exchange knows.
+/// What is kept of a request for its line, besides the data of its exchange.
 #[derive(Debug)]
 pub(super) struct Record {
     log: AccessLog,
@@ -39,12 +39,12 @@ pub(super) struct Record {
     headers: Vec<(HeaderName, Box<[u8]>)>,
 }
 
-/// All that there is to say of a request. What is not known is left out, or is a dash.
+/// Everything known about a request. Unknown values are left out, or are a dash.
 #[derive(Debug, Default)]
 pub struct AccessLine<'a> {
     /// Whose request it is.
     pub client_ip: Option<IpAddr>,
-    /// Who has connected.
+    /// The peer's address.
     pub peer: Option<SocketAddr>,
     /// It came over TLS.
     pub is_tls: bool,
@@ -114,7 +114,7 @@ enum Shown<'a> {
     Nothing,
     Number(u64),
     Seconds(Duration),
-    /// Text that nobody else has a say in.
+    /// Text that is the sidecar's own.
     Own(String),
     /// Anything.
     Foreign(&'a [u8]),
@@ -132,7 +132,7 @@ impl AccessLog {
         }
     }
 
-    /// Writes the line of a request of which nothing else is known.
+    /// Writes the line of a request without an exchange.
     pub fn write(&self, line: &AccessLine<'_>) {
         self.write_with(line, None);
     }

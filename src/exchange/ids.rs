@@ -1,9 +1,9 @@
-//! The names by which a request is found again in other logs: `X-Request-Id`, and the trace that `traceparent` names (W3C Trace
-//! Context, <https://www.w3.org/TR/trace-context/>).
+//! The IDs by which a request is found in other logs: `X-Request-Id`, and the trace of `traceparent` (W3C Trace Context,
+//! <https://www.w3.org/TR/trace-context/>).
 //!
-//! They are no secrets, so any client is believed, as far as its words can stand in a log line. A request without an ID gets one. A
-//! `traceparent` is never made: the sidecar records no spans, and one that says "not sampled", or names a parent that nobody has
-//! recorded, would decide for the backend what it traces.
+//! They are no secrets, so those of any client are kept, as far as they fit in a log line. A request without an ID gets one. A
+//! `traceparent` is never made: the sidecar records no spans, and one that says "not sampled", or names an unrecorded parent, would
+//! decide for the backend what it traces.
 
 use std::fmt;
 use std::num::NonZeroU128;
@@ -15,7 +15,7 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Twice the length of what is in use (UUIDs, 128 bits in hex or Base64), and more than that is no name.
+/// Twice the length of common IDs (UUIDs, 128 bits in hex or Base64); anything longer is no ID.
 const LONGEST_ID: usize = 128;
 
 /// How a request is named.
@@ -54,7 +54,7 @@ impl Ids {
         self.trace
     }
 
-    /// Tells the upstream: what could not be believed is replaced or gone.
+    /// Sets the fields for the upstream: invalid ones are replaced or removed.
     pub fn tell_upstream(&self, headers: &mut HeaderMap) {
         if only(headers, &X_REQUEST_ID) != Some(self.request()) {
             headers.insert(&X_REQUEST_ID, self.value());
@@ -66,8 +66,8 @@ impl Ids {
         }
     }
 
-    /// Tells the client, unless the upstream has named its response itself: many APIs do, and are asked for by that name. Only of
-    /// event streams and errors: other responses pass untouched.
+    /// Sets the ID for the client, unless the upstream's response has one: many APIs send an ID of their own, and support asks for
+    /// that. Only on event streams and errors: other responses pass unchanged.
     pub fn tell_client(&self, headers: &mut HeaderMap) {
         let named = headers.entry(&X_REQUEST_ID);
         named.or_insert_with(|| self.value());
@@ -106,7 +106,7 @@ fn random() -> String {
     digits.collect()
 }
 
-/// The value of a field that stands there exactly once.
+/// The value of a field that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;

@@ -26,30 +26,30 @@ use crate::reason::{Reason, Side};
 use crate::sse::Counts;
 use crate::upstream_stats::UpstreamStats;
 
-/// A request that is being answered. Dropped before its end, it ends with its client's departure.
+/// A request in progress. Dropped before its end, it ends with its client's disconnect.
 #[derive(Debug)]
 pub struct Exchange {
     metrics: Arc<Metrics>,
-    /// What others see of it.
+    /// The part that is visible to others.
     open: Rc<OpenRequest>,
-    /// What this thread counts of its route; none before it has one.
+    /// This thread's counters of its route; none before it has one.
     counters: Option<Local<RouteCounters>>,
     stream: Option<StreamTiming>,
-    /// Of the response that the client gets.
+    /// The status of the client's response.
     status: Option<StatusCode>,
-    /// When the upstream's head came.
+    /// When the upstream's head arrived.
     head: Option<Instant>,
-    /// What it needs for its line in the access log, if there is one.
+    /// The data for its line in the access log, if there is one.
     record: Option<Box<Record>>,
     ended: bool,
-    /// What the request has for as long as it is answered.
+    /// Values that are kept as long as the request is in progress.
     held: Option<Box<dyn Any>>,
 }
 
-/// What else is known of an event stream.
+/// Data about an event stream.
 #[derive(Debug)]
 struct StreamTiming {
-    /// How many events came together with it.
+    /// The number of events that came with the first one.
     first_events: u64,
     /// When a read last brought events.
     last_events: Option<Instant>,
@@ -58,12 +58,12 @@ struct StreamTiming {
     suspected: bool,
 }
 
-/// So many events in one read, after so long a silence, are not how events are born: something collects them.
+/// This many events in one read, after this long a silence, were probably collected by something on the way.
 const SUSPICIOUS_EVENTS: u64 = 8;
 const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
-    /// A request has arrived; the `trusted_proxies` are believed what they say of its client.
+    /// A request that has arrived; the `trusted_proxies` may name its client.
     pub fn new<B>(
         metrics: Arc<Metrics>,
         client: Rc<dyn Downstream>,
@@ -89,17 +89,17 @@ impl Exchange {
         self.record = Some(Box::new(log.record(request, client_ip)));
     }
 
-    /// So many bytes more of the response's body go to the client.
+    /// Counts more bytes of the response's body.
     pub fn sent(&self, bytes: u64) {
         self.open.sent(bytes);
     }
 
-    /// How the request is named.
+    /// The IDs of the request.
     pub fn ids(&self) -> &Ids {
         &self.open.ids
     }
 
-    /// Whose request it is.
+    /// The client of the request.
     pub fn client_address(&self) -> ClientAddress {
         self.open.client_address
     }
@@ -109,17 +109,17 @@ impl Exchange {
         self.held = Some(Box::new(held));
     }
 
-    /// How far it has come; for whoever sends it to the upstream, and moves it on.
+    /// Its progress, for the code that sends it to the upstream.
     pub fn progress(&self) -> Progress {
         Progress::of(&self.open)
     }
 
-    /// Whether an operator wants the stream to end.
+    /// Whether an operator has asked for the stream to end.
     pub fn is_to_end(&self) -> bool {
         self.open.is_to_end.get()
     }
 
-    /// The stream ends at its next event boundary, whoever wanted it.
+    /// The stream ends at its next event boundary, whoever asked for that.
     pub fn ending(&self) {
         self.open.is_to_end.set(true);
     }
@@ -332,13 +332,13 @@ impl Exchange {
         match reason.side() {
             Side::Upstream => line!(warn, "request failed"),
             Side::Proxy => line!(info, "request refused"),
-            // Whoever sends bad requests must not fill the log with them.
+            // Bad requests must not fill the log.
             Side::Client | Side::None => line!(debug, "request refused"),
         }
         self.end(reason);
     }
 
-    /// The shutdown cuts the response where its client cannot go on.
+    /// The shutdown aborts the response where its client cannot resume.
     pub fn cut(&mut self) {
         self.metrics.cut();
         self.end(Reason::Shutdown);
@@ -438,7 +438,7 @@ impl Exchange {
             status: self.status,
             bytes: stream.map_or_else(|| self.open.bytes_sent(), |_| counts.bytes),
             duration: Some(since(now)),
-            // What answers by itself has nobody to wait for.
+            // The sidecar's own responses wait for no upstream.
             time_to_head: self.head.filter(|_| is_upstreams).map(since),
             time_to_first_event: self.open.time_to_first_event(),
             upstream: info.as_ref().map(|info| &*info.upstream),

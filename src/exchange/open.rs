@@ -1,7 +1,7 @@
-//! The requests that a thread is answering, for whoever asks: the status page.
+//! A thread's requests in progress, for the status page.
 //!
-//! Everything that it shows of a request is kept by the request itself as it goes on. Being on the list costs it one slot; what an
-//! event costs is the same with the list as without.
+//! A request itself keeps everything that the page shows. Being listed costs one slot; an event costs the same with the list as
+//! without.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
@@ -33,10 +33,10 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub(super) struct OpenRequest {
     number: u64,
-    /// Where it stands in the list.
+    /// Its index in the list.
     slot: Cell<usize>,
     pub(super) client: Rc<dyn Downstream>,
-    /// Found once: the fields that tell of it go up with the request.
+    /// Determined once: the forwarded fields move to the upstream with the request.
     pub(super) client_address: ClientAddress,
     pub(super) method: Method,
     /// Without the query: it may hold secrets.
@@ -60,7 +60,7 @@ pub(super) struct OpenRequest {
     pub(super) is_to_end: Cell<bool>,
 }
 
-/// How far a request has come, as whoever sends it to the upstream sees it and moves it on.
+/// The progress of a request, for the code that sends it to the upstream.
 #[derive(Debug)]
 pub struct Progress(Rc<OpenRequest>);
 
@@ -79,12 +79,12 @@ impl Progress {
         self.0.sent(bytes);
     }
 
-    /// The same for whoever may outlive the request.
+    /// The same, for code that may outlive the request.
     pub fn downgrade(&self) -> WeakProgress {
         WeakProgress(Rc::downgrade(&self.0))
     }
 
-    /// The request goes to this upstream now, and not to the one that it went to before.
+    /// The request goes to this upstream now, and no longer to the one before.
     pub fn engage(&self, route_info: &Arc<RouteInfo>, in_flight: InFlight) {
         self.0.engage(route_info, in_flight);
     }
@@ -106,7 +106,7 @@ impl Progress {
         self.0.last_read.get()
     }
 
-    /// What its upstream has in hand of it, for whoever goes on with that: its client's leaving is no cancellation then.
+    /// The upstream's count of this request, for code that continues it: its client's disconnect is no cancellation then.
     pub fn take_in_flight(&self) -> Option<InFlight> {
         self.0.in_flight.take()
     }
@@ -117,7 +117,7 @@ impl Progress {
     }
 }
 
-/// A request, as whoever may outlive it sees it.
+/// A request, for code that may outlive it.
 #[derive(Debug)]
 pub struct WeakProgress(Weak<OpenRequest>);
 
@@ -131,7 +131,7 @@ impl WeakProgress {
 /// Where a request goes, as its route knows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RouteInfo {
-    /// The route's name, or what it asks for.
+    /// The route's name, or its conditions.
     pub route: String,
     /// The upstream's URL.
     pub upstream: String,
@@ -152,9 +152,9 @@ pub struct Snapshot {
     pub method: Method,
     /// Its path without the query.
     pub path: String,
-    /// Who has connected; none on a Unix socket.
+    /// The peer's address; none on a Unix socket.
     pub peer: Option<SocketAddr>,
-    /// Whose request it is, if that is known.
+    /// The client, if known.
     pub client: ClientAddress,
     /// What the client speaks.
     pub version: Version,
@@ -240,7 +240,7 @@ impl OpenRequest {
         *self.in_flight.borrow_mut() = Some(in_flight);
     }
 
-    /// Who has connected, for the log.
+    /// The peer's address, for the log.
     pub(super) fn peer(&self) -> Option<String> {
         self.client.peer().map(address_text)
     }
@@ -250,7 +250,7 @@ impl OpenRequest {
         self.first_event.get().map(|at| at - self.began)
     }
 
-    /// The client, where that is not who has connected, for the log.
+    /// The client, where that is not the peer, for the log.
     pub(super) fn other_client(&self) -> Option<ClientAddress> {
         let is_other = ClientAddress::of(self.client.peer()) != self.client_address;
         is_other.then_some(self.client_address)

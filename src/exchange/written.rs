@@ -7,11 +7,11 @@ use crate::log::push_time;
 
 /// A longer value is cut, in bytes.
 pub(super) const LONGEST_VALUE: usize = 2048;
-/// What stands at the end of one that was cut.
+/// The end of a truncated value.
 const CUT: &str = "...";
 
-/// Adds what somebody else has said: what is not printable ASCII, a double quote, a backslash, the character that follows the value in
-/// the line, and outside of quotes a space, are escaped as `\x20`, as nginx does.
+/// Adds foreign text: bytes that are not printable ASCII, a double quote, a backslash, the character that follows the value in the
+/// line, and outside of quotes a space, are escaped as `\x20`, as nginx does.
 pub(super) fn push_text(text: &mut String, bytes: &[u8], until: Option<char>, is_quoted: bool) {
     let (bytes, is_cut) = cut(bytes);
     for &byte in bytes {
@@ -32,8 +32,8 @@ pub(super) fn push_text(text: &mut String, bytes: &[u8], until: Option<char>, is
     }
 }
 
-/// Adds what somebody else has said as a JSON string. Control characters are escaped, DEL and those of C1 too, which terminals obey; what
-/// is not UTF-8 becomes U+FFFD.
+/// Adds foreign text as a JSON string. Control characters are escaped, DEL and those of C1 too, which terminals obey; invalid UTF-8
+/// becomes U+FFFD.
 pub(super) fn push_json(text: &mut String, bytes: &[u8]) {
     let (bytes, is_cut) = cut(bytes);
     text.push('"');

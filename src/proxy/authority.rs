@@ -31,6 +31,12 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
+/// The Host field for a target in absolute form, for which "a proxy ... MUST ignore the received Host header field (if any) and
+/// instead replace it with the host information of the request-target" (RFC 9112, section 3.2.2).
+pub(super) fn as_host(target: &Uri) -> Option<HeaderValue> {
+    HeaderValue::from_str(target.authority()?.as_str()).ok()
+}
+
 /// The authority of a target in absolute form.
 fn named_by_target(target: &Uri) -> Result<Option<&Authority>, &'static str> {
     match target.authority() {

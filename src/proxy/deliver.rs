@@ -88,7 +88,7 @@ impl RequestContext {
         context
     }
 
-    /// Whether ids in its events are no surprise to the client: it asks for event streams, and is not one that is known to stumble.
+    /// Whether the client can handle ids in its events: it asks for event streams, and is not known to fail on them.
     pub(super) fn takes_ids(&self) -> bool {
         asks_for_events(&self.accept) && !is_google_genai(self)
     }

@@ -1,5 +1,5 @@
-//! An event stream that begins before its upstream has answered (`heartbeat.before_head`): its head is ours, and what the upstream
-//! says instead of an event stream is told in band.
+//! An event stream that begins before its upstream has responded (`heartbeat.before_head`): the sidecar sends the head, and reports
+//! in band what the upstream sends instead of an event stream.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -75,7 +75,7 @@ pub(super) async fn ask(
         biased;
         answer = &mut pending_answer => First::Answer(answer),
         () = deadline => {
-            // What the upstream has said meanwhile (103 Early Hints) has its turn before the head.
+            // Interim responses that have arrived meanwhile (103 Early Hints) go before the head.
             yield_now().await;
             First::HeadDeadline(pending_answer)
         }
@@ -131,7 +131,7 @@ async fn answer(
     client: Rc<dyn Downstream>,
 ) -> Late {
     let answer = match pending_answer.await {
-        // Whoever serves the client is about to see that it is gone, and to drop this.
+        // The connection's task is about to notice that the client is gone, and to drop this.
         Err(error) if error.reason == Reason::ClientGone => pending().await,
         answer => answer,
     };
@@ -163,7 +163,7 @@ async fn answer(
     }
 }
 
-/// Whether a response with this status may be an event stream to a client that was told 200.
+/// Whether a response with this status may be an event stream to a client that got a 200.
 fn has_events(status: StatusCode) -> bool {
     status.is_success() && !has_no_body(status.as_u16())
 }
@@ -179,7 +179,7 @@ fn refusal(reason: Reason, detail: Option<String>) -> NoEventStream {
     NoEventStream { reason, failure }
 }
 
-/// Why a response with this `head` is nothing that the client can be given as it is, with what it says.
+/// Why a response with this `head` cannot be given to the client, with its text.
 async fn refused(
     head: &response::Parts,
     coding: StreamCoding,
@@ -221,7 +221,7 @@ async fn refused(
     NoEventStream { failure, ..refusal }
 }
 
-/// Whether a body is one that can be quoted: text of any kind, or JSON.
+/// Whether a body can be quoted: text of any kind, or JSON.
 fn is_text(headers: &HeaderMap) -> bool {
     let content_type = headers
         .get(CONTENT_TYPE)

@@ -1,4 +1,4 @@
-//! The way of a request: [`Proxy::handle`] tells it from top to bottom.
+//! The life of a request: [`Proxy::handle`] shows it from top to bottom.
 
 mod affinity;
 mod authority;
@@ -109,8 +109,8 @@ impl Proxy {
         }
     }
 
-    /// Goes by another configuration from the next request on. Requests that have begun go on as they are; upstreams that are in
-    /// both keep their connections.
+    /// Switches to another configuration from the next request on. Requests in progress keep theirs; upstreams that are in both
+    /// keep their connections.
     pub fn adopt(&self, config: &Config, tls: &ClientConfigs, guards: &Guards) {
         let before = self.routing.borrow().clone();
         let sink = &self.access_sink;
@@ -258,7 +258,7 @@ impl Handler for Proxy {
         };
         match response {
             Some(response) => response,
-            None => pending().await, // the connection has gone to somebody else
+            None => pending().await, // the connection was taken over
         }
     }
 
@@ -319,7 +319,7 @@ enum Next {
     Kept(Step),
 }
 
-/// What is asked of the route's backend.
+/// The request to the route's backend.
 fn upstream_request(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
@@ -359,11 +359,11 @@ fn upstream_request(
 }
 
 impl Delivery {
-    /// Asks the backend, and delivers what it answers; `None` if that is written past hyper, or nobody is there to read it.
+    /// Sends the request and delivers the response; `None` if that is written past hyper, or the client is gone.
     async fn proxy(self, upstream_request: UpstreamRequest) -> Option<Response<ResponseBody>> {
         match early::ask(upstream_request, self.keep.as_ref(), &self.exchange).await {
             First::Answer(Ok(answer)) => self.deliver(answer),
-            // Whoever serves the client is about to see that it is gone, and to drop this.
+            // The connection's task is about to notice that the client is gone, and to drop this.
             First::Answer(Err(error)) if error.reason == Reason::ClientGone => None,
             First::Answer(Err(error)) => Some(self.refuse(error)),
             First::HeadDeadline(pending_answer) => self.deliver_early(pending_answer),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING,
 };
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 use http_body::Body;
 
@@ -90,7 +90,7 @@ const REPEATED: usize = 16 * 1024;
 /// How many fields may be added, for which room is made once.
 const ADDED: usize = 10;
 
-/// Turns the request of `client` into the one that the route's upstream gets.
+/// Turns the request of `client` into the one for the route's upstream.
 pub(super) fn outgoing(
     request: Request<Incoming>,
     handshake: Option<Handshake>,
@@ -200,19 +200,9 @@ pub(super) fn outgoing(
     })
 }
 
-/// Who the client is, and what it calls the place of the backend's paths.
+/// Forwards the client's address, and the prefix of the backend's paths as the client sees it.
 fn tell_of_client(headers: &mut HeaderMap, asker: Asker<'_>, prefix: Option<&Replacement>) {
-    let Asker {
-        client,
-        address,
-        trusted_proxies,
-    } = asker;
-    let scheme = if client.is_tls() {
-        Scheme::HTTPS
-    } else {
-        Scheme::HTTP
-    };
-    forwarded::tell(headers, client.peer(), address, &scheme, trusted_proxies);
+    asker.forward(headers);
     if let Some(prefix) = prefix {
         forwarded::tell_prefix(headers, &prefix.of_client);
     }
@@ -229,8 +219,8 @@ fn target(parts: &request::Parts) -> PathAndQuery {
     target.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
-/// Whether an HTTP/1 target in absolute form ends with its host. `http` makes its path `/`, as it does for one that ends in a slash: but
-/// then the slash is where the client put it, right behind the host. HTTP/2 has the path in a field of its own.
+/// Whether an HTTP/1 target in absolute form ends with its host. `http` makes its path `/`, as for one that ends in a slash: but
+/// then the slash is in the client's own bytes, right after the host. HTTP/2 has the path in a field of its own.
 fn has_no_path(parts: &request::Parts) -> bool {
     let Some(authority) = parts.uri.authority() else {
         return false;
@@ -244,17 +234,13 @@ fn has_no_path(parts: &request::Parts) -> bool {
 
 /// The host that the client means; `fallback` if it names none.
 fn host(parts: &request::Parts, fallback: &str) -> Option<HeaderValue> {
-    let host = match parts.uri.authority() {
-        // RFC 9112, section 3.2.2: for a target in absolute form, "a proxy ... MUST ignore the received Host header field (if
-        // any) and instead replace it with the host information of the request-target".
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => parts.headers.get(HOST).cloned(),
-    };
-    host.or_else(|| HeaderValue::from_str(fallback).ok())
+    authority::as_host(&parts.uri)
+        .or_else(|| parts.headers.get(HOST).cloned())
+        .or_else(|| HeaderValue::from_str(fallback).ok())
 }
 
 /// HTTP/2 may split the cookies over several fields, which "MUST be concatenated into a single octet string using the two-octet
-/// delimiter of 0x3b, 0x20" before anybody else gets them (RFC 9113, section 8.2.3).
+/// delimiter of 0x3b, 0x20" before they are forwarded (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return;

@@ -11,7 +11,7 @@ use crate::client::Downstream;
 use crate::exchange::Progress;
 use crate::upstream::{Answer, Decision, Error, Terms};
 
-/// A request as it is about to be sent. It owns what it needs, so that its answer may come after the response has begun.
+/// A request that is about to be sent. It owns its data, so that it may outlive the start of the response.
 #[derive(Debug)]
 pub(super) struct UpstreamRequest {
     pub(super) route: Rc<Route>,

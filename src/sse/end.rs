@@ -47,7 +47,7 @@ pub enum EndReason {
     Lagged,
     /// The client has asked for the stream to be stopped.
     Stopped,
-    /// Nobody came back for the stream in time.
+    /// No client returned for the stream in time.
     GraceOver,
 }
 
@@ -62,7 +62,7 @@ pub enum UpstreamEnd {
     WithoutLastChunk,
     /// Reset, malformed, or impossible to decode.
     Failed,
-    /// Whoever reads the upstream for this client has ended the stream, for this reason.
+    /// The code that reads the upstream for this client has ended the stream, for this reason.
     Judged(EndReason),
 }
 

@@ -28,7 +28,7 @@ pub struct Position {
     inside_event: bool,
     /// The current event has a `data` field, so its blank line dispatches it.
     has_data: bool,
-    /// The current event is one that ends its protocol's stream.
+    /// The current event ends its protocol's stream.
     is_terminal: bool,
     line: LineHead,
     events: u64,
@@ -154,7 +154,7 @@ impl Position {
         after
     }
 
-    /// The same, where a line goes on that came in parts.
+    /// Like that, where a line continues that came in parts.
     fn pass_rest_of_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let Some((line, terminator, after)) = split_line(bytes) else {
             self.line.push(bytes);

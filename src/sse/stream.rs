@@ -40,9 +40,9 @@ pub struct EventStream {
 enum Content {
     /// Events, that can be read.
     Events,
-    /// Events in a coding that nobody here can undo: they pass, and nothing is ever inserted.
+    /// Events in a coding that cannot be decoded: they pass, and nothing is ever inserted.
     Opaque,
-    /// Another format, in which nothing can be inserted, and whose length is believed.
+    /// Another format, in which nothing can be inserted, and whose length is trusted.
     Foreign,
 }
 
@@ -93,7 +93,7 @@ enum Judgement {
 /// Whether the client takes bytes at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
-    /// What is written leaves.
+    /// Writes go through.
     Taking,
     /// Bytes wait in a full socket.
     Stalled,
@@ -138,15 +138,15 @@ impl EventStream {
         }
     }
 
-    /// The same stream, but in a content coding that cannot be undone: nothing is inserted, ever.
+    /// The same stream, but in a content coding that cannot be decoded: nothing is ever inserted.
     #[must_use]
     pub fn opaque(mut self) -> Self {
         self.content = Content::Opaque;
         self
     }
 
-    /// The same stream, but one of another format than events: its bytes pass, nothing is inserted, ever, and its end is believed only
-    /// where its framing says that it is one.
+    /// The same stream, but of another format than events: its bytes pass, nothing is ever inserted, and its end is trusted only
+    /// where its framing marks it.
     #[must_use]
     pub fn foreign(mut self) -> Self {
         self.content = Content::Foreign;
@@ -317,7 +317,7 @@ impl EventStream {
         }
     }
 
-    /// Somebody else has read the upstream, and ended the stream for this `reason`.
+    /// Other code has read the upstream, and ended the stream for this `reason`.
     fn end_as_judged(&mut self, reason: EndReason) -> Judgement {
         let manner = match reason {
             EndReason::Complete => return Judgement::Complete,
@@ -352,8 +352,8 @@ impl EventStream {
         self.end_at_boundary(reason)
     }
 
-    /// The process drains: the stream is to end at `at` or the first boundary after it, unless its `total` timeout ends it before.
-    /// An opaque stream shows no boundary, and goes on.
+    /// The process drains: the stream ends at `at` or the first boundary after it, unless its `total` timeout ends it before. An
+    /// opaque stream shows no boundary, and continues.
     pub fn handle_drain(&mut self, at: Instant) {
         if !self.is_opaque() {
             self.deadlines.shorten_life(at, EndReason::Rotated);

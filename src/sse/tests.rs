@@ -256,7 +256,7 @@ proptest! {
         for (seconds, stalled) in steps {
             now += Duration::from_secs(seconds);
             let client = if stalled { Client::Stalled } else { Client::Taking };
-            // At most each clock once: the deadline is then ahead of now.
+            // At most each timeout once: the deadline is then ahead of now.
             for _ in 0..5 {
                 if stream.poll_timeout().is_some_and(|at| at <= now) {
                     trace.push(&stream.handle_timeout(now, client));

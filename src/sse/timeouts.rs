@@ -24,7 +24,7 @@ pub(super) struct Deadlines {
     opened: Instant,
     last_read: Instant,
     silent_since: Instant,
-    /// Why the stream ends when `clocks.total` has run out.
+    /// Why the stream ends when `timeouts.total` has expired.
     end_of_life: EndReason,
 }
 
@@ -60,7 +60,7 @@ impl Deadlines {
     pub(super) fn head_at(&mut self, now: Instant) {
         let waited = now.saturating_duration_since(self.opened);
         let first_event = self.timeouts.first_event;
-        self.timeouts.first_event = first_event.map(|clock| clock.saturating_add(waited));
+        self.timeouts.first_event = first_event.map(|timeout| timeout.saturating_add(waited));
         self.last_read = now;
     }
 

@@ -44,7 +44,7 @@ fn the_service_manager_may_have_an_abstract_socket() {
 fn a_service_manager_that_is_gone_is_no_reason_not_to_serve() {
     let mut command = Sidecar::command(&config(backend(), ""));
     let mut sidecar = Sidecar::spawn(command.env("NOTIFY_SOCKET", "/nowhere/notify"));
-    sidecar.wait_for("cannot tell the service manager");
+    sidecar.wait_for("cannot notify the service manager");
     let mut client = sidecar.get("/plain");
     assert!(read_until(&mut client, "\r\n\r\nok").starts_with("HTTP/1.1 200 OK"));
 }

@@ -12,22 +12,20 @@ use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
 };
-use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body::Body;
-use ipnet::IpNet;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::Refusal;
 use super::passed::Passed;
 use super::refusal::Answered;
+use super::{Asker, Refusal};
 use crate::body::{Incoming, RequestBody};
-use crate::client::{ClientAddress, Downstream, NoClient};
+use crate::client::{Downstream, NoClient};
 use crate::config::{self, ConnectRetry, Detect};
 use crate::http1::Limits;
 use crate::metrics::Phase;
-use crate::proxy::forwarded;
+use crate::proxy::authority;
 use crate::proxy::headers::{found, remove_hop_by_hop};
 use crate::reason::Reason;
 use crate::upstream::{Answer, AnswerBody, Terms, Upstream};
@@ -49,14 +47,6 @@ pub(in crate::proxy) struct Authorizer {
     timeout: Duration,
     upstream: Rc<Upstream>,
     limits: Limits,
-}
-
-/// Whose request it is.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Asker<'a> {
-    pub(in crate::proxy) client: &'a dyn Downstream,
-    pub(in crate::proxy) address: ClientAddress,
-    pub(in crate::proxy) trusted_proxies: &'a [IpNet],
 }
 
 impl Authorizer {
@@ -108,27 +98,10 @@ impl Authorizer {
                 headers.remove(name);
             }
         }
-        let authority = request.uri().authority().map(http::uri::Authority::as_str);
-        if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host).ok()) {
+        if let Some(host) = authority::as_host(request.uri()) {
             headers.insert(HOST, host);
         }
-        let Asker {
-            client,
-            address,
-            trusted_proxies,
-        } = asker;
-        let scheme = if client.is_tls() {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        };
-        forwarded::tell(
-            &mut headers,
-            client.peer(),
-            address,
-            &scheme,
-            trusted_proxies,
-        );
+        asker.forward(&mut headers);
         let method = HeaderValue::from_str(request.method().as_str()).ok();
         let target = request
             .uri()

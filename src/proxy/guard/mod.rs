@@ -3,6 +3,7 @@
 //! The checks go from the cheapest to the most expensive: the rules for addresses, the limits, the password, then the authorizing
 //! service.
 
+mod asker;
 mod authorize;
 mod basic;
 mod certificate;
@@ -22,7 +23,8 @@ use http::Request;
 use http::header::{ACCEPT, UPGRADE};
 use http_body::Body;
 
-pub(super) use self::authorize::{Asker, Authorizer};
+pub(super) use self::asker::Asker;
+pub(super) use self::authorize::Authorizer;
 use self::counted::Counted;
 pub(super) use self::counted::StreamLimit;
 pub(super) use self::passed::Passed;
