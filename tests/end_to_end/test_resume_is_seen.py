@@ -6,7 +6,7 @@ from urllib.request import urlopen
 import pytest
 
 from harness.feed import event
-from harness.kept import resumes, wait_detached, wait_line
+from harness.kept import resumes, wait_detached, wait_end, wait_line
 from harness.reader import Reader
 from harness.waiting import wait_for
 from harness.wire import fetch
@@ -95,10 +95,11 @@ def test_an_operator_stops_a_detached_stream(keeping, feed):
         reader.reset()
     wait_detached(sidecar)
     [stream] = sidecar.status()["detached"]
-    url = f"{sidecar.admin}/status/streams/{stream['number']}/end"
+    url = f"{sidecar.admin}/status/kept/{stream['number']}/end"
     assert fetch(url, {"X-Sse-Sidecar": "end"}, b"").status < 300
     asked.wait_left()
     wait_detached(sidecar, 0)
+    wait_end(sidecar, "ended_by_operator")
 
 
 @pytest.mark.parametrize("wait", ["finish", "rotate"])
