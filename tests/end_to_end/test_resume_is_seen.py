@@ -9,7 +9,7 @@ from harness.feed import event
 from harness.kept import resumes, wait_detached, wait_end, wait_line
 from harness.reader import Reader
 from harness.waiting import wait_for
-from harness.wire import fetch
+from harness.wire import fetch, now_ms
 
 
 def test_the_numbers_of_a_stream_that_is_left_and_found(keeping, feed):
@@ -115,6 +115,8 @@ def test_a_shutdown_waits_for_a_detached_stream_as_for_others(keeping, feed, wai
         reader.until_events(3)
         reader.reset()
     wait_detached(sidecar)
+    asked_to_end = now_ms()
     sidecar.terminate()
-    asked.wait_left()
+    waited = asked.wait_left() - asked_to_end
+    assert (waited >= 1000) == (wait == "finish")
     wait_for(lambda: "ended: " in sidecar.log(), "the sidecar has ended")
