@@ -160,3 +160,33 @@ def test_ours_are_never_seen_by_the_backend(keeping, feed):
     assert not cursors.is_in(feed.received)
     targets = {asked.target for asked in map(feed.request, range(2, feed.count + 1))}
     assert targets == {"/?a=1&b=2"}
+
+
+TOKEN = cursors.token(cursors.unknown())
+NOT_OURS = [
+    TOKEN[:-1],
+    f"{TOKEN}A",
+    f"{TOKEN}.A",
+    f"{TOKEN}.",
+    f"{TOKEN}.-1",
+    f"{TOKEN}.1.2",
+    f"{TOKEN}.{'z' * 14}",
+    f"_x{TOKEN[2:]}.1",
+    f"g{TOKEN[2:]}.1",
+    f"{TOKEN[:5]}+{TOKEN[6:]}.1",
+    "_",
+    "_g",
+    "0",
+    "x" * 4000,
+    "\u00fc",
+]
+
+
+@pytest.mark.parametrize("name", NOT_OURS, ids=lambda name: name[:30])
+def test_what_only_looks_like_ours_is_the_backend_s(keeping, feed, name):
+    feed.refuses = "418 A Teapot"
+    url = keeping().url
+    with Reader(url, name.encode().decode("latin-1")) as reader:
+        assert reader.head().status == 418
+    sent = feed.request(1).fields["last-event-id"]
+    assert sent.encode("latin-1").decode() == name

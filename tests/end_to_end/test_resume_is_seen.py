@@ -6,10 +6,10 @@ from urllib.request import urlopen
 import pytest
 
 from harness.feed import event
-from harness.kept import resumes, wait_detached, wait_line
+from harness.kept import resumes, wait_detached, wait_end, wait_line
 from harness.reader import Reader
 from harness.waiting import wait_for
-from harness.wire import fetch
+from harness.wire import fetch, now_ms
 
 
 def test_the_numbers_of_a_stream_that_is_left_and_found(keeping, feed):
@@ -95,10 +95,11 @@ def test_an_operator_stops_a_detached_stream(keeping, feed):
         reader.reset()
     wait_detached(sidecar)
     [stream] = sidecar.status()["detached"]
-    url = f"{sidecar.admin}/status/streams/{stream['number']}/end"
+    url = f"{sidecar.admin}/status/kept/{stream['number']}/end"
     assert fetch(url, {"X-Sse-Sidecar": "end"}, b"").status < 300
     asked.wait_left()
     wait_detached(sidecar, 0)
+    wait_end(sidecar, "ended_by_operator")
 
 
 @pytest.mark.parametrize("wait", ["finish", "rotate"])
@@ -114,6 +115,8 @@ def test_a_shutdown_waits_for_a_detached_stream_as_for_others(keeping, feed, wai
         reader.until_events(3)
         reader.reset()
     wait_detached(sidecar)
+    asked_to_end = now_ms()
     sidecar.terminate()
-    asked.wait_left()
+    waited = asked.wait_left() - asked_to_end
+    assert (waited >= 1000) == (wait == "finish")
     wait_for(lambda: "ended: " in sidecar.log(), "the sidecar has ended")

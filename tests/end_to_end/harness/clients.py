@@ -19,7 +19,6 @@ from harness.process import HERE, environment, kill_group, node, python
 
 # Each listens to an event stream that it gets with GET.
 GENERAL = ["curl", "chromium", "eventsource", "fetch_event_source", "httpx_sse_client"]
-DEADLINE_S = 20
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,9 @@ class Client:
 
     def until_end(self) -> Heard:
         """Listens until the client's program is done."""
-        output, _ = self._process.communicate(timeout=DEADLINE_S)
-        for line in output.splitlines():
+        self._process.stdin.close()
+        # Not `communicate`, which forgets what was read ahead together with an earlier line.
+        for line in self._process.stdout:
             self.heard.take(json.loads(line))
         assert self.heard.ended, f"no end was heard, only {self.heard}"
         return self.heard

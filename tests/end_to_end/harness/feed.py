@@ -99,7 +99,9 @@ class Feed(Scripted):
 
     def request(self, number: int) -> Asked:
         """The request of this number, from 1 on, as soon as it has come."""
-        wait_for(lambda: self.count >= number, f"request {number} comes to the backend")
+        # A browser may have to be started first.
+        what = f"request {number} comes to the backend"
+        wait_for(lambda: self.count >= number, what, seconds=20)
         return self._asked[number - 1]
 
     def _serve_requests(self, peer: Peer) -> None:

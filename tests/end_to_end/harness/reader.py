@@ -45,7 +45,9 @@ class Reader:
             (parts.hostname, parts.port), DEADLINE_S
         )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+        self._socket.sendall(
+            "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+        )
         self._has_head = False
 
     def __enter__(self) -> Self:
