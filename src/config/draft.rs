@@ -1,13 +1,11 @@
 //! A configuration as far as each value is right by itself: every key with the place it is read at and its default.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use super::access::Access;
 use super::access_log::access_log;
-use super::action::{Forwarded, OwnAction};
-use super::address::{admin_address, listen_address, network, upstream_address};
-use super::balance::BalanceDraft;
+use super::action::OwnAction;
+use super::address::{admin_address, listen_address, network};
 use super::cors::Cors;
 use super::fields::{HeaderEdits, Message};
 use super::file::Table;
@@ -16,17 +14,15 @@ use super::matcher::{self, matcher, probe_path, replacement};
 use super::name::name as route_name;
 use super::problem::Mistake;
 use super::resume::{Dedupe, History, Resume};
-use super::upstream_host::{UpstreamHost, upstream_host};
+pub(super) use super::target::{Target, TlsDraft, TlsSide};
 use super::value::{
     boolean, choice, comment, connect_retry, connections, delay, end, head_length, header_count,
-    interval, listener_name, path, peer_name, probe_token, socket_mode, streams, text, timeout,
-    workers,
+    interval, listener_name, probe_token, socket_mode, streams, text, timeout, workers,
 };
 use super::{
     Detect, Drain, DrainStreams, Events, Format, Frame, Heartbeat, Level, ListenAddress, Listener,
-    Log, Matcher, OnUpstreamFailure, Server, Timeouts, UpstreamAddress,
+    Log, Matcher, OnUpstreamFailure, Server, Timeouts,
 };
-use crate::tls::PeerName;
 
 /// Every network, since the clients of a sidecar come from outside its pod.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -100,44 +96,6 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) resume: Resume,
     pub(super) dedupe: Dedupe,
-}
-
-/// An upstream that a table does or does not name.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) key: String,
-    /// Given, valid or not.
-    pub(super) is_given: bool,
-    /// `None` if it is not given, or wrong and reported.
-    pub(super) address: Option<UpstreamAddress>,
-    /// Its Host field.
-    pub(super) host: UpstreamHost,
-    pub(super) forwarded: Option<Forwarded>,
-    pub(super) tls: TlsDraft,
-    /// Several of them, of which `address` is then the first.
-    pub(super) balance: BalanceDraft,
-}
-
-/// A `tls` table; its files are named as in the file.
-#[derive(Debug, Clone, Default)]
-pub(super) struct TlsDraft {
-    /// `listener[0].tls`, `upstream.tls`
-    pub(super) key: String,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) private_key: Option<PathBuf>,
-    /// A listener's `client_ca`, an upstream's `ca`.
-    pub(super) ca: Option<PathBuf>,
-    /// More of them, only of a listener.
-    pub(super) certificates: Vec<Self>,
-    /// Only of an upstream.
-    pub(super) server_name: Option<PeerName>,
-}
-
-/// Whose TLS is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TlsSide {
-    Listener,
-    Upstream,
 }
 
 impl Draft {
@@ -443,95 +401,4 @@ fn read_timeouts(table: &mut Table<'_>, timeouts: &mut Timeouts, scope: Scope) {
     table.set("request_body", request_body, timeout);
     connection_timeout(table, "keep_alive", keep_alive);
     connection_timeout(table, "connection_age", connection_age);
-}
-
-impl Target {
-    /// Reads `upstream.url` of the whole file or of a route.
-    fn read(table: &mut Table<'_>) -> Self {
-        let mut target = Self::missing(&table.join("upstream.url"));
-        // An `upstream` that is no table is wrong, but not missing.
-        target.is_given = table.has("upstream");
-        table.table("upstream", |table| {
-            table.set("url", &mut target.address, text(upstream_address));
-            target.is_given = table.has("url") || table.has("urls");
-            table.set("host", &mut target.host, text(upstream_host));
-            let forwarded = [("on", Forwarded::On), ("off", Forwarded::Off)];
-            table.set("forwarded", &mut target.forwarded, choice(&forwarded));
-            target.tls = TlsDraft::read(table, TlsSide::Upstream);
-            target.balance = BalanceDraft::read(table);
-            if let Some(first) = target.balance.backends.first() {
-                target.address = Some(first.address.clone());
-            }
-        });
-        target
-    }
-
-    /// An upstream that is not given.
-    fn missing(key: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            is_given: false,
-            address: None,
-            host: UpstreamHost::Default,
-            forwarded: None,
-            tls: TlsDraft::default(),
-            balance: BalanceDraft::default(),
-        }
-    }
-
-    /// The addresses that it names, each with whom to blame for it.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, &UpstreamAddress)> {
-        let several = self.balance.backends.iter();
-        let several = several.map(|backend| (&*backend.key, &backend.address));
-        let only = self.address.as_ref();
-        let only = only.filter(|_| self.balance.backends.is_empty());
-        several.chain(only.map(|address| (&*self.key, address)))
-    }
-
-    /// The full name of its `urls`.
-    pub(super) fn urls_key(&self) -> String {
-        format!("{}s", self.key)
-    }
-
-    /// Another upstream, `None` if it is wrong, with the same TLS.
-    pub(super) fn replace(&mut self, key: &str, address: Option<UpstreamAddress>) {
-        key.clone_into(&mut self.key);
-        self.is_given = true;
-        self.address = address;
-        self.balance.backends.clear();
-    }
-}
-
-impl TlsDraft {
-    fn read(table: &mut Table<'_>, side: TlsSide) -> Self {
-        let mut tls = Self {
-            key: table.join("tls"),
-            ..Self::default()
-        };
-        table.table("tls", |table| {
-            if side == TlsSide::Upstream {
-                table.set("ca", &mut tls.ca, text(path));
-            }
-            table.set("certificate", &mut tls.certificate, text(path));
-            table.set("private_key", &mut tls.private_key, text(path));
-            match side {
-                TlsSide::Listener => {
-                    table.set("client_ca", &mut tls.ca, text(path));
-                    table.tables("certificates", |table| {
-                        let mut one = Self {
-                            key: table.path().to_owned(),
-                            ..Self::default()
-                        };
-                        table.set("certificate", &mut one.certificate, text(path));
-                        table.set("private_key", &mut one.private_key, text(path));
-                        tls.certificates.push(one);
-                    });
-                }
-                TlsSide::Upstream => {
-                    table.set("server_name", &mut tls.server_name, text(peer_name));
-                }
-            }
-        });
-        tls
-    }
 }

@@ -33,6 +33,7 @@ mod restart;
 mod resume;
 mod routes;
 mod source;
+mod target;
 mod template;
 mod timeouts;
 mod tls;

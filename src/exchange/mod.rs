@@ -3,6 +3,7 @@
 mod access;
 mod ids;
 mod open;
+mod stream;
 mod written;
 
 use std::any::Any;
@@ -19,11 +20,11 @@ pub use self::access::{AccessLine, AccessLog, AccessSink};
 pub use self::ids::{Ids, TraceId};
 use self::open::OpenRequest;
 pub use self::open::{Progress, RouteInfo, Snapshot, WeakProgress, end_stream, snapshots};
+use self::stream::StreamTiming;
 use crate::client::{ClientAddress, Downstream};
-use crate::counters::{Counter, Local};
+use crate::counters::Local;
 use crate::metrics::{Cause, Metrics, Phase, RouteCounters};
 use crate::reason::{Reason, Side};
-use crate::sse::Counts;
 use crate::upstream_stats::UpstreamStats;
 
 /// A request in progress. Dropped before its end, it ends with its client's disconnect.
@@ -45,22 +46,6 @@ pub struct Exchange {
     /// Values that are kept as long as the request is in progress.
     held: Option<Box<dyn Any>>,
 }
-
-/// Data about an event stream.
-#[derive(Debug)]
-struct StreamTiming {
-    /// The number of events that came with the first one.
-    first_events: u64,
-    /// When a read last brought events.
-    last_events: Option<Instant>,
-    /// Between two reads, or before the first.
-    longest_silence: Duration,
-    suspected: bool,
-}
-
-/// This many events in one read, after this long a silence, were probably collected by something on the way.
-const SUSPICIOUS_EVENTS: u64 = 8;
-const SUSPICIOUS_SILENCE: Duration = Duration::from_secs(2);
 
 impl Exchange {
     /// A request that has arrived; the `trusted_proxies` may name its client.
@@ -131,12 +116,12 @@ impl Exchange {
         self.counters = Some(counters.clone());
     }
 
-    /// The request goes to an upstream, this `way`: giving it up from now on is a cancellation.
+    /// The request goes to this upstream: from now on, dropping it counts as a cancellation.
     pub fn start_upstream(&mut self, route_info: &Arc<RouteInfo>, health: &Arc<UpstreamStats>) {
         self.open.engage(route_info, health.engage());
     }
 
-    /// The upstream's response head is here and goes to the client.
+    /// The upstream's response head has arrived and goes to the client.
     pub fn head(&mut self, status: StatusCode) {
         self.answered(status);
         self.late_head(Instant::now());
@@ -150,30 +135,7 @@ impl Exchange {
         }
     }
 
-    /// The client gets the head of an event stream ahead of the upstream's.
-    pub fn early_head(&mut self) {
-        self.answered(StatusCode::OK);
-        if let Some(counters) = &self.counters {
-            counters.early_heads.increment();
-        }
-        let stream = self.begin_stream();
-        tracing::info!(
-            method = self.open.method.as_str(),
-            path = &*self.open.path,
-            request_id = self.ids().request(),
-            trace_id = self.ids().trace().map(tracing::field::display),
-            route = self.open.route_info().as_ref().map(|info| &*info.route),
-            upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
-            peer = self.open.peer().map(tracing::field::display),
-            client = self.open.other_client().map(tracing::field::display),
-            waited_ms = milliseconds(self.open.began.elapsed()),
-            phase = self.open.phase.get().name(),
-            "early head"
-        );
-        self.stream = Some(stream);
-    }
-
-    /// The upstream's response head came at `now`; the client had its own before.
+    /// The upstream's response head arrived at `now`; the client had one before.
     pub fn late_head(&mut self, now: Instant) {
         self.open.phase.set(Phase::Body);
         self.open.last_read.set(now);
@@ -183,122 +145,7 @@ impl Exchange {
         }
     }
 
-    fn begin_stream(&self) -> StreamTiming {
-        let now = Instant::now();
-        self.open.opened.set(Some(now));
-        if let Some(counters) = &self.counters {
-            counters.streams.increment();
-            counters.streams_active.increment();
-        }
-        StreamTiming {
-            first_events: 0,
-            last_events: None,
-            longest_silence: Duration::ZERO,
-            suspected: false,
-        }
-    }
-
-    /// The response is an event stream.
-    pub fn open_stream(&mut self, status: StatusCode, opaque: bool) {
-        let now = Instant::now();
-        self.open.phase.set(Phase::Streaming);
-        self.open.last_read.set(now);
-        if opaque && let Some(counters) = &self.counters {
-            counters.streams_opaque.increment();
-        }
-        let early_head = self.stream.is_some();
-        let stream = self.stream.take().unwrap_or_else(|| self.begin_stream());
-        self.stream = Some(stream);
-        tracing::info!(
-            method = self.open.method.as_str(),
-            path = &*self.open.path,
-            request_id = self.ids().request(),
-            trace_id = self.ids().trace().map(tracing::field::display),
-            status = status.as_u16(),
-            route = self.open.route_info().as_ref().map(|info| &*info.route),
-            upstream = self.open.route_info().as_ref().map(|info| &*info.upstream),
-            peer = self.open.peer().map(tracing::field::display),
-            client = self.open.other_client().map(tracing::field::display),
-            time_to_head_ms = milliseconds(now - self.open.began),
-            opaque,
-            early_head,
-            "stream opened"
-        );
-    }
-
-    /// The response passes as an ordinary one, though it looks like a stream: what to set.
-    pub fn looks_like_events(&self, content_type: Option<&str>, set: &str) {
-        let info = self.open.route_info();
-        tracing::debug!(
-            route = info.as_ref().map(|info| &*info.route),
-            content_type,
-            set,
-            method = self.open.method.as_str(),
-            path = &*self.open.path,
-            request_id = self.ids().request(),
-            upstream = info.as_ref().map(|info| &*info.upstream),
-            "looks like events"
-        );
-    }
-
-    /// A read from the upstream brought the stream to `counts`, after `silence`.
-    pub fn read(&mut self, now: Instant, silence: Duration, counts: &Counts) {
-        let (Some(stream), Some(counters)) = (&mut self.stream, &self.counters) else {
-            return;
-        };
-        self.open.last_read.set(now);
-        stream.longest_silence = stream.longest_silence.max(silence);
-        let events = counts.events - self.open.counts.get().events;
-        if events == 0 {
-            return;
-        }
-        if let Some(last) = stream.last_events.replace(now) {
-            counters.events_after(now - last);
-        } else {
-            stream.first_events = events;
-            self.open.first_event.set(Some(now));
-            counters.first_event_after(now - self.open.began);
-        }
-        if events >= SUSPICIOUS_EVENTS && silence >= SUSPICIOUS_SILENCE && !stream.suspected {
-            stream.suspected = true;
-            counters.suspected_buffering.increment();
-            tracing::warn!(
-                route = self.open.route_info().as_ref().map(|info| &*info.route),
-                path = &*self.open.path,
-                request_id = self.open.ids.request(),
-                events,
-                silence_ms = milliseconds(silence),
-                "many events at once after a long silence: suspected buffering in front of or in the upstream"
-            );
-        }
-    }
-
-    /// The stream has come to `counts`.
-    pub fn passed(&mut self, counts: &Counts) {
-        let before = self.open.counts.replace(*counts);
-        let Some(counters) = &self.counters else {
-            return;
-        };
-        let add = |counter: &Counter, now: u64, before: u64| {
-            if now > before {
-                counter.add(now - before);
-            }
-        };
-        add(&counters.events, counts.events, before.events);
-        add(&counters.stream_bytes, counts.bytes, before.bytes);
-        add(
-            &counters.heartbeats_sent,
-            counts.heartbeats,
-            before.heartbeats,
-        );
-        add(
-            &counters.heartbeats_skipped,
-            counts.heartbeats_skipped,
-            before.heartbeats_skipped,
-        );
-    }
-
-    /// The sidecar answers itself, for `reason`.
+    /// The sidecar responds itself, for `reason`.
     pub fn refuse(&mut self, reason: Reason, detail: Option<&str>) {
         match &self.counters {
             Some(counters) => counters.refused(reason),
@@ -310,7 +157,7 @@ impl Exchange {
         self.fail(reason, detail);
     }
 
-    /// It ends for `reason` before there was an answer of the upstream's to pass on.
+    /// It ends for `reason` before the upstream had a response.
     pub fn fail(&mut self, reason: Reason, detail: Option<&str>) {
         // The level has to be a constant of each line.
         macro_rules! line {
@@ -382,7 +229,7 @@ impl Exchange {
             return;
         };
         let now = Instant::now();
-        // Nothing is read while the client takes nothing: that silence is not the upstream's.
+        // Nothing is read while the client is stalled: that silence is not the upstream's.
         let last_silence = if self.open.client.is_stalled() {
             Duration::ZERO
         } else {
@@ -393,7 +240,7 @@ impl Exchange {
         if let Some(counters) = &self.counters {
             counters.stream_ended(reason, now - opened);
             if let Some((first, last)) = self.open.first_event.get().zip(stream.last_events) {
-                // What was read last may not have passed.
+                // The last read may not have been forwarded.
                 let events = counts.events.saturating_sub(stream.first_events);
                 counters.events_came_within(events, last - first);
             }
