@@ -150,7 +150,9 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "upstream_stats",
             "metrics",
             "page",
+            "resume",
             "server",
+            "sse",
             "tls",
         ],
         &[],
@@ -158,8 +160,8 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     (
         "reload",
         &[
-            "admin", "client", "config", "exchange", "log", "metrics", "proxy", "server", "tls",
-            "upstream",
+            "admin", "client", "config", "exchange", "log", "metrics", "proxy", "resume", "server",
+            "tls", "upstream",
         ],
         &["hyper", "toml"],
     ),
@@ -170,6 +172,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "config",
             "metrics",
             "reload",
+            "resume",
             "server",
             "signal",
             "supervisor",
