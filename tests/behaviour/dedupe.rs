@@ -68,11 +68,11 @@ fn a_retry_joins_what_its_client_had_given_up_before_the_head() {
         let mut backend = backends.next().await;
         backend.bytes(7).await;
         // Who asks the same for the first time means it.
-        let _other = sidecar.request(&post(&count(0), "{\"a\":1}")).await;
+        let other = sidecar.request(&post(&count(0), "{\"a\":1}")).await;
         let mut others = backends.next().await;
         others.bytes(7).await;
         drop(first);
-        drop(_other);
+        drop(other);
         sleep(Duration::from_millis(100)).await;
         let mut retry = sidecar.request(&post(&count(1), "{\"a\":1}")).await;
         sleep(Duration::from_millis(5)).await;

@@ -19,7 +19,9 @@ async fn ended(
     let mut client = sidecar.request(&request("")).await;
     let mut backend = backends.next().await;
     let mut says = EVENTS.as_bytes().to_vec();
-    events.iter().for_each(|event| says.extend(chunk(event)));
+    for event in events {
+        says.extend(chunk(event));
+    }
     backend.send(says).await;
     client.head().await;
     let mut seen = String::new();
@@ -167,18 +169,17 @@ fn a_place_that_is_not_kept_any_more() {
             drop(backend);
             sleep(Duration::from_millis(10)).await;
             let seen = answer(&sidecar, &mut backends, &get(&format!("{token}.2"))).await;
-            assert!(seen.starts_with(expected), "{rule}: {:.80}", seen);
+            assert!(seen.starts_with(expected), "{rule}: {seen:.80}");
             if rule == "continue" {
                 assert!(
                     seen.contains("data: {\\\"missed\\\":4}\\n\\ndata: 7x"),
-                    "{:.120}",
-                    seen
+                    "{seen:.120}"
                 );
             }
             let count = sidecar.metric("sse_sidecar_resumes_total{result=\"gap\"}");
             assert!((count - 1.0).abs() < 0.1, "{rule}");
             let seen = answer(&sidecar, &mut backends, &get(&format!("{token}.6"))).await;
-            assert!(seen.starts_with("200 \"data: 7x"), "{:.80}", seen);
+            assert!(seen.starts_with("200 \"data: 7x"), "{seen:.80}");
             // One that is ahead of everything that has come is nobody's.
             let seen = answer(&sidecar, &mut backends, &get(&format!("{token}.z"))).await;
             assert_eq!(seen == "backend", rule == "auto", "{seen:.80}");
