@@ -17,14 +17,26 @@ fuzz_target!(|data: &[u8]| {
         assert!(data.len() <= Cursor::LONGEST);
     }
     let rest = without_cursors(data);
-    assert_eq!(without_cursors(&rest), rest, "nothing is left to be taken out");
-    let path = |target: &[u8]| target.split(|byte| *byte == b'?').next().map(<[u8]>::to_vec);
+    assert_eq!(
+        without_cursors(&rest),
+        rest,
+        "nothing is left to be taken out"
+    );
+    let path = |target: &[u8]| {
+        target
+            .split(|byte| *byte == b'?')
+            .next()
+            .map(<[u8]>::to_vec)
+    };
     assert_eq!(path(&rest), path(data));
     assert!(rest.len() <= data.len());
     let query = |target: &[u8]| -> Vec<Vec<u8>> {
         let mark = target.iter().position(|byte| *byte == b'?');
         let query = mark.map_or(&b""[..], |mark| &target[mark + 1..]);
-        query.split(|byte| *byte == b'&').map(<[u8]>::to_vec).collect()
+        query
+            .split(|byte| *byte == b'&')
+            .map(<[u8]>::to_vec)
+            .collect()
     };
     // What stays, stays in its order.
     let before = query(data);
