@@ -17,7 +17,7 @@ use crate::upstream::Answer;
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// What the route answers by itself.
-    pub(super) own_answer: Option<Answer>,
+    pub(super) own_answer: Option<Box<Answer>>,
     pub(super) request: RequestChanges,
     pub(super) answer: Option<Box<AnswerChanges>>,
     /// The route's own response is that to a preflight, which needs no authorization.
@@ -58,7 +58,7 @@ impl Changes {
             .cors
             .as_ref()
             .map(|cors| Allowance::of(cors, request.headers()));
-        changes.own_answer = match (&config.action, &config.cors, &allowance) {
+        let own_answer = match (&config.action, &config.cors, &allowance) {
             (_, Some(cors), Some(allowance)) if cors::preflight(request).is_some() => {
                 let head = allowance.preflight(cors, request.headers());
                 Some(own_answer::answer(head, bytes::Bytes::new()))
@@ -69,6 +69,7 @@ impl Changes {
             (Action::Respond(respond), ..) => Some(own_answer::respond(respond)),
             (Action::Proxy(_) | Action::Files(_), ..) => None,
         };
+        changes.own_answer = own_answer.map(Box::new);
         changes.is_preflight = allowance.is_some() && cors::preflight(request).is_some();
         let answer = AnswerChanges {
             back,

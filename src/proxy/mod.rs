@@ -198,24 +198,25 @@ impl Handler for Proxy {
             }
         }
         let stream_limit = changes.request.passed.stream_limit.take();
-        let mut next = changes.own_answer.take().map(Next::Deliver);
         let mut go_up = GoUp::default();
-        if let (Some(resuming), None, None) = (&route.resuming, &next, &handshake) {
+        // In a box: whatever lives across an await makes each request's future larger, which is copied.
+        let mut kept = None;
+        if let (Some(resuming), None, None) = (&route.resuming, &changes.own_answer, &handshake) {
             let call = Call {
                 route: &route,
                 context: &context,
                 client: &client,
                 exchange: &exchange,
             };
-            // Seldom there, and large.
             match Box::pin(resuming.look(&mut request, call)).await {
                 Ok(Step::GoUp(how)) => go_up = how,
-                Ok(step) => next = Some(Next::Kept(step)),
+                Ok(step) => kept = Some(Box::new(step)),
                 Err(error) => return refuse(error, &context, changes.answer.as_deref(), exchange),
             }
         }
         changes.request.had_cursor_in_target = go_up.had_cursor_in_target;
-        let (next, request_body, websocket) = match next {
+        let own = changes.own_answer.take().map(Next::Deliver);
+        let (next, request_body, websocket) = match own.or_else(|| kept.map(Next::Kept)) {
             Some(next) => (next, RequestBodyProgress::of_none(), None),
             None if route.files.is_some() => {
                 (Next::File(request), RequestBodyProgress::of_none(), None)
@@ -251,8 +252,8 @@ impl Handler for Proxy {
             after: go_up.after,
         };
         let response = match next {
-            Next::Kept(step) => delivery.kept(step),
-            Next::Deliver(answer) => delivery.own(answer, handshake.as_ref()),
+            Next::Kept(step) => delivery.kept(*step),
+            Next::Deliver(answer) => delivery.own(*answer, handshake.as_ref()),
             Next::File(request) => delivery.file(request, handshake.as_ref()).await,
             Next::Ask(upstream_request) => delivery.proxy(upstream_request).await,
         };
@@ -310,13 +311,13 @@ impl fmt::Debug for Proxy {
 /// What answers a request.
 enum Next {
     /// The route, by itself.
-    Deliver(Answer),
+    Deliver(Box<Answer>),
     /// The route, with a file for this request.
     File(Request<Incoming>),
     /// Its backend.
     Ask(UpstreamRequest),
     /// A stream that is kept, or what there is instead of one.
-    Kept(Step),
+    Kept(Box<Step>),
 }
 
 /// The request to the route's backend.

@@ -159,7 +159,7 @@ impl Detached {
                 match source.poll_read(cx, &mut self.buffer) {
                     Poll::Ready(Ok(length)) => {
                         self.last_read = Instant::now();
-                        self.stream.append(&self.buffer[..length], None);
+                        drop(self.stream.append(&self.buffer[..length], None));
                         continue;
                     }
                     Poll::Ready(Err(end)) => return Poll::Ready(end),

@@ -181,8 +181,8 @@ impl KeptStream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The upstream has sent `bytes` to whoever reads it, maybe the reader `by`.
-    pub(super) fn append(&self, bytes: &[u8], by: Option<u32>) {
+    /// The upstream has sent `bytes` to whoever reads it, maybe the reader `by`, for whom the lock is still held.
+    pub(super) fn append(&self, bytes: &[u8], by: Option<u32>) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.history.append(bytes);
         let fastest = state.fastest();
@@ -198,6 +198,7 @@ impl KeptStream {
             }
         }
         state.wake_readers(by);
+        state
     }
 
     /// All histories together take too much: others that nobody needs go, or this one does not grow by what it was given.
@@ -274,6 +275,9 @@ impl KeptStream {
         }
         let id = state.next_reader;
         state.next_reader += 1;
+        if state.readers.is_empty() {
+            state.readers.reserve_exact(1); // hardly any stream has more
+        }
         state.readers.push(Attached {
             id,
             place,

@@ -170,30 +170,42 @@ impl EventSource for Reader {
         if let Some(end) = self.verdict(cx) {
             return Poll::Ready(Err(end));
         }
+        let Self {
+            stream,
+            local,
+            client,
+            id,
+            place,
+            token,
+            role,
+            ..
+        } = self;
+        let token = token.as_ref().map(Token::as_bytes);
+        let mut state = stream.lock();
         loop {
-            let mut state = self.stream.lock();
-            let token = self.token.as_ref().map(Token::as_bytes);
-            let length = state.history.read(&mut self.place, token, buffer);
+            let length = state.history.read(place, token, buffer);
             if length > 0 {
-                state.moved(self.id, self.place);
+                state.moved(*id, *place);
                 return Poll::Ready(Ok(length));
             }
             if let Some(end) = state.end {
                 return Poll::Ready(Err(end));
             }
             drop(state);
-            let Role::Driver(source) = &mut self.role else {
+            let Role::Driver(source) = role else {
                 return Poll::Pending;
             };
-            match ready!(source.poll_read(cx, buffer)) {
-                Ok(length) => self.stream.append(&buffer[..length], Some(self.id)),
+            state = match ready!(source.poll_read(cx, buffer)) {
+                Ok(length) => stream.append(&buffer[..length], Some(*id)),
                 Err(end) => {
                     if let Some(remainder) = source.take_remainder() {
-                        self.client.outlive(remainder);
+                        client.outlive(remainder);
                     }
-                    self.ended(end);
+                    *role = Role::Follower;
+                    local.ended(stream, end);
+                    stream.lock()
                 }
-            }
+            };
         }
     }
 
@@ -213,7 +225,7 @@ impl EventSource for Reader {
                     return Poll::Pending;
                 }
                 match ready!(source.poll_read(cx, buffer)) {
-                    Ok(length) => self.stream.append(&buffer[..length], Some(self.id)),
+                    Ok(length) => drop(self.stream.append(&buffer[..length], Some(self.id))),
                     Err(end) => self.ended(end),
                 }
             }

@@ -104,7 +104,7 @@ pub enum Gap {
 }
 
 /// How blocks grow: a short stream wastes little, a long one is not scattered.
-const BLOCKS: std::ops::RangeInclusive<usize> = 256..=16 * 1024;
+const BLOCKS: std::ops::RangeInclusive<usize> = 128..=16 * 1024;
 
 /// The longest line that an id is inserted as.
 pub const LONGEST_ID: usize = 64;
@@ -177,6 +177,9 @@ impl History {
                 let capacity = (self.capacity / 8).clamp(*BLOCKS.start(), *BLOCKS.end());
                 let bytes = Vec::with_capacity(capacity);
                 self.capacity += bytes.capacity();
+                if self.blocks.is_empty() {
+                    self.blocks.reserve_exact(1); // many streams never get a second
+                }
                 self.blocks.push_back(Block {
                     start: self.end,
                     bytes,
@@ -227,8 +230,19 @@ impl History {
 
     /// Fills `buffer` with the bytes from `offset` on, all of which are here.
     fn copy_into(&self, mut offset: u64, mut buffer: &mut [u8]) {
-        let first = self.blocks.partition_point(|block| block.start <= offset);
-        for block in self.blocks.range(first.saturating_sub(1)..) {
+        // Most readers want what has come last.
+        let last = self.blocks.len().saturating_sub(1);
+        let first = if self
+            .blocks
+            .back()
+            .is_some_and(|block| block.start <= offset)
+        {
+            last
+        } else {
+            let after = self.blocks.partition_point(|block| block.start <= offset);
+            after.saturating_sub(1)
+        };
+        for block in self.blocks.range(first..) {
             let skipped = usize::try_from(offset - block.start).unwrap_or(usize::MAX);
             let bytes = block.bytes.get(skipped..).unwrap_or_default();
             let length = bytes.len().min(buffer.len());
@@ -245,6 +259,9 @@ impl History {
     /// Copies what comes after `place` into `buffer` and moves it on. With a `token`, each event that takes one gets the id
     /// `token.SEQUENCE`, in base 36. A buffer of [`LONGEST_ID`] bytes and more is filled by at least one byte, if one has come.
     pub fn read(&self, place: &mut Place, token: Option<&[u8]>, buffer: &mut [u8]) -> usize {
+        if place.offset == self.end {
+            return 0;
+        }
         let mut filled = 0;
         loop {
             let mark = place.next.checked_sub(self.first);
@@ -326,6 +343,9 @@ impl History {
 
     /// Drops events from the front until at most `most` bytes are left, but nothing that comes after `reader`.
     pub fn trim(&mut self, most: u64, reader: Option<Place>) {
+        if self.length() <= most {
+            return;
+        }
         let reader = reader.map_or(self.end, |place| place.offset);
         while self.end - self.start > most {
             match self.marks.front() {

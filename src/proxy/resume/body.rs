@@ -15,6 +15,31 @@ use crate::client::Downstream;
 use crate::reason::Reason;
 use crate::upstream::Error;
 
+/// Reads the body of a `request` that goes nowhere, as far as it is sent in time and is no longer than `most`: a browser looks for an
+/// answer only after it has sent all of its body, and the answer would be lost with a connection that is closed before.
+pub(super) async fn discard(
+    request: &mut Request<Incoming>,
+    most: Option<u64>,
+    patience: Option<Duration>,
+) {
+    if request.headers().contains_key(EXPECT) {
+        return; // it is not sent
+    }
+    let mut incoming = std::mem::replace(request.body_mut(), Incoming::Kept(Bytes::new()));
+    let mut length = 0;
+    while most.is_none_or(|most| length <= most) {
+        let next = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx));
+        let frame = match patience {
+            None => next.await,
+            Some(patience) => timeout(patience, next).await.ok().flatten(),
+        };
+        let Some(Ok(frame)) = frame else {
+            return;
+        };
+        length += frame.data_ref().map_or(0, Bytes::len) as u64;
+    }
+}
+
 /// Reads the body of `request` if it has no more than `most` bytes, and leaves it in its place. Backends of streams read a whole request
 /// before they answer it, so nothing is lost by that.
 pub(super) async fn read(

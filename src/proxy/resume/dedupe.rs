@@ -62,7 +62,9 @@ impl Resuming {
                     }
                     Err(claim) => claim,
                 };
-                if !claim.has_body(&said) {
+                // The next turn of a conversation that takes the place of the one before has another body.
+                let replaces = dedupe.second == Some(Second::Replace);
+                if !claim.has_body(&said) && !replaces {
                     return Err(Error::new(Reason::IdempotencyKeyReused, None));
                 }
                 if let Some(stream) = self.second(dedupe, &claim, call).await? {

@@ -145,12 +145,22 @@ impl Resuming {
         }))
     }
 
-    /// What becomes of `request`.
+    /// What becomes of `request`. The body of one that does not go to the backend has been read then.
     pub(super) async fn look(
         &self,
         request: &mut Request<Incoming>,
         call: Call<'_>,
     ) -> Result<Step, Error> {
+        let step = self.step(request, call).await?;
+        if !matches!(step, Step::GoUp(_)) {
+            let config = &call.route.config;
+            let (most, patience) = (config.limits.request_body, config.timeouts.request_body);
+            body::discard(request, most, patience).await;
+        }
+        Ok(step)
+    }
+
+    async fn step(&self, request: &mut Request<Incoming>, call: Call<'_>) -> Result<Step, Error> {
         let mut after = After {
             mends_preflight: preflight::ask(request),
             ..After::default()
@@ -159,7 +169,10 @@ impl Resuming {
         if let Some(next) = self.by_path(request, &scope, call, &mut after) {
             return Ok(next);
         }
-        if let Some(cursor) = cursor::of(request) {
+        let takes_none = matches!(*request.method(), Method::HEAD | Method::OPTIONS);
+        if takes_none {
+            // Who asks for no stream is not to take somebody's.
+        } else if let Some(cursor) = cursor::of(request) {
             if request.method() == Method::DELETE {
                 self.stop(&cursor, &scope);
                 return Ok(Step::Status(StatusCode::NO_CONTENT));

@@ -1,18 +1,18 @@
 // `@microsoft/fetch-event-source` in a page of Chromium: the page is at `page`, which may be
-// of another origin than `url`. It sends `body` with POST, and comes back as it likes.
+// of another origin than `url`. It sends `body`, so many `times`, with POST, and comes back as it likes.
 import { createRequire } from "node:module";
 import { withPage } from "./browser.mjs";
 import { bundle } from "./bundle.mjs";
 import * as report from "./report.mjs";
 
-const { url, page: place, body, headers } = report.options;
+const { url, page: place, body, times = 1, headers } = report.options;
 const file = createRequire(import.meta.url).resolve("@microsoft/fetch-event-source");
 
 // Runs in the page.
-async function hear([url, body, headers]) {
+async function hear([url, body, times, headers]) {
   await window.bundle.fetchEventSource(url, {
     method: "POST",
-    body,
+    body: body.repeat(times),
     headers,
     openWhenHidden: true,
     async onopen({ ok, status }) {
@@ -33,6 +33,6 @@ await withPage(place ?? new URL("/page", url).href, async (page) => {
     report.event({ type, data, id });
   });
   report.asked();
-  await page.evaluate(hear, [url, body, headers]);
+  await page.evaluate(hear, [url, body, times, headers]);
   report.ended();
 });
