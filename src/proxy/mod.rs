@@ -155,6 +155,10 @@ impl Proxy {
 impl Handler for Proxy {
     type Body = ResponseBody;
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "it is the story of a request, told once"
+    )]
     async fn handle(
         self: Rc<Self>,
         client: Rc<dyn Downstream>,
