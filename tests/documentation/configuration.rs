@@ -75,9 +75,18 @@ fn set(key: &str, value: &str) -> String {
     }
 }
 
+/// What a key needs beside it.
+fn beside(key: &str) -> &'static str {
+    match key {
+        "resume.at" | "resume.stop" => "resume.key = 'query:run'",
+        "dedupe.second" => "resume.grace = '30s'",
+        _ => "",
+    }
+}
+
 /// Whether the key may have the value. Other keys may be missing beside it.
 fn is_allowed(key: &str, value: &str) -> bool {
-    let text = set(key, value);
+    let text = format!("{}{}\n", set(key, value), beside(key));
     let upstream = "upstream.url = 'http://127.0.0.1:3000'\n";
     let names_upstream = matches!(key, "upstream.url" | "upstream.urls");
     let rest = if names_upstream { "" } else { upstream };
@@ -250,7 +259,8 @@ fn a_route_has_exactly_the_keys_that_are_marked() {
         }
         let value = &examples[key];
         let is_refused = match parse(&format!(
-            "upstream.url = 'http://a'\nroute = [{{ {key} = {value} }}]"
+            "upstream.url = 'http://a'\n{}\nroute = [{{ {key} = {value} }}]",
+            beside(key)
         )) {
             Ok(_) => false,
             Err(problems) => {
@@ -283,6 +293,8 @@ fn a_change_takes_a_restart_exactly_where_it_is_marked() {
             "probe.path" => "upstream.url = 'http://a'\nprobe.token = '0123456789abcdef'",
             "upstream.queue_timeout" => "upstream.url = 'http://a'\nupstream.max_requests = 3",
             "upstream.health.path" => "upstream.url = 'http://a'",
+            "resume.at" | "resume.stop" => "upstream.url = 'http://a'\nresume.key = 'query:run'",
+            "dedupe.second" => "upstream.url = 'http://a'\nresume.grace = '30s'",
             key if key.starts_with("upstream.health.") => {
                 "upstream.url = 'http://a'\nupstream.health.path = '/x'"
             }
@@ -334,6 +346,7 @@ fn other(key: &str, entry: &Entry) -> String {
         Kind::Tables => panic!("`{key}` needs files"),
         Kind::Strings if key == "access.authorize_headers" => "[\"X-User\"]".to_owned(),
         Kind::Strings if key == "access.rules" => "[\"deny all\"]".to_owned(),
+        Kind::Strings if key == "resume.identity" => "[\"cookie:sid\"]".to_owned(),
         Kind::Strings | Kind::OneOrMore => "[\"10.0.0.1\"]".to_owned(),
         Kind::Table => "{ X-A = 'b' }".to_owned(),
         Kind::Backends => "[\"http://b\", \"http://c\"]".to_owned(),
@@ -348,6 +361,10 @@ fn other(key: &str, entry: &Entry) -> String {
             "limits.requests_per_client" => "\"5/s\"".to_owned(),
             "limits.by" => "\"header:x\"".to_owned(),
             "limits.request_body" => "\"1KiB\"".to_owned(),
+            "resume.history" | "history.memory" => "\"1MiB\"".to_owned(),
+            "resume.key" | "dedupe.key" => "\"query:other\"".to_owned(),
+            "resume.at" => "\"/other/{key}\"".to_owned(),
+            "resume.stop" => "\"POST /other/{key}\"".to_owned(),
             _ => "\"other\"".to_owned(),
         },
     }
