@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::Method;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use super::cursor::Token;
 use super::identity::{Identity, Tag};
 use super::saved::SavedHead;
+use super::state::State;
 use super::streams::Streams;
 use crate::config;
 use crate::exchange::RouteInfo;
@@ -71,35 +71,6 @@ pub struct Settings {
     pub drain_streams: config::DrainStreams,
 }
 
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) history: History,
-    /// The memory that is accounted for.
-    accounted: usize,
-    readers: Vec<Attached>,
-    next_reader: u32,
-    /// Who reads the upstream, where no reader does so itself.
-    driver: Option<Waker>,
-    /// How the upstream has ended.
-    pub(super) end: Option<UpstreamEnd>,
-    /// The stream is to end, for this reason.
-    pub(super) stop: Option<EndReason>,
-    /// Since when nobody reads it.
-    pub(super) unread_since: Option<Instant>,
-    /// It counts as one that goes on while nobody reads it.
-    is_counted: bool,
-}
-
-/// A client that reads it.
-#[derive(Debug)]
-struct Attached {
-    id: u32,
-    place: Place,
-    waker: Option<Waker>,
-    /// Another one has taken its place.
-    is_superseded: bool,
-}
-
 /// A reader's place, and how it came to it.
 #[derive(Debug)]
 pub(super) struct Attachment {
@@ -138,17 +109,7 @@ impl KeptStream {
             head,
             began: Instant::now(),
             streams,
-            state: Mutex::new(State {
-                history: History::new(),
-                accounted,
-                readers: Vec::new(),
-                next_reader: 0,
-                driver: None,
-                end: None,
-                stop: None,
-                unread_since: None,
-                is_counted: false,
-            }),
+            state: Mutex::new(State::new(accounted)),
         })
     }
 
@@ -204,7 +165,7 @@ impl KeptStream {
     /// All histories together take too much: others that nobody needs go, or this one does not grow by what it was given.
     #[cold]
     fn make_room(&self, given: usize) {
-        if self.streams.evict() {
+        if self.streams.evict(0) {
             return;
         }
         let mut state = self.lock();
@@ -267,23 +228,7 @@ impl KeptStream {
     }
 
     fn attach_at(&self, state: &mut State, place: Place, only: bool) -> Attachment {
-        if only {
-            for reader in &mut state.readers {
-                reader.is_superseded = true;
-                wake(&mut reader.waker);
-            }
-        }
-        let id = state.next_reader;
-        state.next_reader += 1;
-        if state.readers.is_empty() {
-            state.readers.reserve_exact(1); // hardly any stream has more
-        }
-        state.readers.push(Attached {
-            id,
-            place,
-            waker: None,
-            is_superseded: false,
-        });
+        let id = state.add(place, only);
         let since = state.unread_since.take();
         self.count(state);
         state.wake_driver(); // the time of grace is over, in the other sense
@@ -388,91 +333,12 @@ impl KeptStream {
     }
 }
 
-impl State {
-    /// Why the reader `id` is to end, if it is.
-    pub(super) fn verdict(&self, id: u32) -> Option<EndReason> {
-        let reader = self.readers.iter().find(|reader| reader.id == id)?;
-        if reader.is_superseded {
-            return Some(EndReason::Superseded);
-        }
-        (!self.history.has(reader.place)).then_some(EndReason::Lagged)
-    }
-
-    /// The reader `id` has come to `place`.
-    pub(super) fn moved(&mut self, id: u32, place: Place) {
-        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
-            reader.place = place;
-        }
-        self.wake_driver(); // if it waits for room, there may be some
-    }
-
-    /// The reader `id` waits.
-    pub(super) fn wait(&mut self, id: u32, cx: &Context<'_>) {
-        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
-            note(&mut reader.waker, cx);
-        }
-    }
-
-    /// The reader `id` is gone; whether it was the last.
-    fn leave(&mut self, id: u32) -> bool {
-        self.readers.retain(|reader| reader.id != id);
-        if self.readers.is_empty() && self.unread_since.is_none() {
-            self.unread_since = Some(Instant::now());
-        }
-        self.wake_driver();
-        self.readers.is_empty()
-    }
-
-    /// Who reads the upstream waits.
-    pub(super) fn drive(&mut self, cx: &Context<'_>) {
-        note(&mut self.driver, cx);
-    }
-
-    /// Whether the fastest reader, if there is one, is so far behind that nothing more is to be read.
-    pub(super) fn is_full(&self, most: u64) -> bool {
-        let fastest = self.fastest();
-        fastest.is_some_and(|place| self.history.behind(place) >= most)
-    }
-
-    fn fastest(&self) -> Option<Place> {
-        let live = self.readers.iter().filter(|reader| !reader.is_superseded);
-        live.map(|reader| reader.place).max()
-    }
-
-    /// Wakes all readers, but not the one that has the news.
-    fn wake_readers(&mut self, but: Option<u32>) {
-        for reader in &mut self.readers {
-            if Some(reader.id) != but {
-                wake(&mut reader.waker);
-            }
-        }
-    }
-
-    pub(super) fn wake_driver(&mut self) {
-        wake(&mut self.driver);
-    }
-}
-
 impl Drop for KeptStream {
     fn drop(&mut self) {
         let mut state = self.lock();
         state.end.get_or_insert(UpstreamEnd::Failed);
         self.count(&mut state);
         self.streams.account(state.accounted, 0);
-    }
-}
-
-/// A waker that is the same is not cloned again.
-fn note(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
-    }
-}
-
-fn wake(slot: &mut Option<Waker>) {
-    if let Some(waker) = slot.take() {
-        waker.wake();
     }
 }
 

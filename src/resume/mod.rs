@@ -17,6 +17,7 @@ mod kept;
 mod local;
 mod reader;
 mod saved;
+mod state;
 mod streams;
 
 pub use self::claim::{Claim, Waiting};

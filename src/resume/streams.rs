@@ -58,6 +58,8 @@ pub enum Found {
 
 /// So much of all streams one identity may have.
 const SHARE: usize = 10;
+/// A stream is not promised a history for which there is less room than this.
+const ROOM: usize = 32 * 1024;
 
 impl Streams {
     /// None so far.
@@ -161,8 +163,7 @@ impl Streams {
     }
 
     fn has_memory(&self) -> bool {
-        let is_there = || self.metrics.resume.bytes() < self.memory.load(Ordering::Relaxed);
-        is_there() || self.evict()
+        self.evict(ROOM)
     }
 
     /// One takes `now` bytes, and took `before`; whether all together take no more than they may.
@@ -171,9 +172,9 @@ impl Streams {
         bytes <= self.memory.load(Ordering::Relaxed)
     }
 
-    /// Drops histories that nobody was promised any more until all are within their limit; whether they are.
-    pub(super) fn evict(&self) -> bool {
-        while self.metrics.resume.bytes() > self.memory.load(Ordering::Relaxed) {
+    /// Drops histories that nobody was promised any more until all are within their limit, with so much `room` to spare; whether they are.
+    pub(super) fn evict(&self, room: usize) -> bool {
+        while self.metrics.resume.bytes() + room > self.memory.load(Ordering::Relaxed) {
             if !self.evict_one(Eviction::Memory) {
                 return false;
             }

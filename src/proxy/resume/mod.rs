@@ -9,7 +9,9 @@ mod keep;
 mod key;
 mod preflight;
 mod rules;
+mod scope;
 mod shared;
+mod step;
 mod stop;
 
 use std::borrow::Cow;
@@ -18,8 +20,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderMap, UPGRADE};
-use http::{HeaderValue, Method, Request, StatusCode, response};
+use http::header::UPGRADE;
+use http::{Method, Request, StatusCode};
 
 pub(super) use self::cursor::remove_from_raw_head;
 pub use self::cursor::without_cursors;
@@ -27,7 +29,9 @@ use self::dedupe::Sameness;
 pub(super) use self::deliver::{Resumed, events, status};
 pub(super) use self::keep::{Keep, KeepCell, is_shared};
 use self::rules::{Asker, Instead};
+use self::scope::Scope;
 pub(super) use self::shared::{ask, saved};
+pub(super) use self::step::{After, GoUp, Step};
 pub(super) use self::stop::{STOP_PATH, stop_by_cursor};
 use super::deliver::RequestContext;
 use super::route::Route;
@@ -38,7 +42,7 @@ use crate::exchange::Exchange;
 use crate::metrics::Resumed as Outcome;
 use crate::reason::Reason;
 use crate::resume::{
-    Began, Cursor, Found, Identity, KeptStream, LocalStreams, Origin, Reader, Settings, Start, Tag,
+    Began, Cursor, Found, KeptStream, LocalStreams, Origin, Reader, Settings, Start,
 };
 use crate::sse::Gap;
 use crate::upstream::Error;
@@ -60,45 +64,6 @@ pub(super) struct Call<'a> {
     pub(super) exchange: &'a Exchange,
 }
 
-/// What becomes of it.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// It goes to the backend.
-    GoUp(GoUp),
-    /// It gets a stream that is there.
-    Resume(Box<Resumed>),
-    /// It is refused.
-    Refuse(Reason),
-    /// It is answered with this status and nothing else.
-    Status(StatusCode),
-    /// An event stream with these bytes, and no more.
-    Events(Vec<u8>),
-    /// An event stream that breaks at once.
-    Broken,
-}
-
-/// A request on its way to the backend.
-#[derive(Debug, Default)]
-pub(super) struct GoUp {
-    /// The stream that answers it is kept.
-    pub(super) keep: Option<KeepCell>,
-    /// Its target named a cursor, which its head as the client wrote it still does.
-    pub(super) had_cursor_in_target: bool,
-    /// What is to be done with the answer besides.
-    pub(super) after: After,
-}
-
-/// What is to be done when the answer is there.
-#[derive(Debug, Default)]
-pub(super) struct After {
-    /// A preflight asked for `Last-Event-ID`, which the backend was not asked for.
-    mends_preflight: bool,
-    /// If the backend says yes, this stream is to stop.
-    stops: Option<Arc<KeptStream>>,
-    /// A client wanted to go on with a stream that is not there.
-    is_restart: bool,
-}
-
 /// As much of a body is read for the sake of a key.
 const MOST_FOR_KEY: usize = 256 * 1024;
 /// As much of a body is read to find requests that are the same.
@@ -106,23 +71,6 @@ const MOST_FOR_DEDUPE: usize = 1024 * 1024;
 
 /// From this revision on MCP has no cursors, and closing a response stream cancels its request.
 const MCP_WITHOUT_RESUME: &str = "2026-07-28";
-
-impl After {
-    /// The answer is there, with this `head`.
-    pub(super) fn apply(self, head: &mut response::Parts) {
-        if self.mends_preflight {
-            preflight::answer(&mut head.headers);
-        }
-        if let Some(stream) = self.stops.filter(|_| head.status.is_success()) {
-            stream.stop(crate::sse::EndReason::Stopped);
-        }
-        if self.is_restart {
-            let none = HeaderValue::from_static("none");
-            head.headers.insert("sse-sidecar-resumed", none);
-            preflight::expose(&mut head.headers);
-        }
-    }
-}
 
 impl Resuming {
     pub(super) fn new(config: &config::Route, local: &Rc<LocalStreams>) -> Option<Rc<Self>> {
@@ -457,67 +405,6 @@ fn instead(instead: Instead, call: Call<'_>) -> Option<Step> {
         Instead::Empty => Step::Events(Vec::new()),
         Instead::Broken => Step::Broken,
     })
-}
-
-/// Who asks, and for what.
-#[derive(Debug)]
-struct Scope {
-    identity: Identity,
-    /// Identity and target, if there is an identity.
-    owner: Option<Tag>,
-    session: Option<Tag>,
-    share: Tag,
-    is_mcp: bool,
-}
-
-impl Scope {
-    fn of(resuming: &Resuming, request: &Request<Incoming>, call: Call<'_>) -> Self {
-        let streams = resuming.local.streams();
-        let headers = request.headers();
-        let route = &call.route.info.route;
-        let credentials = &resuming.settings.resume.identity;
-        let identity = streams.identity(route, credentials, headers);
-        let target = request.uri().path_and_query();
-        let target = target.map_or("", |target| target.as_str());
-        let owner = || streams.tag(&identity, "target", &[target.as_bytes()]);
-        let session = headers.get("mcp-session-id");
-        let authorization = headers.get(AUTHORIZATION);
-        let authorization = authorization.map_or(&b""[..], |value| value.as_bytes());
-        let session = session.map(|session| {
-            streams.tag_of(&[
-                b"session",
-                route.as_bytes(),
-                authorization,
-                session.as_bytes(),
-            ])
-        });
-        // Who shows nothing is told apart by the address.
-        let share = if identity.is_known {
-            streams.tag(&identity, "share", &[])
-        } else {
-            let address = call.exchange.client_address().ip();
-            let address = address.map_or_else(String::new, |address| address.to_string());
-            streams.tag_of(&[b"address", address.as_bytes()])
-        };
-        Self {
-            owner: identity.is_known.then(owner),
-            identity,
-            session,
-            share,
-            is_mcp: is_mcp(headers),
-        }
-    }
-
-    fn asker(&self, request: &Request<Incoming>) -> Asker {
-        Asker {
-            is_get: *request.method() == Method::GET,
-            is_mcp: self.is_mcp,
-        }
-    }
-}
-
-fn is_mcp(headers: &HeaderMap) -> bool {
-    headers.contains_key("mcp-session-id") || headers.contains_key("mcp-protocol-version")
 }
 
 fn began(method: &Method) -> Began {
