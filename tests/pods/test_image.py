@@ -8,7 +8,7 @@ from harness.podman import running
 
 
 def test_it_is_small(image):
-    assert podman.inspect(image)["Size"] < 10_200_000
+    assert podman.inspect(image)["Size"] < 10_300_000
 
 
 def test_it_runs_as_nobody_in_particular(image):
