@@ -134,7 +134,8 @@ impl Detached {
                 let most = self.stream.origin().settings.resume.history;
                 let newest = state.history.newest();
                 if state.unread_since.is_some() {
-                    self.local.streams().unread_events(newest - self.events);
+                    let more = newest.saturating_sub(self.events);
+                    self.local.streams().unread_events(more);
                 }
                 self.events = newest;
                 (

@@ -305,7 +305,8 @@ impl History {
     /// The place behind the event `sequence`; that of the stream's start is behind 0.
     pub fn after(&self, sequence: u64) -> Result<Place, Gap> {
         let oldest = self.oldest();
-        let Some(index) = (sequence + 1).checked_sub(self.first) else {
+        let next = sequence.checked_add(1).ok_or(Gap::Ahead)?; // a cursor may say anything
+        let Some(index) = next.checked_sub(self.first) else {
             return Err(Gap::Missed(oldest - sequence));
         };
         let offset = match index.checked_sub(1) {
@@ -318,7 +319,7 @@ impl History {
         };
         Ok(Place {
             offset,
-            next: sequence + 1,
+            next,
             has_id: false,
         })
     }
@@ -393,7 +394,7 @@ impl History {
 
     /// How many bytes came after `place`.
     pub fn behind(&self, place: Place) -> u64 {
-        self.end - place.offset
+        self.end.saturating_sub(place.offset)
     }
 
     /// How many bytes of memory it takes.

@@ -130,6 +130,11 @@ fn the_front_is_trimmed_by_whole_events_and_never_under_a_reader() {
     assert_eq!(history.after(0), Err(Gap::Missed(95)));
     let read = rest(&history, &mut place(&history, 95), None, 4096);
     assert!(read.starts_with(b"data: 0096\n"));
+    assert_eq!(
+        history.after(u64::MAX),
+        Err(Gap::Ahead),
+        "whoever made that up"
+    );
     history.trim(0, None);
     assert_eq!(history.oldest(), 100);
     assert_eq!(rest(&history, &mut place(&history, 100), None, 4096), b"");
